@@ -1,0 +1,1 @@
+"""Latency, fidelity and accuracy, through the public API."""

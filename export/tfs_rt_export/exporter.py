@@ -1,0 +1,109 @@
+"""Checkpoint -> bundle: load, trace, gate, and only then put the bundle where it was asked for."""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+from tfs_rt import __version__
+from tfs_rt.backends.ort_cpu import load
+from tfs_rt.bundle import MANIFEST, SCHEMA, BundleFile, Manifest, load_bundle, write_manifest
+from tfs_rt.errors import UsageError
+from tfs_rt.schedule import alphas_cumprod, sigma
+from tfs_rt.spec import SLOTS, ModelSpec, Prediction, Recipe, SamplerName
+from tfs_rt_export.gate import certify
+from tfs_rt_export.graph import write_step_graph
+from tfs_rt_reference.checkpoint import Checkpoint, load_checkpoint
+from tfs_rt_reference.engine import TorchEngine
+
+INTENDED_USE = "Research on image fusion and super-resolution. Not a medical device; not for diagnosis."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What to export, and to where; None where the checkpoint itself should tell."""
+
+    checkpoint: Path
+    output: Path
+    config: Path | None = None
+    scale: int | None = None
+    prediction: Prediction | None = None
+    sampler: SamplerName = "ddim"
+    steps: int | None = None
+    overwrite: bool = False
+
+
+def export_bundle(request: Request, log: Callable[[str], None]) -> Manifest:
+    """Export a checkpoint to a bundle at `request.output`; below the fidelity bar nothing is left there."""
+    output = request.output
+    _check_output(output, overwrite=request.overwrite)
+    log(f"reading {request.checkpoint}")
+    source = load_checkpoint(
+        request.checkpoint, config=request.config, scale=request.scale, prediction=request.prediction
+    )
+    recipe = default_recipe(source.spec, sampler=request.sampler, steps=request.steps)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{output.name}.", dir=output.parent) as temporary:
+        folder = Path(temporary) / "bundle"
+        folder.mkdir()
+        log(f"tracing {source.contents.parameters:,} parameters")
+        write_step_graph(source.network, folder / "step.onnx")
+        manifest = _manifest(output.name, source, recipe, folder / "step.onnx")
+        write_manifest(folder, manifest)
+        log("fidelity gate: exported graph against the PyTorch reference")
+        bundle = load_bundle(folder)
+        manifest.fidelity.update(certify(load(bundle), TorchEngine(source.spec, source.network), recipe))
+        write_manifest(folder, manifest)
+        if output.exists():
+            output.rename(Path(temporary) / "replaced")
+        folder.rename(output)
+    return manifest
+
+
+def default_recipe(spec: ModelSpec, *, sampler: SamplerName, steps: int | None) -> Recipe:
+    """Few steps in log-SNR from a truncated start, within the model's schedule.
+
+    An eps network's error is multiplied by sigma on its way to x_0: it starts lower than one that predicts x_0 or v.
+    """
+    sigma_max, sigma_min, few = (20.0, 0.02, 8) if spec.prediction == "eps" else (80.0, 0.05, 4)
+    lowest, highest = sigma(alphas_cumprod(spec.schedule))[[0, -1]]
+    return Recipe(
+        sampler=sampler,
+        steps=steps or few,
+        eta=0.0,
+        spacing="log-snr",
+        sigma_max=min(sigma_max, float(highest)),
+        sigma_min=max(sigma_min, float(lowest)),
+    )
+
+
+def _check_output(output: Path, *, overwrite: bool) -> None:
+    if not output.exists():
+        return
+    if not (output / MANIFEST).is_file():
+        raise UsageError(output, "exists and is no bundle", "choose another --output")
+    if not overwrite:
+        raise UsageError(output, "a bundle is there already", "choose another --output, or add --overwrite")
+
+
+def _manifest(name: str, source: Checkpoint, recipe: Recipe, graph: Path) -> Manifest:
+    data = graph.read_bytes()
+    packages = ("torch", "onnx", "onnxscript", "onnxruntime")
+    return Manifest(
+        schema=SCHEMA,
+        name=name,
+        slots=SLOTS if source.spec.architecture.condition_channels == 9 else ("image",),
+        model=source.spec,
+        recipe=recipe,
+        files={"fp32": BundleFile(path=graph.name, sha256=hashlib.sha256(data).hexdigest(), bytes=len(data))},
+        source={"file": source.contents.path.name, "sha256": source.contents.sha256},
+        exporter={"tfs-rt": __version__, **{package: version(package) for package in packages}},
+        fidelity={},
+        quality={},
+        licence="see the model card",
+        intended_use=INTENDED_USE,
+    )

@@ -1,0 +1,102 @@
+"""The fidelity gate: an exported network against the PyTorch reference, or no bundle.
+
+(a) One step at eight noise levels over the whole schedule, in one batch. (b) Whole few-step loops with the same noise.
+The inputs are made: smooth random blobs with edges, which have the range and the flatness of slices.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+from tfs_rt.backends.ort_cpu import OrtCpuEngine
+from tfs_rt.errors import ModelError
+from tfs_rt.images import Array, from_model
+from tfs_rt.noise import gaussian
+from tfs_rt.sampler import sample, warm_start
+from tfs_rt.schedule import alpha_bar_at, alphas_cumprod, sigma
+from tfs_rt.spec import ModelSpec, Recipe
+from tfs_rt.table import step_table
+from tfs_rt_reference.engine import TorchEngine
+
+LEVELS = 8
+STEP_RELATIVE_L2 = 1e-4  # measured: 1e-6; a wrong constant, or half precision, gives 1e-3 and more
+LOOP_WITHIN_ONE = 0.999  # share of pixels within one grey level
+LOOP_PSNR = 50.0  # dB
+
+
+def certify(exported: OrtCpuEngine, reference: TorchEngine, recipe: Recipe) -> dict[str, Any]:
+    """The certificate for a manifest; ModelError below the bar."""
+    condition = test_condition(exported.spec, height=96, width=128)
+    few = {min(recipe.steps, LEVELS), LEVELS}
+    certificate = {
+        "reference": "PyTorch, float32, CPU",
+        "bars": {"step_relative_l2": STEP_RELATIVE_L2, "within_one_level": LOOP_WITHIN_ONE, "loop_psnr": LOOP_PSNR},
+        "step": _step(exported, reference, condition),
+        "loop": [
+            _loop(exported, reference, condition, dataclasses.replace(recipe, steps=steps)) for steps in sorted(few)
+        ],
+    }
+    _hold_to_the_bars(certificate)
+    return certificate
+
+
+def test_condition(spec: ModelSpec, *, height: int, width: int) -> Array:
+    """A made condition (1, 3 n, H, W) in [-1, 1]; H and W are rounded up to the network's stride."""
+    stride = spec.architecture.stride
+    shape = (spec.architecture.condition_channels, -(-height // stride) * stride, -(-width // stride) * stride)
+    spectrum = np.fft.rfft2(gaussian(0, 0, shape))
+    fy, fx = np.fft.fftfreq(shape[1])[:, None], np.fft.rfftfreq(shape[2])
+    smooth = np.fft.irfft2(spectrum * np.exp(-np.square(np.hypot(fy, fx) * 20)), s=shape[1:])
+    smooth /= smooth.std()
+    return np.where(smooth > 0, np.tanh(smooth), -1.0).astype(np.float32)[None]
+
+
+def _step(exported: OrtCpuEngine, reference: TorchEngine, condition: Array) -> dict[str, Any]:
+    lowest, highest = sigma(alphas_cumprod(exported.spec.schedule))[[0, -1]]
+    sigmas = np.geomspace(lowest, highest, LEVELS)
+    level = np.sqrt(alpha_bar_at(sigmas)).astype(np.float32)[:, None]
+    x_0 = np.repeat(warm_start(condition), LEVELS, axis=0)
+    a = level[:, :, None, None]
+    x_t = (a * x_0 + np.sqrt(1 - a**2) * gaussian(0, 1, x_0.shape)).astype(np.float32)
+    inputs = (np.repeat(condition, LEVELS, axis=0), x_t, level)
+    ours, theirs = (engine.predict(*inputs).astype(np.float64) for engine in (exported, reference))
+    axes = (1, 2, 3)
+    relative = np.sqrt(np.square(ours - theirs).sum(axes) / np.square(theirs).sum(axes))
+    return {
+        "sigma": [float(f"{s:.4g}") for s in sigmas],
+        "relative_l2": [float(f"{value:.3g}") for value in relative],
+        "max_abs": float(f"{np.abs(ours - theirs).max():.3g}"),
+    }
+
+
+def _loop(exported: OrtCpuEngine, reference: TorchEngine, condition: Array, recipe: Recipe) -> dict[str, Any]:
+    table = step_table(exported.spec, recipe)
+    shape = (1, exported.spec.architecture.out_channel, *condition.shape[2:])
+    ours, theirs = (
+        sample(engine, condition, table, lambda draw: gaussian(1, draw, shape)) for engine in (exported, reference)
+    )
+    grey = from_model(ours[0]).astype(np.int64) - from_model(theirs[0])
+    mse = float(np.mean(np.square(ours.astype(np.float64) - theirs)))
+    return {
+        "sampler": recipe.sampler,
+        "steps": recipe.steps,
+        "psnr": round(10 * np.log10(4 / max(mse, 1e-20)), 1),
+        "within_one_level": float(np.mean(np.abs(grey) <= 1)),
+        "max_levels": int(np.abs(grey).max()),
+    }
+
+
+def _hold_to_the_bars(certificate: dict[str, Any]) -> None:
+    # written so that a NaN fails
+    worst = max(certificate["step"]["relative_l2"], key=lambda value: np.inf if np.isnan(value) else value)
+    if not worst <= STEP_RELATIVE_L2:
+        raise ModelError(
+            "fidelity gate", f"one step differs by {worst:.2g} (bar {STEP_RELATIVE_L2:g})", "report this model"
+        )
+    for loop in certificate["loop"]:
+        if not (loop["within_one_level"] >= LOOP_WITHIN_ONE and loop["psnr"] >= LOOP_PSNR):
+            reason = f"the {loop['steps']}-step image differs ({loop['psnr']} dB, bar {LOOP_PSNR:g})"
+            raise ModelError("fidelity gate", reason, "report this model")

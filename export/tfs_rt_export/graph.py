@@ -1,0 +1,41 @@
+"""PyTorch network -> portable ONNX graph, float32, batch and H, W dynamic."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from pathlib import Path
+
+import torch
+from torch.export import Dim
+
+from tfs_rt_reference.network import UNet
+
+OPSET = 21  # the first with GroupNormalization in the sense of PyTorch's
+
+
+def write_step_graph(network: UNet, path: Path) -> None:
+    """Write `step.onnx`: condition, x_t, noise_level -> prediction. All weights lie inside the file."""
+    arch, stride = network.arch, network.arch.stride
+    batch, height, width = Dim("batch", min=1), Dim("h", min=1), Dim("w", min=1)
+    image = {0: batch, 2: stride * height, 3: stride * width}
+    example = (
+        torch.zeros(2, arch.condition_channels, 8 * stride, 10 * stride),
+        torch.zeros(2, arch.out_channel, 8 * stride, 10 * stride),
+        torch.zeros(2, 1),
+    )
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it warns of operators from packages we do not use
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # deprecations inside the exporter
+        program = torch.onnx.export(
+            network,
+            example,
+            dynamo=True,
+            verbose=False,
+            opset_version=OPSET,
+            input_names=["condition", "x_t", "noise_level"],
+            output_names=["prediction"],
+            dynamic_shapes={"condition": image, "x_t": image, "noise_level": {0: batch}},
+        )
+    assert program is not None
+    program.save(path, external_data=False)

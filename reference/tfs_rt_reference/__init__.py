@@ -1,0 +1,1 @@
+"""The PyTorch reference: network, diffusion, loss, training, checkpoints."""

@@ -1,0 +1,65 @@
+"""Backend `torch`: the reference network behind the runtime's engine protocol.
+
+It takes its weights from the bundle's ONNX initializers, which keep the tensors' names, and its graph from
+`tfs_rt_reference.network`: the same bundle runs through two independent graphs.
+"""
+
+from __future__ import annotations
+
+import onnx
+import torch
+from onnx import numpy_helper
+from torch import Tensor
+
+from tfs_rt.bundle import Bundle
+from tfs_rt.engine import reverse_step
+from tfs_rt.errors import ModelError
+from tfs_rt.images import Array
+from tfs_rt.spec import ModelSpec
+from tfs_rt.table import StepRow
+from tfs_rt_reference.network import UNet
+
+
+class TorchEngine:
+    """A network in PyTorch on the CPU, float32; handles are tensors."""
+
+    def __init__(self, spec: ModelSpec, network: UNet) -> None:
+        self.spec = spec
+        self.network = network
+
+    def to_device(self, array: Array, /) -> Tensor:
+        """A tensor that shares the array's memory."""
+        return torch.from_numpy(array)
+
+    def to_host(self, handle: Tensor, /) -> Array:
+        """An array that shares the tensor's memory."""
+        return handle.numpy()
+
+    def predict(self, condition: Array, x_t: Array, noise_level: Array) -> Array:
+        """The network alone: (B, 9, H, W), (B, 3, H, W), (B, 1) -> (B, 3, H, W)."""
+        with torch.inference_mode():
+            return self.network(*map(torch.from_numpy, (condition, x_t, noise_level))).numpy()
+
+    def step(
+        self, x_t: Tensor, x_0: Tensor | None, condition: Tensor, row: StepRow, z: Tensor | None, /
+    ) -> tuple[Tensor, Tensor]:
+        """One reverse step."""
+        with torch.inference_mode():
+            noise_level = torch.full((x_t.shape[0], 1), row.noise_level)
+            return reverse_step(self.network(condition, x_t, noise_level), x_t, x_0, row, z)
+
+
+def load(bundle: Bundle) -> TorchEngine:
+    """The bundle's network, rebuilt from its manifest and its ONNX initializers."""
+    spec = bundle.manifest.model
+    model = onnx.load_from_string(bundle.read("fp32"))
+    stored = {tensor.name: tensor for tensor in model.graph.initializer}
+    with torch.device("meta"):
+        network = UNet(spec.architecture)
+    names = list(network.state_dict())
+    if missing := [name for name in names if name not in stored]:
+        reason = f"its ONNX file does not name the tensor {missing[0]}"
+        raise ModelError(bundle.path, reason, "export the bundle anew, or use --backend ort-cpu")
+    weights = {name: torch.from_numpy(numpy_helper.to_array(stored[name]).copy()) for name in names}
+    network.load_state_dict(weights, assign=True)
+    return TorchEngine(spec, network.eval().requires_grad_(requires_grad=False))

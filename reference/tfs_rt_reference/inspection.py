@@ -1,0 +1,51 @@
+"""What a checkpoint holds, as plain facts for `tfs-rt inspect`."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from tfs_rt_reference.checkpoint import PUBLISHED_NORM_GROUPS, Contents, read_contents
+from tfs_rt_reference.config import PublishedConfig
+
+
+def inspect_checkpoint(path: Path, config: Path | None) -> dict[str, Any]:
+    """Read from the tensors; where `config` is given, also how it differs."""
+    contents = read_contents(path)
+    architecture = dataclasses.asdict(contents.architecture)
+    if not architecture["norm_groups"]:
+        architecture["norm_groups"] = f"not in the tensors (published default {PUBLISHED_NORM_GROUPS})"
+    facts: dict[str, Any] = {
+        "kind": "checkpoint",
+        "path": str(path),
+        "sha256": contents.sha256,
+        "family": _family(contents),
+        "parameters": contents.parameters,
+        "weights": "averaged (EMA)" if contents.ema else "as trained",
+        "architecture": architecture,
+        "schedule_buffers": _schedule(contents),
+    }
+    if contents.declared:
+        declared = dataclasses.asdict(contents.declared)
+        facts["declared"] = {key: declared[key] for key in ("prediction", "scale", "trained_size", "schedule")}
+    if config:
+        differences = PublishedConfig.read(config).differences(contents.architecture)
+        facts["configuration"] = differences or "agrees"
+    return facts
+
+
+def _family(contents: Contents) -> str:
+    gates = {
+        "none": "SR3 (no gate)",
+        "all": "TFS-Diff as published (gate on condition and x_t)",
+        "condition": "TFS-Diff as in the paper (gate on the condition)",
+    }
+    return gates[contents.architecture.gate]
+
+
+def _schedule(contents: Contents) -> str:
+    betas = contents.buffers.get("betas")
+    if betas is None:
+        return "none"
+    return f"{len(betas)} steps, beta from {float(betas[0]):.3g} to {float(betas[-1]):.3g}"

@@ -1,0 +1,1 @@
+"""One file a backend; they never import each other."""

@@ -1,0 +1,69 @@
+"""`ort-cpu`: ONNX Runtime on the CPU, float32; the default and the exact tier.
+
+Images of a batch are run one by one: some of ONNX Runtime's kernels choose their blocking by the batch, and then the
+same case would give other last bits in other company. On a CPU a batch gains no speed.
+"""
+
+from __future__ import annotations
+
+from typing import cast
+
+import numpy as np
+import onnxruntime as ort
+
+from tfs_rt.bundle import Bundle
+from tfs_rt.engine import reverse_step
+from tfs_rt.errors import ModelError
+from tfs_rt.external_data import has_external_data
+from tfs_rt.images import Array
+from tfs_rt.spec import ModelSpec
+from tfs_rt.table import StepRow
+
+
+class OrtCpuEngine:
+    """A session on the CPU; handles are NumPy arrays."""
+
+    def __init__(self, spec: ModelSpec, session: ort.InferenceSession) -> None:
+        self.spec = spec
+        self._session = session
+
+    def to_device(self, array: Array, /) -> Array:
+        """Nothing to do: the device is the host."""
+        return array
+
+    def to_host(self, handle: Array, /) -> Array:
+        """Nothing to do: the device is the host."""
+        return handle
+
+    def predict(self, condition: Array, x_t: Array, noise_level: Array) -> Array:
+        """The network alone: (B, 9, H, W), (B, 3, H, W), (B, 1) -> (B, 3, H, W)."""
+        inputs = {"condition": condition, "x_t": x_t, "noise_level": noise_level}
+        singles = [{name: value[i : i + 1] for name, value in inputs.items()} for i in range(len(x_t))]
+        return np.concatenate([cast(Array, self._session.run(["prediction"], single)[0]) for single in singles])
+
+    def step(
+        self, x_t: Array, x_0: Array | None, condition: Array, row: StepRow, z: Array | None, /
+    ) -> tuple[Array, Array]:
+        """One reverse step."""
+        noise_level = np.full((len(x_t), 1), row.noise_level, dtype=np.float32)
+        return reverse_step(self.predict(condition, x_t, noise_level), x_t, x_0, row, z)
+
+
+def load(bundle: Bundle) -> OrtCpuEngine:
+    """The bundle's float32 network in a session; ModelError if it is not a graph that stands alone."""
+    data = bundle.read("fp32")
+    file = bundle.path / bundle.manifest.files["fp32"].path
+    try:
+        external = has_external_data(data)
+    except ValueError as error:
+        raise ModelError(file, f"is no ONNX file ({error})", "export the bundle anew") from error
+    if external:
+        raise ModelError(file, "keeps weights in another file", "export the bundle anew: one file holds all")
+    options = ort.SessionOptions()
+    options.log_severity_level = 3  # errors reach us as exceptions; warnings are for developers
+    try:
+        session = ort.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # ONNX Runtime raises a class of its own for each of a dozen faults
+        reason = f"ONNX Runtime refuses it ({str(error).splitlines()[0]})"
+        raise ModelError(file, reason, "update onnxruntime, or export the bundle anew") from error
+    return OrtCpuEngine(bundle.manifest.model, session)

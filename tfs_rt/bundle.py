@@ -1,0 +1,131 @@
+"""A model bundle: a folder with `model.json` and the files that it names, each held to its SHA-256.
+
+Nothing in a bundle is code. The manifest carries a digest of itself, so that an edit of either is refused, not sampled.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tfs_rt.assets import shipped_bundles
+from tfs_rt.errors import ModelError
+from tfs_rt.spec import ModelSpec, Recipe, from_dict
+
+MANIFEST = "model.json"
+SCHEMA = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BundleFile:
+    """A file of a bundle."""
+
+    path: str  # a bare name inside the bundle's folder
+    sha256: str
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manifest:
+    """`model.json`, read whole or refused."""
+
+    schema: int
+    name: str
+    slots: tuple[str, ...]
+    model: ModelSpec
+    recipe: Recipe  # the default
+    files: dict[str, BundleFile]  # by precision
+    source: dict[str, str]  # the checkpoint's file name and SHA-256
+    exporter: dict[str, str]  # versions
+    fidelity: dict[str, Any]  # the certificate of the export's gate
+    quality: dict[str, Any]  # accuracy measured against ground truth; empty until it is
+    licence: str
+    intended_use: str
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """A bundle whose manifest has been checked; its files are checked as they are read."""
+
+    path: Path
+    manifest: Manifest
+
+    def read(self, precision: str) -> bytes:
+        """The bytes of one network file, after their SHA-256 was compared with the manifest's."""
+        entry = self.manifest.files.get(precision)
+        if entry is None:
+            have = ", ".join(self.manifest.files)
+            raise ModelError(self.path, f"no {precision} network, only {have}", "export the bundle anew")
+        file = self.path / entry.path
+        if Path(entry.path).name != entry.path:
+            raise ModelError(
+                self.path / MANIFEST, f"names the file {entry.path!r}", "a bundle's files lie in its folder"
+            )
+        try:
+            data = file.read_bytes()
+        except OSError as error:
+            raise ModelError(file, f"cannot be read ({error.strerror})", "export the bundle anew") from error
+        if hashlib.sha256(data).hexdigest() != entry.sha256:
+            raise ModelError(file, "does not match its SHA-256 in model.json", "restore the file or export anew")
+        return data
+
+
+def load_bundle(model: str | Path) -> Bundle:
+    """The bundle at a path, or a shipped one by name (`tfs-rt/x4`); ModelError if there is none or it was altered."""
+    path = _resolve(model)
+    file = path / MANIFEST
+    try:
+        data = json.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        reason = f"no bundle there ({error.strerror})"
+        raise ModelError(file, reason, f"give a bundle's folder or one of {_shipped_names()}") from error
+    except ValueError as error:
+        raise ModelError(file, f"is not JSON ({error})", "export the bundle anew") from error
+    return Bundle(path, _parse(file, data))
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Write `model.json`, with the digest of its content."""
+    data = dataclasses.asdict(manifest)
+    text = json.dumps({**data, "digest": _digest(data)}, indent=1)
+    (folder / MANIFEST).write_text(text + "\n", encoding="utf-8")
+
+
+def _parse(file: Path, data: Any) -> Manifest:
+    digest = data.pop("digest", None) if isinstance(data, dict) else None
+    if isinstance(data, dict) and data.get("schema") != SCHEMA:
+        found = data.get("schema")
+        raise ModelError(
+            file, f"has schema {found!r}, this version reads {SCHEMA}", "match tfs-rt to the bundle, or export anew"
+        )
+    try:
+        manifest = from_dict(Manifest, data, "model.json")
+    except ValueError as error:
+        raise ModelError(file, str(error), "export the bundle anew") from error
+    if digest != _digest(data):
+        raise ModelError(file, "was edited after its export", "restore the file or export anew")
+    return manifest
+
+
+def _digest(data: dict[str, Any]) -> str:
+    canonical = json.dumps(data, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def _resolve(model: str | Path) -> Path:
+    text = str(model)
+    if not text.startswith("tfs-rt/"):
+        return Path(model)
+    name = text.removeprefix("tfs-rt/")
+    shipped = shipped_bundles()
+    if name not in shipped:
+        raise ModelError(text, "no such model ships", f"choose from {_shipped_names()}, or give a bundle's folder")
+    return shipped[name]
+
+
+def _shipped_names() -> str:
+    return ", ".join(f"tfs-rt/{name}" for name in sorted(shipped_bundles()))

@@ -1,0 +1,145 @@
+"""`tfs-rt fuse`."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from tfs_rt.cli.talk import Talk
+from tfs_rt.errors import UsageError
+
+if TYPE_CHECKING:
+    from tfs_rt.cases import Found
+    from tfs_rt.pipeline import Pipeline
+
+
+class Backend(StrEnum):
+    """Where the network runs."""
+
+    auto = "auto"
+    ort_cpu = "ort-cpu"
+    torch = "torch"
+
+
+class Sampler(StrEnum):
+    """The reverse diffusion's method."""
+
+    ddim = "ddim"
+    ddpm = "ddpm"
+    dpmpp_2m = "dpmpp-2m"
+
+
+class Spacing(StrEnum):
+    """How steps are laid over the noise levels."""
+
+    t = "t"
+    log_snr = "log-snr"
+
+
+PathOption = Annotated[Path | None, typer.Option(help="One case by its files: all three together.")]
+
+
+def fuse(  # noqa: PLR0913 - one parameter an option
+    cases: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            help="Folders of cases, nnU-Net folders, or CSV files (id,m1,m2,functional).", show_default=False
+        ),
+    ] = None,
+    *,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the results.")],
+    m1: PathOption = None,
+    m2: PathOption = None,
+    functional: PathOption = None,
+    scale: Annotated[int | None, typer.Option(help="Use the shipped model of this scale (2, 4 or 8).")] = None,
+    model: Annotated[str | None, typer.Option(help="A bundle's folder or a shipped name. [default: tfs-rt/x4]")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Network calls per image. [default: the model's]")] = None,
+    sampler: Annotated[Sampler | None, typer.Option(help="[default: the model's]", show_default=False)] = None,
+    eta: Annotated[float | None, typer.Option(min=0, max=1, help="ddim: 0 deterministic, 1 ancestral.")] = None,
+    spacing: Annotated[
+        Spacing | None, typer.Option(help="t starts from pure noise at t = T; log-snr is truncated.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Noise is keyed by seed and case id.")] = 0,
+    batch: Annotated[int, typer.Option(min=1, help="Cases per network call; never changes a pixel.")] = 1,
+    target_size: Annotated[
+        str | None, typer.Option(help="Result size, N or WIDTHxHEIGHT, for inputs that are upsampled already.")
+    ] = None,
+    sheet: Annotated[
+        bool, typer.Option("--sheet", help="Write contact sheets: the sources beside the result.")
+    ] = False,
+    backend: Annotated[Backend, typer.Option(help="auto takes the CPU.")] = Backend.auto,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report on stdout.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Errors only.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="A line for each case.")] = False,
+) -> None:
+    """Fuse cases into OUTPUT/<case>.png, each with a sidecar <case>.json, and write OUTPUT/report.json.
+
+    Exit codes: 0 all done, 2 usage, 3 some cases failed, 4 none succeeded or found, 5 model refused, 6 environment.
+    """
+    from tfs_rt.cases import discover
+    from tfs_rt.pipeline import load_pipeline
+    from tfs_rt.results import prepare_output
+    from tfs_rt.run import Options, Run
+
+    talk = Talk(quiet=quiet, verbose=verbose)
+    check_scale_value(scale)
+    name = model or f"tfs-rt/x{scale or 4}"
+    changes: dict[str, Any] = {"steps": steps, "sampler": sampler, "eta": eta, "spacing": spacing}
+    changes = {key: getattr(value, "value", value) for key, value in changes.items() if value is not None}
+    size = _target_size(target_size)
+    found = _single(m1, m2, functional) if m1 or m2 or functional else []
+    found += discover(cases or [], output=output)
+    if not found:
+        raise UsageError("CASES", "nothing to fuse", "give a folder of cases, a CSV, or --m1 --m2 --functional")
+    chosen = "ort-cpu" if backend is Backend.auto else backend.value
+    pipeline = load_pipeline(name, backend=chosen, recipe=lambda own: dataclasses.replace(own, **changes))
+    _check_scale(pipeline, name, scale)
+    prepare_output(output)
+    talk.say(f"{len(found)} cases, {name}, {pipeline.recipe.sampler} in {pipeline.recipe.steps} steps on {chosen}")
+    options = Options(output, chosen, seed, batch, size, sheet)
+    with talk.progress(len(found) * pipeline.recipe.steps) as advance:
+        report = Run(pipeline, options, on_result=talk.result, on_step=advance).fuse(found)
+    talk.say(f"{report.done} of {len(report.results)} cases fused into {output}")
+    if as_json:
+        typer.echo(json.dumps(json.loads((output / "report.json").read_text(encoding="utf-8"))))
+    raise typer.Exit(report.exit_code)
+
+
+def check_scale_value(scale: int | None) -> None:
+    """Only the paper's scales exist."""
+    if scale is not None and scale not in (2, 4, 8):
+        raise UsageError("--scale", f"{scale} is not a scale", "choose 2, 4 or 8")
+
+
+def _check_scale(pipeline: Pipeline, name: str, scale: int | None) -> None:
+    own = pipeline.bundle.manifest.model.scale
+    if scale is not None and scale != own:
+        raise UsageError(
+            "--scale", f"{scale} asked, but {name} is a model for x{own}", "leave one of the two options out"
+        )
+
+
+def _single(m1: Path | None, m2: Path | None, functional: Path | None) -> list[Found]:
+    from tfs_rt.cases import Case
+
+    if not (m1 and m2 and functional):
+        raise UsageError("--m1 --m2 --functional", "only some of the three are given", "give all three")
+    return [Case(functional.resolve().parent.name or "case", {"m1": m1, "m2": m2, "functional": functional})]
+
+
+def _target_size(text: str | None) -> tuple[int, int] | None:
+    if text is None:
+        return None
+    match = re.fullmatch(r"(\d{1,4})(?:x(\d{1,4}))?", text)
+    width, height = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
+    if width < 1 or height < 1 or width * height > 4096 * 4096:
+        raise UsageError(
+            "--target-size", f"{text!r} is no size", "write 256 or 320x256 (width x height), up to 4096x4096"
+        )
+    return height, width

@@ -1,0 +1,67 @@
+"""The one boundary: an engine holds a network on some device and takes one reverse step at a time.
+
+A backend is one file and one line in BACKENDS, imported when it is chosen and not before.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any, Protocol, TypeVar
+
+from tfs_rt.bundle import Bundle
+from tfs_rt.errors import EnvironmentFault
+from tfs_rt.images import Array
+from tfs_rt.spec import ModelSpec
+from tfs_rt.table import StepRow
+
+Handle = TypeVar("Handle")
+
+
+class Engine(Protocol[Handle]):
+    """A network on a device. `Handle` is whatever the device keeps an array in; the loop never looks inside."""
+
+    @property
+    def spec(self) -> ModelSpec:
+        """The model that runs."""
+        ...
+
+    def to_device(self, array: Array, /) -> Handle:
+        """Upload a float32 array."""
+        ...
+
+    def step(
+        self, x_t: Handle, x_0: Handle | None, condition: Handle, row: StepRow, z: Handle | None, /
+    ) -> tuple[Handle, Handle]:
+        """One reverse step: (x_t, the previous step's x_0) -> (x_prev, x_0)."""
+        ...
+
+    def to_host(self, handle: Handle, /) -> Array:
+        """Download as float32."""
+        ...
+
+
+BACKENDS = {
+    "ort-cpu": ("tfs_rt.backends.ort_cpu", "pip install 'tfs-rt[cpu]'"),
+    "torch": ("tfs_rt_reference.engine", "pip install 'tfs-rt[export]'"),
+}
+
+
+def load_engine(backend: str, bundle: Bundle) -> Engine[Any]:
+    """The engine of a bundle on a backend; EnvironmentFault names the package that is missing."""
+    module, remedy = BACKENDS[backend]
+    try:
+        load = import_module(module).load
+    except ModuleNotFoundError as error:
+        raise EnvironmentFault(f"backend {backend}", f"the package {error.name!r} is not installed", remedy) from error
+    return load(bundle)
+
+
+def reverse_step(prediction: Any, x_t: Any, x_0: Any, row: StepRow, z: Any) -> tuple[Any, Any]:
+    """The update of `tfs_rt.table`, for any array type with arithmetic and `clip` (NumPy's and PyTorch's have both)."""
+    x_0_prev, x_0 = x_0, (row.r_xt * x_t + row.r_pred * prediction).clip(-1, 1)
+    x_prev = row.c_x0 * x_0 + row.c_xt * x_t
+    if z is not None:
+        x_prev = x_prev + row.c_z * z
+    if x_0_prev is not None and row.c_x0_prev:
+        x_prev = x_prev + row.c_x0_prev * x_0_prev
+    return x_prev, x_0

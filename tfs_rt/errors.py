@@ -1,0 +1,47 @@
+"""Every error a user can meet, each with the exit code it ends a command with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+class TfsRtError(Exception):
+    """A fault stated in one line: what it is about (a file, a case, an option), the reason and the remedy."""
+
+    exit_code = 70
+
+    def __init__(self, subject: str | Path, reason: str, remedy: str) -> None:
+        self.subject = str(subject)
+        self.reason = reason
+        self.remedy = remedy
+        super().__init__(" ".join(f"{subject}: {reason}: {remedy}".split()))
+
+
+class UsageError(TfsRtError):
+    """The command line asks for something that cannot be done."""
+
+    exit_code = 2
+
+
+class InputError(TfsRtError):
+    """An image or a case is refused; the other cases go on."""
+
+    exit_code = 3
+
+
+class NothingFound(TfsRtError):
+    """No case was found where the user pointed."""
+
+    exit_code = 4
+
+
+class ModelError(TfsRtError):
+    """A checkpoint or a bundle is refused."""
+
+    exit_code = 5
+
+
+class EnvironmentFault(TfsRtError):
+    """Something outside the program is missing or fails: a package, the disk, a device."""
+
+    exit_code = 6

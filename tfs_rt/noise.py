@@ -1,0 +1,36 @@
+"""Counter-based Gaussian noise: any number of it can be computed on its own, on any machine, in any order.
+
+Philox4x64-10 (Salmon et al., SC 2011; NumPy's bit generator) keyed by SHA-256 of the seed and the case's id, so that a
+case's noise depends neither on its batch nor on its neighbours. The counter's second word is the draw (0 starts the
+chain, i belongs to step i); its first counts blocks of four 64-bit words. Each word gives two numbers by Box-Muller,
+in float64:
+
+    u1 = (low 32 bits + 1/2) / 2^32,  u2 = (high 32 bits + 1/2) / 2^32,
+    z_2k = sqrt(-2 ln u1) cos(2 pi u2),  z_2k+1 = sqrt(-2 ln u1) sin(2 pi u2).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import unicodedata
+
+import numpy as np
+
+from tfs_rt.images import Array
+
+
+def noise_key(seed: int, case_id: str) -> int:
+    """The 128-bit Philox key of one case."""
+    text = f"tfs-rt/noise/1\0{seed}\0{unicodedata.normalize('NFC', case_id)}"
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:16], "little")
+
+
+def gaussian(key: int, draw: int, shape: tuple[int, ...]) -> Array:
+    """Standard normal numbers of the given shape, in C order, float32."""
+    count = int(np.prod(shape))
+    words = np.random.Philox(key=key, counter=draw << 64).random_raw((count + 1) // 2)
+    u1 = ((words & 0xFFFFFFFF) + 0.5) / 2.0**32
+    angle = ((words >> 32) + 0.5) / 2.0**32 * (2 * np.pi)
+    radius = np.sqrt(-2 * np.log(u1))
+    pairs = np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=-1)
+    return pairs.astype(np.float32).ravel()[:count].reshape(shape)

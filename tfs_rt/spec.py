@@ -1,0 +1,114 @@
+"""What a model is: its architecture, what it predicts, its noise schedule and how it is best sampled.
+
+These dataclasses are the manifest's vocabulary (`model.json`) and the reference's constructor arguments.
+Unknown or missing keys are errors: a manifest is read whole or refused.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import typing
+from dataclasses import dataclass
+from typing import Any, Literal, TypeVar
+
+Gate = Literal["none", "condition", "all"]
+Prediction = Literal["eps", "x0", "v"]
+SamplerName = Literal["ddpm", "ddim", "dpmpp-2m"]
+Spacing = Literal["t", "log-snr"]
+
+SLOTS = ("m1", "m2", "functional")
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Architecture:
+    """SR3's U-Net with a TMFA gate; every field but `norm_groups` can be read from a checkpoint's tensors."""
+
+    in_channel: int  # condition and x_t together: 12 for TFS-Diff, 6 for SR3
+    out_channel: int
+    inner_channel: int
+    norm_groups: int
+    channel_multiplier: tuple[int, ...]  # one per level, from full resolution down
+    attention_levels: tuple[int, ...]  # levels whose blocks carry self-attention; the middle always does
+    res_blocks: int
+    gate: Gate  # TMFA over nothing (SR3), the 9 condition channels (paper), or all 12 (published code)
+    patch_size: int = 1  # pixels folded into channels before the first convolution (1 in the paper)
+    condition_skip: bool = False  # a learnt 1x1 map of the condition, added to the output
+
+    @property
+    def condition_channels(self) -> int:
+        """Channels of the condition: 3 for each input image."""
+        return self.in_channel - self.out_channel
+
+    @property
+    def stride(self) -> int:
+        """H and W must be multiples of this."""
+        return self.patch_size * 2 ** (len(self.channel_multiplier) - 1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Schedule:
+    """The training noise schedule, in the published option file's words."""
+
+    schedule: Literal["linear", "quad", "cosine"]
+    n_timestep: int
+    linear_start: float
+    linear_end: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """How a model is sampled: everything but the seed that decides the image."""
+
+    sampler: SamplerName
+    steps: int
+    eta: float  # 0 is deterministic DDIM, 1 is ancestral; used by ddim alone
+    spacing: Spacing
+    sigma_max: float  # with log-snr spacing: the noise-to-signal ratio where sampling starts ...
+    sigma_min: float  # ... and that of the last network call
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelSpec:
+    """All that the runtime has to know about a network in order to sample from it."""
+
+    architecture: Architecture
+    prediction: Prediction
+    schedule: Schedule
+    scale: int  # 2, 4 or 8: the result's side over the inputs' side
+    trained_size: int  # side in pixels of the images the model was trained on
+
+
+def from_dict(cls: type[T], data: Any, where: str = "") -> T:
+    """Build a dataclass from parsed JSON; ValueError names the key that is unknown, missing or of a wrong type."""
+    where = where or cls.__name__
+    if not isinstance(data, dict):
+        raise ValueError(f"{where} should be an object, found {type(data).__name__}")
+    fields = {field.name: field for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    if unknown := sorted(set(data) - set(fields)):
+        raise ValueError(f"{where} has the unknown key {unknown[0]!r}")
+    required = {name for name, field in fields.items() if field.default is dataclasses.MISSING}
+    if missing := sorted(required - set(data)):
+        raise ValueError(f"{where} lacks the key {missing[0]!r}")
+    hints = typing.get_type_hints(cls)
+    return cls(**{key: _convert(hints[key], value, f"{where}.{key}") for key, value in data.items()})
+
+
+def _convert(hint: Any, value: Any, where: str) -> Any:
+    """`value` as the type that `hint` asks for; ValueError if it is of another."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if dataclasses.is_dataclass(hint):
+        return from_dict(typing.cast(type, hint), value, where)
+    if hint is Any or (origin is Literal and isinstance(value, str) and value in arguments):
+        return value
+    if origin is tuple and isinstance(value, list):
+        return tuple(_convert(arguments[0], item, where) for item in value)
+    if origin is dict and isinstance(value, dict):
+        return {key: _convert(arguments[1], item, f"{where}.{key}") for key, item in value.items()}
+    if hint is float and type(value) is int:
+        return float(value)
+    if origin is None and type(value) is hint:
+        return value
+    wanted = {Literal: f"one of {', '.join(map(str, arguments))}", tuple: "a list", dict: "an object"}.get(origin)
+    raise ValueError(f"{where} is {value!r}, expected {wanted or hint.__name__}")
