@@ -6,6 +6,7 @@ import logging
 import warnings
 from pathlib import Path
 
+import onnx_ir as ir
 import torch
 from torch.export import Dim
 
@@ -38,4 +39,12 @@ def write_step_graph(network: UNet, path: Path) -> None:
             dynamic_shapes={"condition": image, "x_t": image, "noise_level": {0: batch}},
         )
     assert program is not None
+    _restore_names(program.model.graph, network)
     program.save(path, external_data=False)
+
+
+def _restore_names(graph: ir.Graph, network: UNet) -> None:
+    """Put back the tensors that the optimiser merged for being equal, so that every weight can be found by its name."""
+    for name, tensor in network.state_dict().items():
+        if name not in graph.initializers:
+            graph.register_initializer(ir.Value(name=name, const_value=ir.tensor(tensor.numpy(), name=name)))

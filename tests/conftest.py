@@ -1,0 +1,40 @@
+"""Shared fixtures. Nothing here needs a GPU or the network."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.random import Generator
+
+ROOT = Path(__file__).resolve().parent.parent
+SHARED = Path(os.environ.get("TFS_RT_SHARED", ROOT.parent / "shared"))  # data that the repository may not hold
+
+
+@pytest.fixture
+def rng() -> Generator:
+    return np.random.default_rng(0)
+
+
+@pytest.fixture(scope="session")
+def parity() -> Path:
+    return _shared("parity")
+
+
+@pytest.fixture(scope="session")
+def data() -> Path:
+    return _shared("data")
+
+
+@pytest.fixture(scope="session")
+def x4() -> Path:
+    return ROOT / "engines" / "x4"
+
+
+def _shared(name: str) -> Path:
+    folder = SHARED / name
+    if not folder.is_dir():
+        pytest.skip(f"{folder} is not on this machine (set TFS_RT_SHARED)")
+    return folder

@@ -1,0 +1,143 @@
+"""Pairing is by name; an incomplete case is refused alone."""
+
+import re
+from pathlib import Path
+
+import pytest
+from helpers import write_case
+
+from tfs_rt.cases import Case, Found, RefusedCase, discover
+from tfs_rt.errors import NothingFound, UsageError
+
+
+def find(*sources: Path) -> dict[str, Found]:
+    return {case.id: case for case in discover(sources, output=Path("nowhere"))}
+
+
+def refusal(found: Found) -> str:
+    assert isinstance(found, RefusedCase)
+    return str(found.error)
+
+
+def names(found: Found) -> dict[str, str]:
+    assert isinstance(found, Case)
+    return {slot: file.name for slot, file in found.files.items()}
+
+
+@pytest.mark.parametrize("m1", ["ct", "mr-t1", "mr-gad", "mr-pd"])
+@pytest.mark.parametrize("functional", ["pet", "spect"])
+def test_case_folders_are_ordered_by_modality(tmp_path: Path, m1: str, functional: str) -> None:
+    write_case(tmp_path / "a", m1=m1, functional=functional)
+    (tmp_path / "a" / "notes.txt").write_text("left alone")
+    found = find(tmp_path)
+    assert names(found["a"]) == {"m1": f"{m1}.png", "m2": "mr-t2.png", "functional": f"{functional}.png"}
+
+
+def test_a_case_folder_itself_can_be_given_and_names_may_vary_in_case_and_dash(tmp_path: Path) -> None:
+    folder = write_case(tmp_path / "a")
+    (folder / "mr-t1.png").rename(folder / "MR_T1.PNG")
+    assert names(find(folder)["a"])["m1"] == "MR_T1.PNG"
+
+
+@pytest.mark.parametrize(
+    ("remove", "add", "words"),
+    [
+        ("pet.png", None, "found 0 functional"),
+        (None, "spect.png", "found 2 functional"),
+        ("mr-t1.png", None, r"found 1 anatomical images \(mr-t2\)"),
+        (None, "ct.png", "found 3 anatomical"),
+        (None, "pet.tif", r"pet is there 2 times"),
+    ],
+)
+def test_an_incomplete_or_doubled_case_is_refused_alone(
+    tmp_path: Path, remove: str | None, add: str | None, words: str
+) -> None:
+    write_case(tmp_path / "good")
+    bad = write_case(tmp_path / "bad")
+    if remove:
+        (bad / remove).unlink()
+    if add:
+        (bad / add).write_bytes(b"")
+    found = find(tmp_path)
+    assert isinstance(found["good"], Case)
+    assert re.search(words, refusal(found["bad"]))
+
+
+def test_two_anatomical_images_without_t2_are_not_guessed(tmp_path: Path) -> None:
+    folder = write_case(tmp_path / "a", m1="ct")
+    (folder / "mr-t2.png").rename(folder / "mr-gad.png")
+    assert "which of ct and mr-gad is m2" in refusal(find(tmp_path)["a"])
+
+
+def test_a_folder_with_foreign_names_is_refused_and_an_empty_one_passed_over(tmp_path: Path) -> None:
+    write_case(tmp_path / "good")
+    (tmp_path / "odd").mkdir()
+    (tmp_path / "odd" / "scan1.png").write_bytes(b"")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / ".hidden").mkdir()
+    (tmp_path / ".hidden" / "x.png").write_bytes(b"")
+    found = find(tmp_path)
+    assert set(found) == {"good", "odd"}
+    assert "no file is named by its modality" in refusal(found["odd"])
+
+
+def test_nnunet_names_go_by_channel(tmp_path: Path) -> None:
+    for name in ("b_0002.png", "b_0000.png", "b_0001.png", "c_0000.png", "c_0003.png"):
+        (tmp_path / name).write_bytes(b"")
+    found = find(tmp_path)
+    assert names(found["b"]) == {"m1": "b_0000.png", "m2": "b_0001.png", "functional": "b_0002.png"}
+    assert "_0000, _0003" in refusal(found["c"])
+
+
+def test_a_csv_is_read_relative_to_itself(tmp_path: Path) -> None:
+    table = tmp_path / "cases.csv"
+    table.write_text(
+        "\ufeffid,functional,m1,m2,extra\nk1,f.png,a.png,sub/b.png,9\nk2,,a.png,b.png,\n", encoding="utf-8"
+    )
+    found = find(table)
+    case = found["k1"]
+    assert isinstance(case, Case)
+    assert case.files == {"m1": tmp_path / "a.png", "m2": tmp_path / "sub/b.png", "functional": tmp_path / "f.png"}
+    assert "line 3: functional is empty" in refusal(found["k2"])
+
+
+def test_a_csv_without_its_columns_is_refused(tmp_path: Path) -> None:
+    table = tmp_path / "cases.csv"
+    table.write_text("id,m1,functional\na,b,c\n")
+    with pytest.raises(UsageError, match="lacks the column 'm2'"):
+        find(table)
+
+
+def test_the_same_id_twice_is_refused_both_times_even_in_other_case(tmp_path: Path) -> None:
+    write_case(tmp_path / "one" / "K1")
+    write_case(tmp_path / "two" / "k1")
+    cases = discover([tmp_path / "one", tmp_path / "two"], output=tmp_path / "out")
+    assert [refusal(case) for case in cases] == [
+        "K1: 2 cases have this id: rename all but one",
+        "k1: 2 cases have this id: rename all but one",
+    ]
+
+
+@pytest.mark.parametrize("case_id", ["../up", "a/b", "report", "SHEETS", ".hidden", "a\nb", "x" * 201, "c:d"])
+def test_an_id_that_cannot_be_a_file_name_is_refused(tmp_path: Path, case_id: str) -> None:
+    table = tmp_path / "cases.csv"
+    table.write_text(f'id,m1,m2,functional\n"{case_id}",a,b,c\n')
+    (found,) = discover([table], output=tmp_path)
+    assert "cannot name a result" in refusal(found)
+
+
+def test_results_inside_the_source_are_no_cases(tmp_path: Path) -> None:
+    write_case(tmp_path / "a")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "a.png").write_bytes(b"")
+    assert [case.id for case in discover([tmp_path], output=tmp_path / "out")] == ["a"]
+
+
+def test_nothing_found_says_so(tmp_path: Path) -> None:
+    with pytest.raises(NothingFound, match="no case in this folder"):
+        find(tmp_path)
+    with pytest.raises(NothingFound, match="no such file"):
+        find(tmp_path / "absent")
+    (tmp_path / "one.png").write_bytes(b"")
+    with pytest.raises(UsageError, match="--m1 A --m2 B"):
+        find(tmp_path / "one.png")

@@ -1,0 +1,256 @@
+"""Checkpoints of every known shape are read; everything else is refused in one line, and no code is run."""
+
+import dataclasses
+import json
+import os
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from helpers import PAPER_SCHEDULE, TINY, model_spec
+from safetensors.torch import save_file
+
+from tfs_rt.errors import ModelError
+from tfs_rt.schedule import alphas_cumprod, betas
+from tfs_rt.spec import Architecture
+from tfs_rt_reference.checkpoint import load_checkpoint, read_contents, save_checkpoint
+from tfs_rt_reference.config import PublishedConfig
+from tfs_rt_reference.inspection import inspect_checkpoint
+from tfs_rt_reference.network import UNet
+
+CONFIG = {
+    "model": {
+        "unet": {
+            "in_channel": 12,
+            "out_channel": 3,
+            "inner_channel": 8,
+            "norm_groups": 4,
+            "channel_multiplier": [1, 2],
+            "attn_res": [128],
+            "res_blocks": 1,
+        },
+        "beta_schedule": {
+            phase: {"schedule": "linear", "n_timestep": 4000, "linear_start": 1e-6, "linear_end": 1e-2}
+            for phase in ("train", "val")
+        },
+        "diffusion": {"image_size": 256},
+    }
+}
+
+
+@pytest.fixture
+def network() -> UNet:
+    torch.manual_seed(0)
+    return UNet(TINY).requires_grad_(requires_grad=False)
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    return write_config(tmp_path, CONFIG)
+
+
+def write_config(folder: Path, content: dict[str, Any]) -> Path:
+    path = folder / "opt.json"
+    path.write_text(
+        "// the published form has comments\n" + json.dumps(content, indent=1).replace(",\n", ", // and here\n")
+    )
+    return path
+
+
+def published_form(network: UNet, prefix: str = "denoise_fn.") -> dict[str, torch.Tensor]:
+    buffers = {"betas": betas(PAPER_SCHEDULE), "alphas_cumprod": alphas_cumprod(PAPER_SCHEDULE)}
+    state = {f"{prefix}{name}": tensor for name, tensor in network.state_dict().items()}
+    return state | {name: torch.from_numpy(values).float() for name, values in buffers.items()}
+
+
+def same(loaded: UNet, saved: UNet) -> bool:
+    theirs = saved.state_dict()
+    return all(torch.equal(tensor, theirs[name]) for name, tensor in loaded.state_dict().items())
+
+
+@pytest.mark.parametrize("prefix", ["denoise_fn.", "module.denoise_fn.", "denoise_fn.module.", ""])
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+def test_prefixes_are_stripped_in_both_formats(
+    tmp_path: Path, network: UNet, config: Path, prefix: str, suffix: str
+) -> None:
+    path = tmp_path / f"I100_E1_gen{suffix}"
+    state = published_form(network, prefix)
+    save_file(state, path) if suffix == ".safetensors" else torch.save(state, path)
+    loaded = load_checkpoint(path, config=config, scale=2)
+    assert same(loaded.network, network)
+    assert loaded.spec == model_spec(scale=2)
+
+
+@pytest.mark.parametrize("key", ["state_dict", "model", "netG"])
+def test_a_state_dict_inside_a_training_checkpoint_is_found(
+    tmp_path: Path, network: UNet, config: Path, key: str
+) -> None:
+    torch.save({key: published_form(network), "epoch": 3}, tmp_path / "a.pth")
+    assert same(load_checkpoint(tmp_path / "a.pth", config=config, scale=2).network, network)
+
+
+@pytest.mark.parametrize("form", ["nested", "flat"])
+def test_averaged_weights_are_preferred(tmp_path: Path, network: UNet, config: Path, form: str) -> None:
+    torch.manual_seed(1)
+    average, state = UNet(TINY).requires_grad_(requires_grad=False), published_form(network)
+    if form == "nested":
+        raw: dict[str, Any] = {"state_dict": state, "ema": published_form(average)}
+    else:
+        raw = state | {f"ema.{name}": tensor for name, tensor in average.state_dict().items()}
+    torch.save(raw, tmp_path / "a.pth")
+    loaded = load_checkpoint(tmp_path / "a.pth", config=config, scale=2)
+    assert loaded.contents.ema
+    assert same(loaded.network, average)
+
+
+def test_half_precision_weights_are_widened(tmp_path: Path, network: UNet, config: Path) -> None:
+    torch.save(
+        {name: t.half() if "denoise" in name else t for name, t in published_form(network).items()}, tmp_path / "a.pth"
+    )
+    assert load_checkpoint(tmp_path / "a.pth", config=config, scale=2).network.downs[0].weight.dtype == torch.float32
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"channel_multiplier": (1, 2, 4), "attention_levels": (0, 2), "res_blocks": 2},
+        {"gate": "condition"},
+        {"gate": "none", "in_channel": 6},
+        {"patch_size": 4, "condition_skip": True},
+    ],
+)
+def test_the_architecture_is_read_from_the_tensors(tmp_path: Path, changes: dict[str, Any]) -> None:
+    arch = dataclasses.replace(TINY, **changes)
+    torch.save(published_form(UNet(arch)), tmp_path / "a.pth")
+    assert read_contents(tmp_path / "a.pth").architecture == dataclasses.replace(arch, norm_groups=0)
+
+
+def test_our_own_checkpoints_say_everything_themselves(tmp_path: Path, network: UNet) -> None:
+    spec = model_spec(prediction="v")
+    save_checkpoint(tmp_path / "a.safetensors", network, spec)
+    loaded = load_checkpoint(tmp_path / "a.safetensors")
+    assert loaded.spec == spec
+    assert same(loaded.network, network)
+    with pytest.raises(ModelError, match="prediction: eps asked, v in the file"):
+        load_checkpoint(tmp_path / "a.safetensors", prediction="eps")
+
+
+def refused(path: Path, words: str, **options: Any) -> None:
+    with pytest.raises(ModelError, match=words) as caught:
+        load_checkpoint(path, **options)
+    assert caught.value.subject == str(path)
+    assert caught.value.remedy
+
+
+def test_a_pickle_with_code_is_refused_and_not_run(tmp_path: Path) -> None:
+    class Payload:
+        def __reduce__(self) -> tuple[Any, ...]:
+            return os.system, (f"touch {tmp_path / 'ran'}",)
+
+    (tmp_path / "raw.pth").write_bytes(pickle.dumps(Payload()))
+    torch.save({"denoise_fn.downs.0.weight": Payload()}, tmp_path / "zip.pth")
+    for name in ("raw.pth", "zip.pth"):
+        refused(tmp_path / name, "could run code", scale=2)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_what_is_no_checkpoint_is_refused(tmp_path: Path, network: UNet) -> None:
+    torch.save(published_form(network), tmp_path / "whole.pth")
+    whole = (tmp_path / "whole.pth").read_bytes()
+    (tmp_path / "cut.pth").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "text.pth").write_text("hello")
+    (tmp_path / "empty.pth").write_bytes(b"")
+    (tmp_path / "bad.safetensors").write_bytes(whole[:100])
+    torch.save([1, 2], tmp_path / "list.pth")
+    for name, words in {
+        "cut.pth": "no PyTorch checkpoint",
+        "text.pth": "no PyTorch checkpoint",
+        "empty.pth": "no PyTorch checkpoint",
+        "bad.safetensors": "cannot be read as safetensors",
+        "list.pth": "holds a list",
+        "absent.pth": "cannot be read",
+        "absent.safetensors": "cannot be read",
+    }.items():
+        refused(tmp_path / name, words, scale=2)
+
+
+def test_an_optimizers_file_is_refused_by_name(tmp_path: Path) -> None:
+    torch.save({"epoch": 1, "iter": 2, "scheduler": None, "optimizer": {}}, tmp_path / "I1_E1_opt.pth")
+    refused(tmp_path / "I1_E1_opt.pth", "optimizer's state.*_gen.pth", scale=2)
+
+
+def test_other_networks_are_refused_with_the_tensors_that_differ(tmp_path: Path, network: UNet, config: Path) -> None:
+    torch.save({"conv.weight": torch.zeros(3)}, tmp_path / "other.pth")
+    refused(tmp_path / "other.pth", "no U-Net of the SR3 family", scale=2)
+    state = published_form(network)
+    del state["denoise_fn.mid.0.attn.out.bias"]
+    state["denoise_fn.extra"] = torch.zeros(1)
+    torch.save(state, tmp_path / "near.pth")
+    refused(tmp_path / "near.pth", "mid.0.attn.out.bias is missing; extra is not expected", scale=2, config=config)
+
+
+def test_weights_that_are_not_finite_are_refused(tmp_path: Path, network: UNet, config: Path) -> None:
+    state = published_form(network)
+    state["denoise_fn.downs.0.bias"][0] = np.nan
+    torch.save(state, tmp_path / "a.pth")
+    refused(tmp_path / "a.pth", "NaN or infinite weights in downs.0.bias", scale=2, config=config)
+
+
+def test_a_configuration_that_disagrees_is_shown_field_by_field(tmp_path: Path, network: UNet) -> None:
+    torch.save(published_form(network), tmp_path / "a.pth")
+    other = json.loads(json.dumps(CONFIG))
+    other["model"]["unet"] |= {"inner_channel": 16, "attn_res": [64]}
+    words = r"inner_channel: 8 in the checkpoint, 16 in the configuration; attention_levels: \(1,\).*\(\)"
+    refused(tmp_path / "a.pth", words, scale=2, config=write_config(tmp_path, other))
+
+
+def test_stored_schedule_buffers_are_held_against_the_declared_schedule(tmp_path: Path, network: UNet) -> None:
+    torch.save(published_form(network), tmp_path / "a.pth")
+    other = json.loads(json.dumps(CONFIG))
+    for phase in ("train", "val"):
+        other["model"]["beta_schedule"][phase]["linear_end"] = 2e-2
+    refused(tmp_path / "a.pth", "stored schedule .* differs", scale=2, config=write_config(tmp_path, other))
+
+
+def test_a_checkpoint_without_any_schedule_wants_one(tmp_path: Path, network: UNet, config: Path) -> None:
+    state = {name: tensor for name, tensor in published_form(network).items() if name.startswith("denoise_fn.")}
+    torch.save(state, tmp_path / "a.pth")
+    assert load_checkpoint(tmp_path / "a.pth", scale=2, config=config).spec.schedule == PAPER_SCHEDULE
+    wide = UNet(Architecture(**{**dataclasses.asdict(TINY), "inner_channel": 32, "norm_groups": 32}))
+    torch.save({f"denoise_fn.{n}": t for n, t in wide.state_dict().items()}, tmp_path / "b.pth")
+    refused(tmp_path / "b.pth", "says nothing of its noise schedule", scale=2)
+
+
+def test_what_tensors_cannot_tell_is_asked_for(tmp_path: Path, network: UNet, config: Path) -> None:
+    torch.save(published_form(network), tmp_path / "a.pth")
+    refused(tmp_path / "a.pth", "8 channels cannot be normalised in 32 groups", scale=2)
+    refused(tmp_path / "a.pth", "does not say its scale", config=config)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [("{", "no option file"), ("{}", "lacks the key 'model'"), ('{"model": {"unet": {}}}', "lacks the key")],
+)
+def test_a_broken_configuration_is_refused(tmp_path: Path, text: str, words: str) -> None:
+    (tmp_path / "opt.json").write_text(text)
+    with pytest.raises(ModelError, match=words):
+        PublishedConfig.read(tmp_path / "opt.json")
+
+
+def test_comments_go_and_strings_stay(tmp_path: Path) -> None:
+    content = json.loads(json.dumps(CONFIG))
+    content["path"] = "http://host/x // not a comment"
+    assert PublishedConfig.read(write_config(tmp_path, content)).image_size == 256
+
+
+def test_inspection_says_what_is_there(tmp_path: Path, network: UNet, config: Path) -> None:
+    torch.save(published_form(network), tmp_path / "a.pth")
+    facts = inspect_checkpoint(tmp_path / "a.pth", config)
+    assert facts["family"].startswith("TFS-Diff as published")
+    assert facts["parameters"] == sum(p.numel() for p in network.parameters())
+    assert facts["schedule_buffers"] == "4000 steps, beta from 1e-06 to 0.01"
+    assert facts["configuration"] == "agrees"

@@ -1,0 +1,99 @@
+"""Every kind of PNG is either read exactly or refused with the file, the reason and the remedy."""
+
+import io
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers import png, rewrite_chunk
+from PIL import Image
+
+from tfs_rt.errors import InputError
+from tfs_rt.reader import read_image
+
+PATH = Path("somewhere/pet.png")
+GREY = np.arange(64, dtype=np.uint8).reshape(8, 8) * 4
+COLOUR = np.stack([GREY, 255 - GREY, GREY // 2], axis=-1)
+OPAQUE = np.dstack([COLOUR, np.full_like(GREY, 255)])
+
+
+def encoded(image: Image.Image, **options: object) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, format="PNG", **options)
+    return buffer.getvalue()
+
+
+def refused(data: bytes, words: str) -> None:
+    with pytest.raises(InputError, match=words) as caught:
+        read_image(data, PATH)
+    assert caught.value.subject == str(PATH)
+    assert caught.value.remedy
+
+
+def test_grey_becomes_three_equal_channels() -> None:
+    np.testing.assert_array_equal(read_image(png(GREY), PATH), np.dstack([GREY] * 3))
+
+
+def test_rgb_and_opaque_alpha_are_read_as_they_are() -> None:
+    np.testing.assert_array_equal(read_image(png(COLOUR), PATH), COLOUR)
+    np.testing.assert_array_equal(read_image(png(OPAQUE), PATH), COLOUR)
+
+
+def test_a_palette_is_looked_up() -> None:
+    indexed = Image.fromarray(COLOUR).quantize(256)
+    np.testing.assert_array_equal(read_image(encoded(indexed), PATH), np.asarray(indexed.convert("RGB")))
+
+
+def test_one_bit_is_black_and_white() -> None:
+    bits = Image.fromarray(GREY > 100)
+    np.testing.assert_array_equal(read_image(encoded(bits), PATH), np.dstack([(GREY > 100).astype(np.uint8) * 255] * 3))
+
+
+def test_transparency_is_refused() -> None:
+    half = OPAQUE.copy()
+    half[0, 0, 3] = 254
+    refused(png(half), "transparent")
+    refused(encoded(Image.fromarray(GREY), transparency=0), "transparent")
+
+
+def test_sixteen_bits_are_refused_in_grey_and_in_colour() -> None:
+    refused(png(GREY.astype(np.uint16) * 257), "16-bit")
+    deep = rewrite_chunk(png(COLOUR), b"IHDR", lambda c: c[:8] + bytes([16]) + c[9:])
+    refused(deep, "16-bit")  # Pillow would drop the low bytes in silence
+
+
+def test_animation_and_stored_rotation_are_refused() -> None:
+    frame = Image.fromarray(COLOUR)
+    refused(encoded(frame, save_all=True, append_images=[Image.fromarray(255 - COLOUR)]), "animated")
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    refused(encoded(frame, exif=exif.tobytes()), "rotation")
+
+
+def test_other_formats_are_refused_whatever_their_name() -> None:
+    buffer = io.BytesIO()
+    Image.fromarray(COLOUR).save(buffer, format="JPEG")
+    refused(buffer.getvalue(), "not a PNG")
+    refused(b"", "empty")
+
+
+def test_every_truncation_is_refused() -> None:
+    whole = png(COLOUR)
+    for length in range(1, len(whole)):
+        with pytest.raises(InputError):
+            read_image(whole[:length], PATH)
+
+
+def test_every_flipped_bit_is_refused_or_changes_nothing() -> None:
+    whole = png(COLOUR)
+    for position in range(len(whole) * 8):
+        flipped = bytearray(whole)
+        flipped[position // 8] ^= 1 << position % 8
+        with pytest.raises(InputError):
+            read_image(bytes(flipped), PATH)
+
+
+def test_a_bomb_is_refused_by_its_header() -> None:
+    huge = rewrite_chunk(png(GREY), b"IHDR", lambda c: struct.pack(">II", 50_000, 50_000) + c[8:])
+    refused(huge, "more than 4096x4096")
