@@ -15,6 +15,7 @@ from PIL import Image
 
 from tfs_rt.engine import reverse_step
 from tfs_rt.images import Array
+from tfs_rt.schedule import sigma_range
 from tfs_rt.spec import Architecture, ModelSpec, Prediction, Recipe, Schedule
 from tfs_rt.table import StepRow
 
@@ -34,9 +35,14 @@ FEW = Recipe(sampler="ddim", steps=4, eta=0.0, spacing="log-snr", sigma_max=20.0
 
 def model_spec(architecture: Architecture = TINY, prediction: Prediction = "eps", **changes: Any) -> ModelSpec:
     spec = ModelSpec(
-        architecture=architecture, prediction=prediction, schedule=PAPER_SCHEDULE, scale=4, trained_size=256
+        architecture=architecture,
+        prediction=prediction,
+        schedule=changes.pop("schedule", PAPER_SCHEDULE),
+        scale=4,
+        trained_size=256,
+        sigma_range=(0.0, 0.0),
     )
-    return dataclasses.replace(spec, **changes)
+    return dataclasses.replace(spec, sigma_range=changes.pop("sigma_range", sigma_range(spec.schedule)), **changes)
 
 
 class NumpyEngine:

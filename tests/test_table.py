@@ -156,10 +156,17 @@ def test_eps_sampling_does_not_start_from_the_schedules_last_sigma() -> None:
     [
         ({"steps": 0}, "no number of steps"),
         ({"steps": 4001, "spacing": "t"}, "4001 steps asked of a model trained with 4000"),
-        ({"sigma_max": 1e6}, "leaves the model's schedule"),
-        ({"sigma_min": 1e-6}, "leaves the model's schedule"),
+        ({"sigma_max": 1e6}, "leaves what the model was trained on"),
+        ({"sigma_min": 1e-6}, "leaves what the model was trained on"),
     ],
 )
 def test_a_recipe_that_does_not_fit_is_refused(changes: dict, words: str) -> None:
     with pytest.raises(UsageError, match=words):
         step_table(model_spec(), dataclasses.replace(FEW, **changes))
+
+
+def test_a_model_trained_on_few_levels_is_not_sampled_over_all_t() -> None:
+    spec = model_spec(prediction="x0", sigma_range=(2.0, 80.0))
+    step_table(spec, dataclasses.replace(FEW, sigma_max=80.0, sigma_min=2.0))
+    with pytest.raises(UsageError, match="leaves what the model was trained on"):
+        step_table(spec, dataclasses.replace(FEW, spacing="t"))

@@ -41,6 +41,12 @@ def sigma(alpha_bar: Float64) -> Float64:
     return np.sqrt((1.0 - alpha_bar) / alpha_bar)
 
 
+def sigma_range(schedule: Schedule) -> tuple[float, float]:
+    """The lowest and highest sigma of a schedule, at t = 1 and t = T, to six digits."""
+    lowest, highest = sigma(alphas_cumprod(schedule))[[0, -1]]
+    return float(f"{lowest:.6g}"), float(f"{highest:.6g}")
+
+
 def alpha_bar_at(sigma: Float64) -> Float64:
     """The alpha_bar whose noise-to-signal ratio is `sigma`."""
     return 1.0 / (1.0 + np.square(sigma))

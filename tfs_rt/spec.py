@@ -78,6 +78,7 @@ class ModelSpec:
     schedule: Schedule
     scale: int  # 2, 4 or 8: the result's side over the inputs' side
     trained_size: int  # side in pixels of the images the model was trained on
+    sigma_range: tuple[float, ...]  # lowest and highest noise-to-signal ratio it was trained on
 
 
 def from_dict(cls: type[T], data: Any, where: str = "") -> T:

@@ -57,19 +57,21 @@ def step_table(spec: ModelSpec, recipe: Recipe) -> StepTable:
 
 def visited(spec: ModelSpec, recipe: Recipe) -> Float64:
     """alpha_bar at each network call, from noisy to clean: (steps,)."""
-    known = alphas_cumprod(spec.schedule)
     if recipe.steps < 1:
         raise UsageError("--steps", f"{recipe.steps} is no number of steps", "ask for 1 or more")
     if recipe.spacing == "t":
+        known = alphas_cumprod(spec.schedule)
         if recipe.steps > len(known):
             reason = f"{recipe.steps} steps asked of a model trained with {len(known)}"
             raise UsageError("--steps", reason, f"ask for {len(known)} or fewer")
-        return known[np.rint(np.linspace(len(known) - 1, 0, recipe.steps)).astype(np.intp)]
-    lowest, highest = sigma(known)[[0, -1]]
-    if not lowest <= recipe.sigma_min <= recipe.sigma_max <= highest:
-        reason = f"sigma from {recipe.sigma_max:g} to {recipe.sigma_min:g} leaves the model's schedule"
-        raise UsageError("recipe", reason, f"stay within {highest:.4g} to {lowest:.4g}")
-    return alpha_bar_at(np.geomspace(recipe.sigma_max, recipe.sigma_min, recipe.steps))
+        alpha_bar = known[np.rint(np.linspace(len(known) - 1, 0, recipe.steps)).astype(np.intp)]
+    else:
+        alpha_bar = alpha_bar_at(np.geomspace(recipe.sigma_max, recipe.sigma_min, recipe.steps))
+    (lowest, highest), asked = spec.sigma_range, sigma(alpha_bar)
+    if asked.min() < lowest * (1 - 1e-5) or asked.max() > highest * (1 + 1e-5):
+        reason = f"sampling from sigma {asked.max():.4g} to {asked.min():.4g} leaves what the model was trained on"
+        raise UsageError("--spacing", reason, f"stay within {highest:.4g} to {lowest:.4g}, as log-snr does by default")
+    return alpha_bar
 
 
 def to_x0(prediction: Prediction, alpha_bar: Float64) -> tuple[Float64, Float64]:

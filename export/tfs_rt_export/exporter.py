@@ -13,7 +13,6 @@ from tfs_rt import __version__
 from tfs_rt.backends.ort_cpu import load
 from tfs_rt.bundle import MANIFEST, SCHEMA, BundleFile, Manifest, load_bundle, write_manifest
 from tfs_rt.errors import UsageError
-from tfs_rt.schedule import alphas_cumprod, sigma
 from tfs_rt.spec import SLOTS, ModelSpec, Prediction, Recipe, SamplerName
 from tfs_rt_export.gate import certify
 from tfs_rt_export.graph import write_step_graph
@@ -65,19 +64,19 @@ def export_bundle(request: Request, log: Callable[[str], None]) -> Manifest:
 
 
 def default_recipe(spec: ModelSpec, *, sampler: SamplerName, steps: int | None) -> Recipe:
-    """Few steps in log-SNR from a truncated start, within the model's schedule.
+    """Few steps in log-SNR from a truncated start, within what the model was trained on.
 
     An eps network's error is multiplied by sigma on its way to x_0: it starts lower than one that predicts x_0 or v.
     """
     sigma_max, sigma_min, few = (20.0, 0.02, 8) if spec.prediction == "eps" else (80.0, 0.05, 4)
-    lowest, highest = sigma(alphas_cumprod(spec.schedule))[[0, -1]]
+    lowest, highest = spec.sigma_range
     return Recipe(
         sampler=sampler,
         steps=steps or few,
         eta=0.0,
         spacing="log-snr",
-        sigma_max=min(sigma_max, float(highest)),
-        sigma_min=max(sigma_min, float(lowest)),
+        sigma_max=min(sigma_max, highest),
+        sigma_min=max(sigma_min, lowest),
     )
 
 

@@ -1,6 +1,7 @@
 """The fidelity gate: an exported network against the PyTorch reference, or no bundle.
 
-(a) One step at eight noise levels over the whole schedule, in one batch. (b) Whole few-step loops with the same noise.
+(a) One step at eight noise levels over all that the model was trained on, in one batch. (b) Whole few-step loops with
+the same noise.
 The inputs are made: smooth random blobs with edges, which have the range and the flatness of slices.
 """
 
@@ -16,7 +17,7 @@ from tfs_rt.errors import ModelError
 from tfs_rt.images import Array, from_model
 from tfs_rt.noise import gaussian
 from tfs_rt.sampler import sample, warm_start
-from tfs_rt.schedule import alpha_bar_at, alphas_cumprod, sigma
+from tfs_rt.schedule import alpha_bar_at
 from tfs_rt.spec import ModelSpec, Recipe
 from tfs_rt.table import step_table
 from tfs_rt_reference.engine import TorchEngine
@@ -58,8 +59,7 @@ def made_condition(spec: ModelSpec, *, height: int, width: int) -> Array:
 
 
 def _step(exported: OrtCpuEngine, reference: TorchEngine, condition: Array) -> dict[str, Any]:
-    lowest, highest = sigma(alphas_cumprod(exported.spec.schedule))[[0, -1]]
-    sigmas = np.geomspace(lowest, highest, LEVELS)
+    sigmas = np.geomspace(*exported.spec.sigma_range, LEVELS)
     level = np.sqrt(alpha_bar_at(sigmas)).astype(np.float32)[:, None]
     x_0 = np.repeat(warm_start(condition), LEVELS, axis=0)
     a = level[:, :, None, None]

@@ -23,7 +23,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from tfs_rt.errors import ModelError
-from tfs_rt.schedule import alphas_cumprod, betas
+from tfs_rt.schedule import alphas_cumprod, betas, sigma_range
 from tfs_rt.spec import Architecture, ModelSpec, Prediction, Schedule, from_dict
 from tfs_rt_reference.config import PublishedConfig
 from tfs_rt_reference.network import UNet
@@ -271,6 +271,7 @@ def _resolve(
         schedule=schedule,
         scale=scale,
         trained_size=declared.trained_size if declared else config.image_size if config else 256,
+        sigma_range=declared.sigma_range if declared else sigma_range(schedule),
     )
 
 

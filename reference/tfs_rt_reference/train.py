@@ -39,8 +39,9 @@ COMPACT = Architecture(
     condition_skip=True,
 )
 PAPER_SCHEDULE = Schedule(schedule="linear", n_timestep=4000, linear_start=1e-6, linear_end=1e-2)
-SIGMA_MAX, SIGMA_MIN = 80.0, 0.05
-EMA_DECAY = 0.995
+SIGMA_MAX, SIGMA_MIN = 80.0, 2.0  # below, x_t says more of x_0 than a network with a folded stem can pass on
+DROPOUT = 0.1
+EMA_DECAY = 0.998
 
 
 def draw_alpha_bar(batch: int) -> Tensor:
@@ -70,17 +71,24 @@ def one_step_psnr(network: UNet, groups: list[Group], scale: int) -> float:
 def train(data: Path, output: Path, *, scale: int, iterations: int, batch: int, crop: int, rate: float) -> None:
     """Train on the split `train`, watch the split `val`, and write the averaged weights to `output`."""
     torch.manual_seed(0)
-    network = UNet(COMPACT).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    network = UNet(COMPACT, dropout=DROPOUT).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     torch.nn.init.zeros_(network.final_conv.block[3].weight)
     torch.nn.init.zeros_(network.condition_skip.weight)
     network.condition_skip.weight.data[:, 6:, 0, 0] = torch.eye(3)  # start from the functional image
-    average = copy.deepcopy(network)
+    average = copy.deepcopy(network).eval()
     optimiser = torch.optim.AdamW(network.parameters(), lr=rate, weight_decay=1e-4)
     warmup = 100
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimiser, lambda i: min((i + 1) / warmup, 0.5 + 0.5 * math.cos(math.pi * i / iterations))
     )
-    spec = ModelSpec(architecture=COMPACT, prediction="x0", schedule=PAPER_SCHEDULE, scale=scale, trained_size=256)
+    spec = ModelSpec(
+        architecture=COMPACT,
+        prediction="x0",
+        schedule=PAPER_SCHEDULE,
+        scale=scale,
+        trained_size=256,
+        sigma_range=(SIGMA_MIN, SIGMA_MAX),
+    )
     stream = crops(read_groups(data, "train"), scale=scale, size=crop, margin=16, rng=np.random.default_rng(0))
     validation = read_groups(data, "val")
     start, losses = time.monotonic(), []
@@ -121,7 +129,7 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("-o", "--output", type=Path, required=True)
     parser.add_argument("--scale", type=int, default=4)
-    parser.add_argument("--iterations", type=int, default=4000)
+    parser.add_argument("--iterations", type=int, default=5000)
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--crop", type=int, default=128)
     parser.add_argument("--rate", type=float, default=1e-3)

@@ -1,0 +1,92 @@
+"""Accuracy of a bundle against ground truth: `python -m tfs_rt_bench.accuracy DATA --model engines/x4 --scale 4`.
+
+PSNR and SSIM as scikit-image defines them, on RGB uint8 with a data range of 255, SSIM in its default 7x7 window;
+means over whole images. Beside the model stands the ground truth itself, degraded and upsampled ("bicubic truth"):
+a perfect fusion without super-resolution.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+
+from tfs_rt.bundle import load_bundle, write_manifest
+from tfs_rt.images import RGB, resize
+from tfs_rt.pipeline import Pipeline, load_pipeline
+from tfs_rt_reference.data import Group, low_resolution, read_groups
+
+TRUTH = "fused_bitonicx.png"
+
+
+def score(result: RGB, truth: RGB) -> dict[str, float]:
+    """PSNR in dB, SSIM, and the mean difference per channel in grey levels."""
+    bias = (result.astype(np.float64) - truth).mean(axis=(0, 1))
+    return {
+        "psnr": float(peak_signal_noise_ratio(truth, result, data_range=255)),
+        "ssim": float(structural_similarity(truth, result, channel_axis=-1, data_range=255)),
+        **{f"bias_{channel}": float(value) for channel, value in zip("rgb", bias, strict=True)},
+    }
+
+
+def evaluate(pipeline: Pipeline, groups: list[Group]) -> dict[str, float]:
+    """Mean scores of a pipeline over groups, from their degraded sources."""
+    scale = pipeline.bundle.manifest.model.scale
+    scores = []
+    for group in groups:
+        sources = [low_resolution(image, scale) for image in group.sources]
+        size = (group.truth.shape[0], group.truth.shape[1])
+        scores.append(score(pipeline.fuse([sources], [group.id], size=size)[0], group.truth))
+    return mean(scores)
+
+
+def bicubic_truth(groups: list[Group], scale: int) -> dict[str, float]:
+    """Mean scores of the ground truth itself, degraded and upsampled."""
+    shapes = [(group.truth.shape[0], group.truth.shape[1]) for group in groups]
+    restored = [resize(low_resolution(g.truth, scale), size) for g, size in zip(groups, shapes, strict=True)]
+    return mean([score(image, group.truth) for image, group in zip(restored, groups, strict=True)])
+
+
+def mean(scores: list[dict[str, float]]) -> dict[str, float]:
+    """The mean of each measure."""
+    return {key: float(np.mean([s[key] for s in scores])) for key in scores[0]}
+
+
+def record(model: Path, quality: dict[str, Any]) -> None:
+    """Write measured quality into a bundle's manifest."""
+    bundle = load_bundle(model)
+    write_manifest(bundle.path, dataclasses.replace(bundle.manifest, quality=quality))
+
+
+def main() -> None:
+    """The command line: one line of JSON per split and number of steps."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--model", type=Path, required=True)
+    parser.add_argument("--splits", nargs="+", default=["val", "test"])
+    parser.add_argument("--steps", nargs="+", type=int, help="numbers of steps to try (default: the model's)")
+    parser.add_argument("--record", action="store_true", help="write the last line of each split into the manifest")
+    arguments = parser.parse_args()
+    manifest = load_bundle(arguments.model).manifest
+    recorded = {}
+    for split in arguments.splits:
+        groups = read_groups(arguments.data, split, truth=TRUTH)
+        lines = {"bicubic truth": bicubic_truth(groups, manifest.model.scale)}
+        for steps in arguments.steps or [manifest.recipe.steps]:
+            pipeline = load_pipeline(arguments.model, recipe=lambda r, n=steps: dataclasses.replace(r, steps=n))
+            lines[f"{pipeline.recipe.sampler} {steps}"] = evaluate(pipeline, groups)
+        for method, scores in lines.items():
+            line = {"split": split, "cases": len(groups), "method": method}
+            recorded[split] = line | {key: round(value, 4) for key, value in scores.items()}
+            print(json.dumps(recorded[split]), flush=True)
+    if arguments.record:
+        record(arguments.model, recorded)
+
+
+if __name__ == "__main__":
+    main()
