@@ -5,6 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 
+def first_line(error: BaseException) -> str:
+    """What a foreign exception says, in one line: its first, or its class if it says nothing."""
+    return next(iter(str(error).splitlines()), "") or type(error).__name__
+
+
 class TfsRtError(Exception):
     """A fault stated in one line: what it is about (a file, a case, an option), the reason and the remedy."""
 

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ import numpy as np
 
 from tfs_rt import __version__
 from tfs_rt.cases import Case, Found, RefusedCase
-from tfs_rt.errors import InputError, TfsRtError
+from tfs_rt.errors import InputError, TfsRtError, first_line
 from tfs_rt.images import RGB
 from tfs_rt.pipeline import Pipeline
 from tfs_rt.reader import read_image
@@ -122,15 +122,13 @@ class Run:
                 seed=self.options.seed,
                 on_step=lambda _: self.on_step(len(batch)),
             )
-        except (
-            Exception
-        ) as error:  # an engine's own classes, MemoryError, FloatingPointError: what cannot run alone, fails alone
+        except Exception as error:  # engines raise classes of their own: what cannot run in company is tried alone
             if len(batch) > 1:
                 for loaded in batch:
                     self._fuse_batch([loaded])
                 return
             height, width = batch[0].size
-            reason = f"could not be fused at {width}x{height} ({type(error).__name__}: {str(error).splitlines()[0]})"
+            reason = f"could not be fused at {width}x{height} ({type(error).__name__}: {first_line(error)})"
             self._failed(batch[0].case.id, batch[0].case.id, reason, "try a smaller size, or report this case")
             return
         seconds = (time.monotonic() - started) / len(batch)
@@ -187,7 +185,7 @@ class Run:
             "recipe": dataclasses.asdict(self.pipeline.recipe),
             "seed": self.options.seed,
             "backend": self.options.backend,
-            "versions": {"tfs-rt": __version__, "python": platform.python_version(), **_versions()},
+            "versions": _versions(self.options.backend),
             "notice": RESEARCH_USE,
         }
 
@@ -250,11 +248,8 @@ def _coloured(image: RGB) -> bool:
     return bool((spread > COLOUR_SPREAD).mean() > COLOUR_SHARE)
 
 
-def _versions() -> dict[str, str]:
-    found = {}
-    for package in ("numpy", "pillow", "onnxruntime", "torch"):
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found
+def _versions(backend: str) -> dict[str, str]:
+    """Of the packages that decide the pixels."""
+    runtime = {"ort-cpu": "onnxruntime", "torch": "torch"}[backend]
+    found = {package: version(package) for package in ("numpy", "pillow", runtime)}
+    return {"tfs-rt": __version__, "python": platform.python_version(), **found}

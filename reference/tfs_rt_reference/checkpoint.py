@@ -22,7 +22,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from tfs_rt.errors import ModelError
+from tfs_rt.errors import ModelError, first_line
 from tfs_rt.schedule import alphas_cumprod, betas, sigma_range
 from tfs_rt.spec import Architecture, ModelSpec, Prediction, Schedule, from_dict
 from tfs_rt_reference.config import PublishedConfig
@@ -144,7 +144,7 @@ def _read_pth(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise ModelError(path, f"cannot be read ({error.strerror or error})", "check the path") from error
     except Exception as error:  # a damaged archive surfaces as any of RuntimeError, EOFError, KeyError, ValueError ...
-        raise ModelError(path, f"is no PyTorch checkpoint ({_first_line(error)})", "fetch the file again") from error
+        raise ModelError(path, f"is no PyTorch checkpoint ({first_line(error)})", "fetch the file again") from error
     if not isinstance(raw, dict):
         raise ModelError(path, f"holds a {type(raw).__name__}, not a state_dict", "save the model's state_dict()")
     return raw
@@ -203,7 +203,7 @@ def _infer(path: Path, tensors: Tensors, norm_groups: int) -> Architecture:
             condition_skip="condition_skip.weight" in tensors,
         )
     except (KeyError, IndexError, ZeroDivisionError) as error:
-        reason = f"is no U-Net of the SR3 family ({_first_line(error)} is missing)"
+        reason = f"is no U-Net of the SR3 family ({first_line(error)} is missing)"
         raise ModelError(path, reason, "give a TFS-Diff or SR3 checkpoint (..._gen.pth)") from error
 
 
@@ -311,7 +311,3 @@ def _round(beta: float) -> float:
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0].strip("'")

@@ -13,7 +13,7 @@ import onnxruntime as ort
 
 from tfs_rt.bundle import Bundle
 from tfs_rt.engine import reverse_step
-from tfs_rt.errors import ModelError
+from tfs_rt.errors import ModelError, first_line
 from tfs_rt.external_data import has_external_data
 from tfs_rt.images import Array
 from tfs_rt.spec import ModelSpec
@@ -64,6 +64,6 @@ def load(bundle: Bundle) -> OrtCpuEngine:
     try:
         session = ort.InferenceSession(data, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime raises a class of its own for each of a dozen faults
-        reason = f"ONNX Runtime refuses it ({str(error).splitlines()[0]})"
+        reason = f"ONNX Runtime refuses it ({first_line(error)})"
         raise ModelError(file, reason, "update onnxruntime, or export the bundle anew") from error
     return OrtCpuEngine(bundle.manifest.model, session)

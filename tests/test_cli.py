@@ -1,0 +1,276 @@
+"""The command line as a user meets it: right use, wrong use, exit codes."""
+
+import hashlib
+import json
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+from conftest import ROOT
+from helpers import png, write_case
+from PIL import Image
+
+from tfs_rt.cli import main
+
+
+class Outcome(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+Cli = Callable[..., Outcome]
+
+
+@pytest.fixture
+def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Cli:
+    def run(*arguments: object) -> Outcome:
+        monkeypatch.setattr(sys, "argv", ["tfs-rt", *map(str, arguments)])
+        with pytest.raises(SystemExit) as caught:
+            main()
+        return Outcome(int(caught.value.code or 0), *capsys.readouterr())
+
+    return run
+
+
+def pixels(path: Path) -> np.ndarray:
+    with Image.open(path) as image:
+        return np.asarray(image)
+
+
+def test_the_shipped_examples_are_fused_with_full_provenance(tmp_path: Path, cli: Cli) -> None:
+    assert cli("fuse", ROOT / "examples", "-o", tmp_path, "--sheet").code == 0
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert (report["cases"], report["done"], report["failed"]) == (4, 4, 0)
+    for result in report["results"]:
+        image = tmp_path / result["file"]
+        sidecar = json.loads((tmp_path / f"{result['id']}.json").read_text())
+        assert pixels(image).shape == (256, 256, 3)
+        assert hashlib.sha256(image.read_bytes()).hexdigest() == sidecar["result"]["sha256"]
+        for slot, name in (("m1", "mr-t1"), ("m2", "mr-t2"), ("functional", "pet")):
+            source = ROOT / "examples" / result["id"] / f"{name}.png"
+            assert sidecar["inputs"][slot]["sha256"] == hashlib.sha256(source.read_bytes()).hexdigest()
+        assert {"model", "recipe", "seed", "backend", "versions", "notice"} <= set(sidecar)
+    assert pixels(tmp_path / "sheets" / "001.png").shape[1] == 4 * (256 + 8) + 8
+
+
+def test_four_ways_to_name_a_case_give_the_same_pixels(tmp_path: Path, cli: Cli) -> None:
+    case = write_case(tmp_path / "folders" / "k1")
+    files = {"m1": case / "mr-t1.png", "m2": case / "mr-t2.png", "functional": case / "pet.png"}
+    flat = tmp_path / "flat"
+    flat.mkdir()
+    for i, file in enumerate(files.values()):
+        shutil.copy(file, flat / f"k1_{i:04d}.png")
+    (tmp_path / "cases.csv").write_text("id,m1,m2,functional\nk1," + ",".join(map(str, files.values())) + "\n")
+    singles = [part for slot, file in files.items() for part in (f"--{slot}", file)]
+    ways = {"a": [tmp_path / "folders"], "b": [flat], "c": [tmp_path / "cases.csv"], "d": singles}
+    for out, way in ways.items():
+        assert cli("fuse", *way, "-o", tmp_path / out, "-q").code == 0
+    first = (tmp_path / "a" / "k1.png").read_bytes()
+    assert all((tmp_path / out / "k1.png").read_bytes() == first for out in ways)
+
+
+def test_batch_order_and_company_change_no_byte(tmp_path: Path, cli: Cli) -> None:
+    for i, name in enumerate("abcde"):
+        write_case(tmp_path / "in" / name, size=16 if i != 2 else 20, m1=("mr-t1", "ct")[i % 2])
+    runs = {
+        "one": ["--batch", 1, tmp_path / "in"],
+        "four": ["--batch", 4, tmp_path / "in"],
+        "back": ["--batch", 2, *(tmp_path / "in" / name for name in "edcba")],
+        "alone": [tmp_path / "in" / "d"],
+    }
+    for out, arguments in runs.items():
+        assert cli("fuse", *arguments, "-o", tmp_path / out, "-q", "--seed", 5).code == 0
+    for image in sorted((tmp_path / "one").glob("*.png")):
+        for out in ("four", "back", *(["alone"] if image.stem == "d" else [])):
+            assert (tmp_path / out / image.name).read_bytes() == image.read_bytes()
+
+
+def test_samplers_steps_and_spacing_can_be_chosen_and_are_recorded(tmp_path: Path, cli: Cli) -> None:
+    write_case(tmp_path / "in" / "a")
+    for sampler, steps, eta in (("ddim", 1, 0.5), ("dpmpp-2m", 3, 0.0), ("ddpm", 2, 0.0)):
+        done = cli(
+            "fuse", tmp_path / "in", "-o", tmp_path / sampler, "--sampler", sampler, "--steps", steps, "--eta", eta
+        )
+        assert done.code == 0
+        recipe = json.loads((tmp_path / sampler / "a.json").read_text())["recipe"]
+        assert (recipe["sampler"], recipe["steps"], recipe["eta"]) == (sampler, steps, eta)
+
+
+def test_target_size_takes_inputs_as_they_are(tmp_path: Path, cli: Cli) -> None:
+    write_case(tmp_path / "in" / "a", size=64)
+    assert cli("fuse", tmp_path / "in", "-o", tmp_path / "out", "--target-size", "64").code == 0
+    assert pixels(tmp_path / "out" / "a.png").shape == (64, 64, 3)
+    assert cli("fuse", tmp_path / "in", "-o", tmp_path / "wide", "--target-size", "80x48").code == 0
+    assert pixels(tmp_path / "wide" / "a.png").shape == (48, 80, 3)
+
+
+def test_a_size_far_from_the_training_size_is_made_with_a_warning(tmp_path: Path, cli: Cli) -> None:
+    write_case(tmp_path / "in" / "a", size=18)
+    done = cli("fuse", tmp_path / "in", "-o", tmp_path / "out")
+    assert done.code == 0
+    assert "result is 72x72, the model was trained at 256x256" in done.err
+    assert json.loads((tmp_path / "out" / "a.json").read_text())["warnings"]
+    assert pixels(tmp_path / "out" / "a.png").shape == (72, 72, 3)
+
+
+def test_the_report_goes_to_stdout_and_talk_to_stderr(tmp_path: Path, cli: Cli) -> None:
+    write_case(tmp_path / "in" / "a")
+    done = cli("fuse", tmp_path / "in", "-o", tmp_path / "out", "--json")
+    assert json.loads(done.out)["done"] == 1
+    assert "1 of 1 cases fused" in done.err
+    quiet = cli("fuse", tmp_path / "in", "-o", tmp_path / "out", "-q")
+    assert (quiet.out, quiet.err) == ("", "")
+
+
+def missing(case: Path) -> None:
+    (case / "pet.png").unlink()
+
+
+def mixed_sizes(case: Path) -> None:
+    (case / "pet.png").write_bytes(png(np.full((8, 8, 3), [200, 0, 0], dtype=np.uint8)))
+
+
+def sixteen_bit(case: Path) -> None:
+    (case / "mr-t1.png").write_bytes(png(np.zeros((16, 16), dtype=np.uint16)))
+
+
+def transparent(case: Path) -> None:
+    (case / "mr-t2.png").write_bytes(png(np.zeros((16, 16, 4), dtype=np.uint8)))
+
+
+def truncated(case: Path) -> None:
+    data = (case / "pet.png").read_bytes()
+    (case / "pet.png").write_bytes(data[: len(data) // 2])
+
+
+def swapped(case: Path) -> None:
+    grey, colour = (case / "mr-t1.png").read_bytes(), (case / "pet.png").read_bytes()
+    (case / "mr-t1.png").write_bytes(colour)
+    (case / "pet.png").write_bytes(grey)
+
+
+def uncoloured(case: Path) -> None:
+    shutil.copy(case / "mr-t1.png", case / "pet.png")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (missing, "found 0 functional images"),
+        (mixed_sizes, "expected 3 images of one size, got mr-t1.png 16x16, mr-t2.png 16x16, pet.png 8x8"),
+        (sixteen_bit, "bad/mr-t1.png: 16-bit image"),
+        (transparent, "bad/mr-t2.png: has transparent pixels"),
+        (truncated, "bad/pet.png: damaged or truncated PNG"),
+        (swapped, "bad/mr-t1.png: is in colour, but m1 is an anatomical image"),
+        (uncoloured, "bad/pet.png: has no colour"),
+    ],
+)
+def test_a_bad_case_stops_only_itself(tmp_path: Path, cli: Cli, spoil: Callable[[Path], None], words: str) -> None:
+    for name in ("a", "bad", "c"):
+        write_case(tmp_path / "in" / name)
+    spoil(tmp_path / "in" / "bad")
+    done = cli("fuse", tmp_path / "in", "-o", tmp_path / "out")
+    assert done.code == 3
+    (line,) = [line for line in done.err.splitlines() if line.startswith("failed")]
+    assert words in line
+    assert sorted(p.name for p in (tmp_path / "out").glob("*.png")) == ["a.png", "c.png"]
+    statuses = {r["id"]: r["status"] for r in json.loads((tmp_path / "out" / "report.json").read_text())["results"]}
+    assert statuses == {"a": "done", "bad": "failed", "c": "done"}
+
+
+def test_all_bad_is_exit_4(tmp_path: Path, cli: Cli) -> None:
+    missing(write_case(tmp_path / "in" / "bad"))
+    assert cli("fuse", tmp_path / "in", "-o", tmp_path / "out").code == 4
+
+
+def test_a_result_that_is_made_anew_never_stands_beside_an_old_sidecar(tmp_path: Path, cli: Cli) -> None:
+    write_case(tmp_path / "in" / "a")
+    for seed in (0, 1):
+        assert cli("fuse", tmp_path / "in", "-o", tmp_path / "out", "--seed", seed).code == 0
+    sidecar = json.loads((tmp_path / "out" / "a.json").read_text())
+    assert sidecar["seed"] == 1
+    assert sidecar["result"]["sha256"] == hashlib.sha256((tmp_path / "out" / "a.png").read_bytes()).hexdigest()
+
+
+@pytest.fixture
+def edited(tmp_path: Path, x4: Path) -> Path:
+    folder = shutil.copytree(x4, tmp_path / "edited")
+    data = bytearray((folder / "step.onnx").read_bytes())
+    data[len(data) // 2] ^= 1
+    (folder / "step.onnx").write_bytes(data)
+    return folder
+
+
+WRONG_USES = {
+    "no case found": (["fuse", "{empty}", "-o", "{out}"], 4, "no case in this folder"),
+    "no such folder": (["fuse", "{absent}", "-o", "{out}"], 4, "no such file or folder"),
+    "nothing asked": (["fuse", "-o", "{out}"], 2, "nothing to fuse"),
+    "two of three files": (["fuse", "--m1", "a.png", "--m2", "b.png", "-o", "{out}"], 2, "only some of the three"),
+    "a png as cases": (["fuse", "{case}/pet.png", "-o", "{out}"], 2, "neither a folder nor a CSV"),
+    "scale 3": (["fuse", "{case}", "-o", "{out}", "--scale", "3"], 2, "3 is not a scale"),
+    "scale of no shipped model": (["fuse", "{case}", "-o", "{out}", "--scale", "8"], 5, "no such model ships"),
+    "scale against model": (["fuse", "{case}", "-o", "{out}", "--scale", "2", "--model", "tfs-rt/x4"], 2, "x4"),
+    "no model": (["fuse", "{case}", "-o", "{out}", "--model", "{absent}"], 5, "no bundle there"),
+    "edited model": (["fuse", "{case}", "-o", "{out}", "--model", "{edited}"], 5, "does not match its SHA-256"),
+    "levels never trained": (["fuse", "{case}", "-o", "{out}", "--spacing", "t"], 2, "was trained on"),
+    "bad size": (["fuse", "{case}", "-o", "{out}", "--target-size", "big"], 2, "'big' is no size"),
+    "output is a file": (["fuse", "{case}", "-o", "{case}/pet.png"], 6, "cannot be written"),
+    "no checkpoint": (["export", "{absent}.pth", "-o", "{out}", "--scale", "4"], 5, "cannot be read"),
+    "an image as checkpoint": (
+        ["export", "{case}/pet.png", "-o", "{out}", "--scale", "4"],
+        5,
+        "holds more than tensors, or is damaged",
+    ),
+    "export onto a folder": (["export", "x.pth", "-o", "{case}", "--scale", "4"], 2, "exists and is no bundle"),
+    "inspect nothing": (["inspect", "{absent}.pth"], 5, "cannot be read"),
+}
+
+
+@pytest.mark.parametrize("use", list(WRONG_USES))
+def test_wrong_use_ends_in_one_line_and_its_exit_code(tmp_path: Path, cli: Cli, edited: Path, use: str) -> None:
+    (tmp_path / "empty").mkdir()
+    places = {
+        "empty": tmp_path / "empty",
+        "absent": tmp_path / "absent",
+        "out": tmp_path / "out",
+        "case": write_case(tmp_path / "case"),
+        "edited": edited,
+    }
+    arguments, code, words = WRONG_USES[use]
+    done = cli(*(argument.format(**places) for argument in arguments))
+    assert (done.code, done.out) == (code, "")
+    *talk, last = done.err.strip().splitlines()
+    assert last.startswith("tfs-rt: ")
+    assert words in last
+    assert not talk or talk == [f"reading {arguments[1].format(**places)}"]
+
+
+@pytest.mark.parametrize("arguments", [["fuse"], ["fuse", "x", "-o", "y", "--steps", "0"], ["paint"]])
+def test_usage_errors_are_exit_2(cli: Cli, arguments: list[str]) -> None:
+    assert cli(*arguments).code == 2
+
+
+def test_a_missing_package_is_named_with_what_to_install(
+    tmp_path: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_case(tmp_path / "in" / "a")
+    monkeypatch.setitem(sys.modules, "tfs_rt.backends.ort_cpu", None)
+    done = cli("fuse", tmp_path / "in", "-o", tmp_path / "out")
+    assert done.code == 6
+    assert "pip install 'tfs-rt[cpu]'" in done.err
+
+
+def test_inspect_prints_a_bundle_and_refuses_an_edited_one(cli: Cli, edited: Path) -> None:
+    facts = json.loads(cli("inspect", "tfs-rt/x4", "--json").out)
+    assert (facts["kind"], facts["model"]["scale"]) == ("bundle", 4)
+    assert "channel_multiplier: 1, 2" in cli("inspect", "tfs-rt/x4").out
+    assert cli("inspect", edited).code == 5
+
+
+def test_version(cli: Cli) -> None:
+    assert cli("--version").out.count(".") == 2

@@ -1,0 +1,125 @@
+"""What the README and ARCHITECTURE promise of the package as a whole."""
+
+import re
+import shlex
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+
+HEAVY = ["torch", "onnx", "onnxscript", "onnxruntime", "safetensors", "numpy", "PIL", "rich.progress"]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def python(code: str, cwd: Path) -> str:
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=cwd, check=True)
+    return done.stdout.strip()
+
+
+def test_importing_the_runtime_pulls_in_no_inference_library(tmp_path: Path) -> None:
+    code = f"import tfs_rt, tfs_rt.cli, sys; print([m for m in {HEAVY!r} if m in sys.modules])"
+    assert python(code, tmp_path) == "[]"
+
+
+def test_the_runtimes_modules_import_neither_torch_nor_onnx(tmp_path: Path) -> None:
+    code = (
+        "import tfs_rt.pipeline, tfs_rt.run, tfs_rt.cases, sys;"
+        "print([m for m in ('torch', 'onnx', 'onnxruntime', 'safetensors') if m in sys.modules])"
+    )
+    assert python(code, tmp_path) == "[]"
+
+
+def test_fusing_never_imports_torch_or_onnx(tmp_path: Path) -> None:
+    code = (
+        "import sys; from tfs_rt.cli import main\n"
+        f"sys.argv = ['tfs-rt', 'fuse', {str(ROOT / 'examples' / 'mni-z060')!r}, '-o', 'out', '-q']\n"
+        "try: main()\n"
+        "except SystemExit as end: print(end.code, [m for m in ('torch', 'onnx') if m in sys.modules])"
+    )
+    assert python(code, tmp_path) == "0 []"
+
+
+def test_help_takes_less_than_half_a_second_of_processor_time(tmp_path: Path) -> None:
+    code = (
+        "import resource, subprocess, sys\n"
+        "subprocess.run([sys.executable, '-m', 'tfs_rt', '--help'], check=True, capture_output=True)\n"
+        "use = resource.getrusage(resource.RUSAGE_CHILDREN); print(use.ru_utime + use.ru_stime)"
+    )
+    assert min(float(python(code, tmp_path)) for _ in range(3)) < 0.5
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
+    out = tmp_path_factory.mktemp("wheel")
+    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(out), str(ROOT)]
+    subprocess.run(command, check=True, capture_output=True)
+    (path,) = out.glob("*.whl")
+    with zipfile.ZipFile(path) as archive:
+        return set(archive.namelist())
+
+
+def test_the_wheel_holds_four_packages_and_nothing_with_a_generic_name(wheel: set[str]) -> None:
+    tops = {name.split("/")[0] for name in wheel}
+    (info,) = (top for top in tops if top.endswith(".dist-info"))
+    assert tops - {info} == {"tfs_rt", "tfs_rt_export", "tfs_rt_reference", "tfs_rt_bench"}
+
+
+def test_the_wheel_holds_every_module_and_every_shipped_file(wheel: set[str]) -> None:
+    expected = set()
+    for parent in (ROOT, ROOT / "export", ROOT / "reference", ROOT / "bench"):
+        for package in ("tfs_rt", "tfs_rt_export", "tfs_rt_reference", "tfs_rt_bench"):
+            files = [*(parent / package).rglob("*.py"), *(parent / package).rglob("py.typed")]
+            expected |= {str(path.relative_to(parent)) for path in files}
+    for data in ("engines", "kernels"):
+        files = [path for path in (ROOT / data).rglob("*") if path.is_file()]
+        expected |= {f"tfs_rt/{path.relative_to(ROOT)}" for path in files}
+    assert "tfs_rt/engines/x4/step.onnx" in expected
+    assert expected == {name for name in wheel if ".dist-info/" not in name}
+
+
+def test_shipped_models_stay_under_the_size_budget() -> None:
+    assert sum(path.stat().st_size for path in (ROOT / "engines").rglob("*.onnx")) < 40e6
+
+
+def commands(marker: str) -> list[str]:
+    found = re.search(rf"<!-- {marker} -->\n```\w*\n(.*?)```", README, re.DOTALL)
+    assert found, f"README lacks the block {marker}"
+    return [line for line in found[1].replace("\\\n", " ").splitlines() if line.strip()]
+
+
+def test_readmes_first_command_installs_no_torch_and_fuses_the_examples(tmp_path: Path) -> None:
+    (line,) = commands("first command")
+    venv, install, fuse = line.split(" && ")
+    assert venv.startswith("python3 -m venv")
+    assert install.endswith("pip install -q '.[cpu]'")
+    program, *arguments = shlex.split(fuse)
+    assert program.endswith("/tfs-rt")
+    arguments = [str(tmp_path) if part == "results" else part for part in arguments]
+    subprocess.run([sys.executable, "-m", "tfs_rt", *arguments], cwd=ROOT, check=True, capture_output=True)
+    assert len(list(tmp_path.glob("*.png"))) == 4
+
+
+def test_readmes_second_command_is_what_ci_runs() -> None:
+    (line,) = commands("second command")
+    assert line.endswith("make check")
+    assert "second command" in (ROOT / ".ci" / "run").read_text()
+
+
+def test_every_option_that_the_readme_uses_exists() -> None:
+    for block in re.findall(r"```sh\n(.*?)```", README, re.DOTALL):
+        for line in block.replace("\\\n", " ").splitlines():
+            for command in re.findall(r"tfs-rt (\w+) ([^#&]*)", line):
+                run = [sys.executable, "-m", "tfs_rt", command[0], "--help"]
+                text = subprocess.run(run, capture_output=True, text=True, check=True, env={"COLUMNS": "200"}).stdout
+                for option in re.findall(r"(?<!\S)--[\w-]+", command[1]):
+                    assert option in text, f"{command[0]} has no {option}"
+
+
+def test_links_in_the_documents_lead_somewhere() -> None:
+    for document in ROOT.glob("*.md"):
+        for target in re.findall(r"\]\(([^)#]+)", document.read_text(encoding="utf-8")):
+            if "://" not in target:
+                assert (ROOT / target).exists(), f"{document.name} links to {target}"
