@@ -32,7 +32,8 @@ def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
         monkeypatch.setattr(sys, "argv", ["tfs-rt", *map(str, arguments)])
         with pytest.raises(SystemExit) as caught:
             main()
-        return Outcome(int(caught.value.code or 0), *capsys.readouterr())
+        said = capsys.readouterr()
+        return Outcome(int(caught.value.code or 0), said.out, said.err)
 
     return run
 

@@ -78,7 +78,7 @@ class ModelSpec:
     schedule: Schedule
     scale: int  # 2, 4 or 8: the result's side over the inputs' side
     trained_size: int  # side in pixels of the images the model was trained on
-    sigma_range: tuple[float, ...]  # lowest and highest noise-to-signal ratio it was trained on
+    sigma_range: tuple[float, float]  # lowest and highest noise-to-signal ratio it was trained on
 
 
 def from_dict(cls: type[T], data: Any, where: str = "") -> T:
@@ -103,7 +103,7 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
         return from_dict(typing.cast(type, hint), value, where)
     if hint is Any or (origin is Literal and isinstance(value, str) and value in arguments):
         return value
-    if origin is tuple and isinstance(value, list):
+    if origin is tuple and isinstance(value, list) and (arguments[-1] is ... or len(arguments) == len(value)):
         return tuple(_convert(arguments[0], item, where) for item in value)
     if origin is dict and isinstance(value, dict):
         return {key: _convert(arguments[1], item, f"{where}.{key}") for key, item in value.items()}
@@ -111,5 +111,9 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
         return float(value)
     if origin is None and type(value) is hint:
         return value
-    wanted = {Literal: f"one of {', '.join(map(str, arguments))}", tuple: "a list", dict: "an object"}.get(origin)
+    wanted = {
+        Literal: f"one of {', '.join(map(str, arguments))}",
+        tuple: "a list" if arguments[-1:] == (...,) else f"a list of {len(arguments)}",
+        dict: "an object",
+    }.get(origin)
     raise ValueError(f"{where} is {value!r}, expected {wanted or hint.__name__}")

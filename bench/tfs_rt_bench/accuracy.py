@@ -29,7 +29,7 @@ def score(result: RGB, truth: RGB) -> dict[str, float]:
     bias = (result.astype(np.float64) - truth).mean(axis=(0, 1))
     return {
         "psnr": float(peak_signal_noise_ratio(truth, result, data_range=255)),
-        "ssim": float(structural_similarity(truth, result, channel_axis=-1, data_range=255)),
+        "ssim": float(np.asarray(structural_similarity(truth, result, channel_axis=-1, data_range=255))),
         **{f"bias_{channel}": float(value) for channel, value in zip("rgb", bias, strict=True)},
     }
 

@@ -59,7 +59,8 @@ def made_condition(spec: ModelSpec, *, height: int, width: int) -> Array:
 
 
 def _step(exported: OrtCpuEngine, reference: TorchEngine, condition: Array) -> dict[str, Any]:
-    sigmas = np.geomspace(*exported.spec.sigma_range, LEVELS)
+    lowest, highest = exported.spec.sigma_range
+    sigmas = np.geomspace(lowest, highest, LEVELS)
     level = np.sqrt(alpha_bar_at(sigmas)).astype(np.float32)[:, None]
     x_0 = np.repeat(warm_start(condition), LEVELS, axis=0)
     a = level[:, :, None, None]
