@@ -16,8 +16,9 @@ from safetensors.torch import save_file
 from tfs_rt.errors import ModelError
 from tfs_rt.schedule import alphas_cumprod, betas
 from tfs_rt.spec import Architecture
-from tfs_rt_reference.checkpoint import load_checkpoint, read_contents, save_checkpoint
+from tfs_rt_reference.checkpoint import load_checkpoint, save_checkpoint
 from tfs_rt_reference.config import PublishedConfig
+from tfs_rt_reference.contents import read_contents
 from tfs_rt_reference.inspection import inspect_checkpoint
 from tfs_rt_reference.network import UNet
 
@@ -179,8 +180,9 @@ def test_what_is_no_checkpoint_is_refused(tmp_path: Path, network: UNet) -> None
 
 
 def test_an_optimizers_file_is_refused_by_name(tmp_path: Path) -> None:
-    torch.save({"epoch": 1, "iter": 2, "scheduler": None, "optimizer": {}}, tmp_path / "I1_E1_opt.pth")
-    refused(tmp_path / "I1_E1_opt.pth", "optimizer's state.*_gen.pth", scale=2)
+    for name in ("I1_E1_opt.pth", "renamed.pth"):
+        torch.save({"epoch": 1, "iter": 2, "scheduler": None, "optimizer": {}}, tmp_path / name)
+        refused(tmp_path / name, "optimizer's state.*_gen.pth", scale=2)
 
 
 def test_other_networks_are_refused_with_the_tensors_that_differ(tmp_path: Path, network: UNet, config: Path) -> None:

@@ -6,8 +6,9 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from tfs_rt_reference.checkpoint import PUBLISHED_NORM_GROUPS, Contents, read_contents
+from tfs_rt_reference.checkpoint import PUBLISHED_NORM_GROUPS
 from tfs_rt_reference.config import PublishedConfig
+from tfs_rt_reference.contents import Contents, read_contents
 
 
 def inspect_checkpoint(path: Path, config: Path | None) -> dict[str, Any]:

@@ -100,6 +100,8 @@ def fuse(  # noqa: PLR0913 - one parameter an option
     chosen = "ort-cpu" if backend is Backend.auto else backend.value
     pipeline = load_pipeline(name, backend=chosen, recipe=lambda own: dataclasses.replace(own, **changes))
     _check_scale(pipeline, name, scale)
+    if eta is not None and pipeline.recipe.sampler != "ddim":
+        raise UsageError("--eta", f"{pipeline.recipe.sampler} has no eta", "leave it out, or choose --sampler ddim")
     prepare_output(output)
     talk.say(f"{len(found)} cases, {name}, {pipeline.recipe.sampler} in {pipeline.recipe.steps} steps on {chosen}")
     options = Options(output, chosen, seed, batch, size, sheet)

@@ -1,0 +1,74 @@
+"""A U-Net's architecture, read from the names and shapes of its tensors."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from tfs_rt.errors import ModelError, first_line
+from tfs_rt.spec import Architecture
+from tfs_rt_reference.network import UNet
+
+Tensors = dict[str, Tensor]
+
+
+def infer_architecture(path: Path, tensors: Tensors, norm_groups: int) -> Architecture:
+    """Read the architecture from tensor shapes (all but the groups of the normalisation)."""
+    try:
+        stem, head = tensors["downs.0.weight"].shape, tensors["final_conv.block.3.weight"].shape
+        out_channel = 3  # x_0 is RGB in every model of the family
+        patch_size = math.isqrt(head[0] // out_channel)
+        in_channel = stem[1] // patch_size**2
+        levels = _levels(tensors)
+        gate_width = tensors["SE_block.linear2.bias"].shape[0] if "SE_block.linear2.bias" in tensors else 0
+        return Architecture(
+            in_channel=in_channel,
+            out_channel=out_channel,
+            inner_channel=stem[0],
+            norm_groups=norm_groups,
+            channel_multiplier=tuple(width // stem[0] for width, _, _ in levels),
+            attention_levels=tuple(i for i, (_, _, attention) in enumerate(levels) if attention),
+            res_blocks=levels[0][1],
+            gate="none" if not gate_width else "all" if gate_width == in_channel else "condition",
+            patch_size=patch_size,
+            condition_skip="condition_skip.weight" in tensors,
+        )
+    except (KeyError, IndexError, ZeroDivisionError) as error:
+        reason = f"is no U-Net of the SR3 family ({first_line(error)} is missing)"
+        raise ModelError(path, reason, "give a TFS-Diff or SR3 checkpoint (..._gen.pth)") from error
+
+
+def _levels(tensors: Tensors) -> list[tuple[int, int, bool]]:
+    """(width, number of blocks, attention) of each level of the contracting path."""
+    levels, blocks, width, attention, index = [], 0, 0, False, 1
+    while True:
+        block = f"downs.{index}.res_block.block2.block.3.weight"
+        if block in tensors:
+            width, blocks = tensors[block].shape[0], blocks + 1
+            attention = f"downs.{index}.attn.qkv.weight" in tensors
+        else:
+            levels.append((width, blocks, attention))
+            blocks = 0
+            if f"downs.{index}.conv.weight" not in tensors:
+                return levels
+        index += 1
+
+
+def compare_tensors(path: Path, tensors: Tensors, architecture: Architecture) -> None:
+    """Every tensor of the inferred network must be there, in its shape, and nothing else."""
+    with torch.device("meta"):
+        # group counts change no shape; 1 divides every width
+        wanted = {
+            n: tuple(t.shape) for n, t in UNet(dataclasses.replace(architecture, norm_groups=1)).state_dict().items()
+        }
+    found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    lines = [f"{n} is missing" for n in wanted if n not in found]
+    lines += [f"{n} is not expected" for n in found if n not in wanted]
+    lines += [f"{n} is {found[n]}, expected {wanted[n]}" for n in wanted if n in found and found[n] != wanted[n]]
+    if lines:
+        more = f" and {len(lines) - 3} more" if len(lines) > 3 else ""
+        raise ModelError(path, "; ".join(lines[:3]) + more, "give a TFS-Diff or SR3 checkpoint (..._gen.pth)")
