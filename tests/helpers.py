@@ -40,7 +40,7 @@ def model_spec(architecture: Architecture = TINY, prediction: Prediction = "eps"
         schedule=changes.pop("schedule", PAPER_SCHEDULE),
         scale=4,
         trained_size=256,
-        sigma_range=(0.0, 0.0),
+        sigma_range=(1.0, 1.0),
     )
     return dataclasses.replace(spec, sigma_range=changes.pop("sigma_range", sigma_range(spec.schedule)), **changes)
 

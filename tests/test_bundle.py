@@ -13,13 +13,16 @@ from onnx import TensorProto, helper
 from tfs_rt.backends.ort_cpu import load
 from tfs_rt.bundle import BundleFile, Manifest, load_bundle, write_manifest
 from tfs_rt.errors import ModelError
-from tfs_rt.external_data import has_external_data
+from tfs_rt.external_data import _walk, has_external_data
+from tfs_rt_reference.engine import load as load_reference
+
+NETWORK = onnx.ModelProto(ir_version=8, producer_name="tests").SerializeToString()
 
 
-def write_bundle(folder: Path, network: bytes = b"network", **changes: object) -> Path:
+def write_bundle(folder: Path, network: bytes = NETWORK, **changes: object) -> Path:
     folder.mkdir(exist_ok=True)
     (folder / "step.onnx").write_bytes(network)
-    entry = BundleFile(path="step.onnx", sha256=hashlib.sha256(network).hexdigest(), bytes=len(network))
+    entry = BundleFile(path="step.onnx", sha256=hashlib.sha256(network).hexdigest())
     manifest = Manifest(
         schema=1,
         name="made",
@@ -42,7 +45,7 @@ def test_a_manifest_comes_back_as_it_was_written(tmp_path: Path) -> None:
     bundle = load_bundle(write_bundle(tmp_path / "b"))
     assert bundle.manifest.model == model_spec()
     assert bundle.manifest.recipe == FEW
-    assert bundle.read("fp32") == b"network"
+    assert bundle.read("fp32") == NETWORK
 
 
 def test_every_flipped_byte_of_a_bundle_is_refused(tmp_path: Path) -> None:
@@ -75,6 +78,13 @@ def edited(folder: Path, **changes: object) -> Path:
         ({"surprise": 1}, "unknown key 'surprise'"),
         ({"slots": "m1"}, "model.json.slots is 'm1', expected a list"),
         ({"recipe": {"sampler": "euler"}}, "lacks the key"),
+        ({"recipe": dataclasses.asdict(FEW) | {"steps": 0}}, "steps is not within"),
+        ({"recipe": dataclasses.asdict(FEW) | {"eta": 5.0}}, "eta is not within"),
+        ({"recipe": dataclasses.asdict(FEW) | {"sigma_min": 0.0}}, "are no range"),
+        ({"recipe": dataclasses.asdict(FEW) | {"sigma_max": float("nan")}}, "are no range"),
+        ({"model": dataclasses.asdict(model_spec()) | {"scale": 3}}, "scale is not 2, 4 or 8"),
+        ({"model": dataclasses.asdict(model_spec()) | {"sigma_range": [0.0, 1.0]}}, "sigma_range is no range"),
+        ({"slots": ["functional", "m1", "m2"]}, "slots are"),
     ],
 )
 def test_an_edited_manifest_is_refused(tmp_path: Path, changes: dict, words: str) -> None:
@@ -82,7 +92,7 @@ def test_an_edited_manifest_is_refused(tmp_path: Path, changes: dict, words: str
         load_bundle(edited(write_bundle(tmp_path / "b"), **changes))
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "null", '"x"'])
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", '"x"', "[" * 100_000, '{"schema": 1, "schema": 1}'])
 def test_a_manifest_that_is_none_is_refused(tmp_path: Path, text: str) -> None:
     (write_bundle(tmp_path / "b") / "model.json").write_text(text)
     with pytest.raises(ModelError):
@@ -90,10 +100,14 @@ def test_a_manifest_that_is_none_is_refused(tmp_path: Path, text: str) -> None:
 
 
 def test_a_file_outside_the_bundle_is_never_read(tmp_path: Path) -> None:
-    (tmp_path / "secret").write_bytes(b"network")
-    entry = BundleFile(path="../secret", sha256=hashlib.sha256(b"network").hexdigest(), bytes=7)
-    with pytest.raises(ModelError, match="names the file"):
-        load_bundle(write_bundle(tmp_path / "b", files={"fp32": entry})).read("fp32")
+    (tmp_path / "secret").write_bytes(NETWORK)
+    folder = write_bundle(tmp_path / "b")
+    for path in ("../secret", "/etc/passwd", "a/b", "", "..", "a\0b"):
+        with pytest.raises(ValueError, match="no bare file name"):
+            BundleFile(path=path, sha256="")
+        files = {"fp32": {"path": path, "sha256": hashlib.sha256(NETWORK).hexdigest()}}
+        with pytest.raises(ModelError, match="no bare file name"):
+            load_bundle(edited(folder, files=files))
 
 
 def test_missing_things_are_named(tmp_path: Path) -> None:
@@ -143,8 +157,22 @@ def hostile_models() -> dict[str, onnx.ModelProto]:
 def test_external_data_is_found_wherever_it_hides(tmp_path: Path, where: str) -> None:
     data = hostile_models()[where].SerializeToString()
     assert has_external_data(data)
-    with pytest.raises(ModelError, match="keeps weights in another file"):
-        load(load_bundle(write_bundle(tmp_path / "b", data)))
+    for backend in (load, load_reference):
+        with pytest.raises(ModelError, match="keeps weights in another file"):
+            backend(load_bundle(write_bundle(tmp_path / "b", data)))
+
+
+def test_a_tag_that_a_reader_would_truncate_hides_nothing(tmp_path: Path) -> None:
+    """Field 13 of a tensor with bit 32 set in its tag: protobuf reads it as field 13."""
+    data = hostile_models()["initializer"].SerializeToString()
+    tensor = external().SerializeToString()
+    (at,) = (i for i in range(len(tensor)) if tensor[i : i + 1] == b"\x6a" and b"location" in tensor[i : i + 12])
+    overlong = bytes([0x6A | 0x80, 0x80, 0x80, 0x80, 0x10])
+    hidden = tensor[:at] + overlong + tensor[at + 1 :]
+    hidden = hidden.replace(b"\x70\x01", bytes([0x70 | 0x80, 0x80, 0x80, 0x80, 0x10, 1]))
+    for wrapped in (hidden, data.replace(tensor, hidden)):
+        with pytest.raises(ValueError, match="protobuf"):
+            _walk(memoryview(wrapped), "tensor" if wrapped is hidden else "model", 0)
 
 
 def test_a_graph_that_stands_alone_is_let_through() -> None:
@@ -154,5 +182,29 @@ def test_a_graph_that_stands_alone_is_let_through() -> None:
 
 @pytest.mark.parametrize("data", [b"hello world", b"\xff" * 20, b"\x3a\xff\xff\xff\xff\x0f"])
 def test_what_is_no_onnx_file_is_refused(tmp_path: Path, data: bytes) -> None:
-    with pytest.raises(ModelError, match=r"is no ONNX file|ONNX Runtime refuses it"):
+    with pytest.raises(ModelError, match=r"is no ONNX file|cannot be run"):
         load(load_bundle(write_bundle(tmp_path / "b", data)))
+
+
+def answering(shape: list[int | str]) -> bytes:
+    """A graph of the right signature that answers with x_t, or with something of another shape."""
+    inputs = [
+        helper.make_tensor_value_info("condition", TensorProto.FLOAT, ["b", 9, "h", "w"]),
+        helper.make_tensor_value_info("x_t", TensorProto.FLOAT, ["b", 3, "h", "w"]),
+        helper.make_tensor_value_info("noise_level", TensorProto.FLOAT, ["b", 1]),
+    ]
+    output = [helper.make_tensor_value_info("prediction", TensorProto.FLOAT, shape)]
+    kind = "Identity" if shape[2] == "h" else "GlobalAveragePool"
+    graph = helper.make_graph([helper.make_node(kind, ["x_t"], ["prediction"])], "g", inputs, output)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10).SerializeToString()
+
+
+def test_a_graph_that_answers_in_another_shape_is_refused_at_once(tmp_path: Path) -> None:
+    load(load_bundle(write_bundle(tmp_path / "good", answering(["b", 3, "h", "w"]))))
+    with pytest.raises(ModelError, match="cannot be run .it answers"):
+        load(load_bundle(write_bundle(tmp_path / "bad", answering(["b", 3, 1, 1]))))
+
+
+def test_a_graph_that_is_not_the_manifests_network_is_refused_by_the_reference(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="not the network that model.json describes"):
+        load_reference(load_bundle(write_bundle(tmp_path / "b", answering(["b", 3, "h", "w"]))))

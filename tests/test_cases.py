@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from helpers import write_case
 
-from tfs_rt.cases import Case, Found, RefusedCase, discover
+from tfs_rt.cases import Case, Found, RefusedCase, discover, single
 from tfs_rt.errors import NothingFound, UsageError
 
 
@@ -104,7 +104,13 @@ def test_a_csv_is_read_relative_to_itself(tmp_path: Path) -> None:
 def test_a_csv_without_its_columns_is_refused(tmp_path: Path) -> None:
     table = tmp_path / "cases.csv"
     table.write_text("id,m1,functional\na,b,c\n")
-    with pytest.raises(UsageError, match="lacks the column 'm2'"):
+    with pytest.raises(UsageError, match="has 0 columns 'm2'"):
+        find(table)
+    table.write_text("id;m1;m2;functional\na;b;c;d\n")
+    with pytest.raises(UsageError, match="first line: id;m1;m2;functional.*with commas"):
+        find(table)
+    table.write_text("id,m1,m2,m2,functional\na,b,c,d,e\n")
+    with pytest.raises(UsageError, match="has 2 columns 'm2'"):
         find(table)
 
 
@@ -141,3 +147,77 @@ def test_nothing_found_says_so(tmp_path: Path) -> None:
     (tmp_path / "one.png").write_bytes(b"")
     with pytest.raises(UsageError, match="--m1 A --m2 B"):
         find(tmp_path / "one.png")
+
+
+def test_a_linked_folder_keeps_the_name_it_was_given(tmp_path: Path) -> None:
+    for name in ("p1", "p2"):
+        write_case(tmp_path / "store" / name / "images")
+        (tmp_path / "cases").mkdir(exist_ok=True)
+        (tmp_path / "cases" / name).symlink_to(tmp_path / "store" / name / "images")
+    assert set(find(tmp_path / "cases")) == {"p1", "p2"}
+    assert set(find(tmp_path / "cases" / "p1")) == {"p1"}
+
+
+def test_a_result_that_would_overwrite_an_input_is_refused(tmp_path: Path) -> None:
+    folder = write_case(tmp_path / "pet")
+    (found,) = discover([folder], output=folder)
+    assert "pet.png: is an input of this run" in refusal(found)
+    assert isinstance(found, RefusedCase)
+    assert not found.owns_result
+
+
+def test_other_files_beside_the_images_are_left_alone(tmp_path: Path) -> None:
+    folder = write_case(tmp_path / "a")
+    (folder / "pet.json").write_text("{}")
+    (tmp_path / "pet.txt").write_text("notes")
+    assert isinstance(find(tmp_path)["a"], Case)
+
+
+def test_a_case_beside_folders_of_cases_is_not_taken_for_all(tmp_path: Path) -> None:
+    write_case(tmp_path)
+    write_case(tmp_path / "b")
+    with pytest.raises(UsageError, match="holds images of one case and folders of others"):
+        find(tmp_path)
+
+
+def test_cases_a_level_deeper_are_pointed_out(tmp_path: Path) -> None:
+    write_case(tmp_path / "p2")
+    write_case(tmp_path / "site1" / "p1")
+    found = find(tmp_path)
+    assert isinstance(found["p2"], Case)
+    assert "holds 1 folders of cases" in refusal(found["site1"])
+
+
+def test_an_earlier_output_folder_is_no_case(tmp_path: Path) -> None:
+    write_case(tmp_path / "a")
+    (tmp_path / "out1").mkdir()
+    (tmp_path / "out1" / "a.png").write_bytes(b"")
+    (tmp_path / "out1" / "report.json").write_text("{}")
+    assert set(find(tmp_path)) == {"a"}
+
+
+def test_a_doubled_channel_is_refused(tmp_path: Path) -> None:
+    for name in ("k_0000.png", "k_0000.PNG", "k_0001.png", "k_0002.png"):
+        (tmp_path / name).write_bytes(b"")
+    assert "_0000, _0000, _0001, _0002" in refusal(find(tmp_path)["k"])
+
+
+def test_one_missing_source_does_not_stop_the_others_and_the_same_twice_counts_once(tmp_path: Path) -> None:
+    case = write_case(tmp_path / "a")
+    cases = discover([case, case, tmp_path / "absent"], output=tmp_path / "out")
+    assert [case.id for case in cases] == ["a", "absent"]
+    assert "no such file" in refusal(cases[1])
+
+
+def test_single_files_are_named_after_their_folder_or_after_themselves(tmp_path: Path) -> None:
+    a, b = tmp_path / "k1" / "x.png", tmp_path / "k1" / "y.png"
+    assert single(a, b, tmp_path / "k1" / "pet.png", None).id == "k1"
+    assert single(a, b, tmp_path / "flat" / "s2_spect.png", None).id == "s2_spect"
+    assert single(a, b, tmp_path / "flat" / "s2_spect.png", "mine").id == "mine"
+
+
+def test_a_path_with_a_nul_is_refused_alone(tmp_path: Path) -> None:
+    (tmp_path / "cases.csv").write_text("id,m1,m2,functional\na,x\0y,b,c\nb,x,y,z\n")
+    found = find(tmp_path / "cases.csv")
+    assert isinstance(found["a"], RefusedCase)
+    assert isinstance(found["b"], Case)

@@ -15,7 +15,6 @@ from safetensors.torch import save_file
 
 from tfs_rt.errors import ModelError
 from tfs_rt.schedule import alphas_cumprod, betas
-from tfs_rt.spec import Architecture
 from tfs_rt_reference.checkpoint import load_checkpoint, save_checkpoint
 from tfs_rt_reference.config import PublishedConfig
 from tfs_rt_reference.contents import read_contents
@@ -72,7 +71,7 @@ def same(loaded: UNet, saved: UNet) -> bool:
     return all(torch.equal(tensor, theirs[name]) for name, tensor in loaded.state_dict().items())
 
 
-@pytest.mark.parametrize("prefix", ["denoise_fn.", "module.denoise_fn.", "denoise_fn.module.", ""])
+@pytest.mark.parametrize("prefix", ["denoise_fn.", "module.denoise_fn.", "denoise_fn.module.", "_orig_mod.", ""])
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
 def test_prefixes_are_stripped_in_both_formats(
     tmp_path: Path, network: UNet, config: Path, prefix: str, suffix: str
@@ -93,15 +92,21 @@ def test_a_state_dict_inside_a_training_checkpoint_is_found(
     assert same(load_checkpoint(tmp_path / "a.pth", config=config, scale=2).network, network)
 
 
-@pytest.mark.parametrize("form", ["nested", "flat"])
+EMA_FORMS = {
+    "nested": lambda state, average: {"state_dict": state, "ema": average},
+    "flat": lambda state, average: state | {f"ema.{name}": tensor for name, tensor in average.items()},
+    "inside": lambda state, average: {"state_dict": state | {f"ema_model.{n}": t for n, t in average.items()}},
+    "shadow": lambda state, average: {"state_dict": state, "ema": {"decay": 0.99, "shadow": average}},
+    "suffix": lambda state, average: {"netG": state, "netG_ema": average},
+    "alone": lambda state, average: {"ema": average, "step": torch.tensor(3), "optimizer": {"state": {}}},
+}
+
+
+@pytest.mark.parametrize("form", list(EMA_FORMS))
 def test_averaged_weights_are_preferred(tmp_path: Path, network: UNet, config: Path, form: str) -> None:
     torch.manual_seed(1)
-    average, state = UNet(TINY).requires_grad_(requires_grad=False), published_form(network)
-    if form == "nested":
-        raw: dict[str, Any] = {"state_dict": state, "ema": published_form(average)}
-    else:
-        raw = state | {f"ema.{name}": tensor for name, tensor in average.state_dict().items()}
-    torch.save(raw, tmp_path / "a.pth")
+    average = UNet(TINY).requires_grad_(requires_grad=False)
+    torch.save(EMA_FORMS[form](published_form(network), published_form(average)), tmp_path / "a.pth")
     loaded = load_checkpoint(tmp_path / "a.pth", config=config, scale=2)
     assert loaded.contents.ema
     assert same(loaded.network, average)
@@ -127,7 +132,7 @@ def test_half_precision_weights_are_widened(tmp_path: Path, network: UNet, confi
 def test_the_architecture_is_read_from_the_tensors(tmp_path: Path, changes: dict[str, Any]) -> None:
     arch = dataclasses.replace(TINY, **changes)
     torch.save(published_form(UNet(arch)), tmp_path / "a.pth")
-    assert read_contents(tmp_path / "a.pth").architecture == dataclasses.replace(arch, norm_groups=0)
+    assert read_contents(tmp_path / "a.pth").architecture == dataclasses.replace(arch, norm_groups=1)
 
 
 def test_our_own_checkpoints_say_everything_themselves(tmp_path: Path, network: UNet) -> None:
@@ -192,7 +197,10 @@ def test_other_networks_are_refused_with_the_tensors_that_differ(tmp_path: Path,
     del state["denoise_fn.mid.0.attn.out.bias"]
     state["denoise_fn.extra"] = torch.zeros(1)
     torch.save(state, tmp_path / "near.pth")
-    refused(tmp_path / "near.pth", "mid.0.attn.out.bias is missing; extra is not expected", scale=2, config=config)
+    words = "mid.0.attn.out.bias is missing; denoise_fn.extra is not expected"
+    refused(tmp_path / "near.pth", words, scale=2, config=config)
+    torch.save({"netG": published_form(network), "netD": published_form(network)}, tmp_path / "two.pth")
+    refused(tmp_path / "two.pth", "holds two networks", scale=2, config=config)
 
 
 def test_weights_that_are_not_finite_are_refused(tmp_path: Path, network: UNet, config: Path) -> None:
@@ -216,26 +224,89 @@ def test_stored_schedule_buffers_are_held_against_the_declared_schedule(tmp_path
     for phase in ("train", "val"):
         other["model"]["beta_schedule"][phase]["linear_end"] = 2e-2
     refused(tmp_path / "a.pth", "stored schedule .* differs", scale=2, config=write_config(tmp_path, other))
+    state = {name: tensor for name, tensor in published_form(network).items() if name != "betas"}
+    torch.save(state, tmp_path / "b.pth")
+    refused(tmp_path / "b.pth", "stored schedule .* differs", scale=2, config=write_config(tmp_path, other))
+
+
+def test_a_model_sampled_on_another_schedule_keeps_the_levels_it_was_trained_on(tmp_path: Path, network: UNet) -> None:
+    torch.save(published_form(network), tmp_path / "a.pth")
+    other = json.loads(json.dumps(CONFIG))
+    other["model"]["beta_schedule"]["val"]["n_timestep"] = 2000
+    spec = load_checkpoint(tmp_path / "a.pth", scale=2, config=write_config(tmp_path, other)).spec
+    assert spec.schedule.n_timestep == 2000
+    assert spec.sigma_range == model_spec().sigma_range
+
+
+def test_our_own_metadata_is_held_against_a_configuration(tmp_path: Path, network: UNet, config: Path) -> None:
+    save_checkpoint(tmp_path / "a.safetensors", network, model_spec())
+    assert load_checkpoint(tmp_path / "a.safetensors", config=config).spec == model_spec()
+    other = json.loads(json.dumps(CONFIG))
+    other["model"]["unet"] |= {"norm_groups": 8, "attn_res": []}
+    for phase in ("train", "val"):
+        other["model"]["beta_schedule"][phase]["n_timestep"] = 100
+    words = "attention_levels: .*norm_groups: 4 in the checkpoint, 8 in the configuration; schedule: "
+    refused(tmp_path / "a.safetensors", words, config=write_config(tmp_path, other))
+
+
+HOSTILE = {
+    "numbers as names": {0: torch.zeros(3)},
+    "sparse": {"denoise_fn.downs.0.weight": torch.zeros(3, 3).to_sparse()},
+    "whole numbers": {"denoise_fn.downs.0.weight": torch.zeros(8, 12, 3, 3, dtype=torch.int32)},
+    "complex": {"denoise_fn.downs.0.weight": torch.zeros(8, 12, 3, 3, dtype=torch.complex64)},
+    "no dimension": {"downs.0.weight": torch.tensor(1.0), "final_conv.block.3.weight": torch.tensor(1.0)},
+    "no output": {"downs.0.weight": torch.zeros(8, 12, 3, 3), "final_conv.block.3.weight": torch.zeros(0, 8, 3, 3)},
+}
+
+
+@pytest.mark.parametrize("what", list(HOSTILE))
+def test_hostile_tensors_are_refused(tmp_path: Path, what: str) -> None:
+    torch.save(HOSTILE[what], tmp_path / "a.pth")
+    refused(tmp_path / "a.pth", "no U-Net of the SR3 family|no plain floating-point tensor", scale=2)
+
+
+@pytest.mark.parametrize("beta", [torch.zeros(10), torch.full((10,), 2.0), torch.tensor(0.1), torch.zeros(0)])
+def test_hostile_schedules_are_refused(tmp_path: Path, network: UNet, beta: torch.Tensor) -> None:
+    torch.save(published_form(network) | {"betas": beta}, tmp_path / "a.pth")
+    with pytest.raises(ModelError):
+        load_checkpoint(tmp_path / "a.pth", scale=2, norm_groups=4)
 
 
 def test_a_checkpoint_without_any_schedule_wants_one(tmp_path: Path, network: UNet, config: Path) -> None:
     state = {name: tensor for name, tensor in published_form(network).items() if name.startswith("denoise_fn.")}
     torch.save(state, tmp_path / "a.pth")
     assert load_checkpoint(tmp_path / "a.pth", scale=2, config=config).spec.schedule == PAPER_SCHEDULE
-    wide = UNet(Architecture(**{**dataclasses.asdict(TINY), "inner_channel": 32, "norm_groups": 32}))
-    torch.save({f"denoise_fn.{n}": t for n, t in wide.state_dict().items()}, tmp_path / "b.pth")
-    refused(tmp_path / "b.pth", "says nothing of its noise schedule", scale=2)
+    refused(tmp_path / "a.pth", "says nothing of its noise schedule", scale=2, norm_groups=4)
 
 
 def test_what_tensors_cannot_tell_is_asked_for(tmp_path: Path, network: UNet, config: Path) -> None:
     torch.save(published_form(network), tmp_path / "a.pth")
-    refused(tmp_path / "a.pth", "8 channels cannot be normalised in 32 groups", scale=2)
+    refused(tmp_path / "a.pth", "do not tell the groups of its normalisation", scale=2)
     refused(tmp_path / "a.pth", "does not say its scale", config=config)
+    refused(tmp_path / "a.pth", "norm_groups does not divide", norm_groups=3, scale=2)
+    refused(tmp_path / "a.pth", "norm_groups: 8 asked, 4 in the configuration", norm_groups=8, config=config, scale=2)
+    assert load_checkpoint(tmp_path / "a.pth", norm_groups=4, scale=2).spec.architecture == TINY
 
 
 @pytest.mark.parametrize(
     ("text", "words"),
-    [("{", "no option file"), ("{}", "lacks the key 'model'"), ('{"model": {"unet": {}}}', "lacks the key")],
+    [
+        ("{", "no option file"),
+        ("{}", "lacks the key 'model'"),
+        ('{"model": {"unet": {}}}', "lacks the key"),
+        ("[" * 100_000, "no option file"),
+        ("[]", "no option file"),
+        *(
+            (json.dumps(CONFIG).replace(a, b), "is no positive integer|no option file")
+            for a, b in (
+                ('"norm_groups": 4', '"norm_groups": -4'),
+                ('"norm_groups": 4', '"norm_groups": "x"'),
+                ('"attn_res": [128]', '"attn_res": 5'),
+                ('"channel_multiplier": [1, 2]', '"channel_multiplier": 3'),
+                ('"n_timestep": 4000', '"n_timestep": -3'),
+            )
+        ),
+    ],
 )
 def test_a_broken_configuration_is_refused(tmp_path: Path, text: str, words: str) -> None:
     (tmp_path / "opt.json").write_text(text)

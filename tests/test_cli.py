@@ -2,8 +2,12 @@
 
 import hashlib
 import json
+import os
 import shutil
+import signal
+import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -206,6 +210,95 @@ def edited(tmp_path: Path, x4: Path) -> Path:
     return folder
 
 
+def test_a_failed_case_does_not_keep_the_result_of_an_earlier_run(tmp_path: Path, cli: Cli) -> None:
+    case = write_case(tmp_path / "in" / "a")
+    assert cli("fuse", tmp_path / "in", "-o", tmp_path / "out").code == 0
+    truncated(case)
+    assert cli("fuse", tmp_path / "in", "-o", tmp_path / "out").code == 4
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["report.json"]
+
+
+def test_no_input_is_ever_overwritten_or_removed(tmp_path: Path, cli: Cli) -> None:
+    case = write_case(tmp_path / "pet")
+    (case / "pet.json").write_text(json.dumps({"case": "pet"}))
+    before = {path.name: path.read_bytes() for path in case.iterdir()}
+    done = cli("fuse", case, "-o", case)
+    assert done.code == 4
+    assert "is an input of this run" in done.err
+    assert {path.name: path.read_bytes() for path in case.iterdir() if path.name in before} == before
+
+
+def test_a_hostile_id_touches_nothing_outside(tmp_path: Path, cli: Cli) -> None:
+    (tmp_path / "x.json").write_text(json.dumps({"case": "../x"}))
+    (tmp_path / "x.png").write_bytes(b"mine")
+    (tmp_path / "cases.csv").write_text("id,m1,m2,functional\n../x,,b,c\n")
+    assert cli("fuse", tmp_path / "cases.csv", "-o", tmp_path / "out").code == 4
+    assert (tmp_path / "x.json").exists()
+    assert (tmp_path / "x.png").exists()
+
+
+def test_names_that_are_no_unicode_stop_nothing(tmp_path: Path, cli: Cli) -> None:
+    write_case(tmp_path / "in" / "a")
+    odd = tmp_path / "in" / os.fsdecode(b"caf\xe9")
+    write_case(odd)
+    done = cli("fuse", tmp_path / "in", "-o", tmp_path / "out")
+    assert done.code == 3
+    assert "cannot name a result" in done.err
+    deeper = write_case(tmp_path / os.fsdecode(b"\xe9t\xe9") / "b")
+    assert cli("fuse", deeper, "-o", tmp_path / "out2").code == 0
+    assert json.loads((tmp_path / "out2" / "b.json").read_text())["inputs"]["m1"]["file"].endswith("mr-t1.png")
+
+
+def test_control_characters_do_not_reach_the_terminal(tmp_path: Path, cli: Cli) -> None:
+    (tmp_path / "cases.csv").write_text("id,m1,m2,functional\na\x1b[31mX" + "y" * 5000 + ",a,b,c\n")
+    done = cli("fuse", tmp_path / "cases.csv", "-o", tmp_path / "out")
+    assert "\x1b" not in done.err
+    assert len(done.err) < 1500
+
+
+def test_a_result_beyond_the_limit_is_refused_before_it_is_made(tmp_path: Path, cli: Cli) -> None:
+    write_case(tmp_path / "in" / "a", size=1100)
+    done = cli("fuse", tmp_path / "in", "-o", tmp_path / "out")
+    assert (done.code, "4400x4400 pixels, more than 4096x4096" in done.err) == (4, True)
+
+
+def test_a_stretched_result_is_made_with_a_warning(tmp_path: Path, cli: Cli) -> None:
+    write_case(tmp_path / "in" / "a")
+    assert (
+        "16x16 is stretched to 256x128"
+        in cli("fuse", tmp_path / "in", "-o", tmp_path / "o", "--target-size", "256x128").err
+    )
+
+
+def test_help_tells_the_defaults(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    text = " ".join(cli("fuse", "--help").out.split())
+    for words in ("default: tfs-rt/x4", "default: the model's"):
+        assert words in text
+    assert "default: what the checkpoint says" in " ".join(cli("export", "--help").out.split())
+
+
+@pytest.mark.parametrize(("signum", "code", "word"), [("SIGINT", 130, "interrupted"), ("SIGTERM", 143, "terminated")])
+def test_a_signal_ends_a_run_with_its_code_and_a_report(tmp_path: Path, signum: str, code: int, word: str) -> None:
+    for i in range(40):
+        write_case(tmp_path / "in" / f"k{i:02d}", size=64)
+    command = [sys.executable, "-m", "tfs_rt", "fuse", str(tmp_path / "in"), "-o", str(tmp_path / "out")]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    while not list((tmp_path / "out").glob("*.json")):
+        time.sleep(0.02)
+        assert process.poll() is None
+    process.send_signal(getattr(signal, signum))
+    _, said = process.communicate(timeout=30)
+    assert process.returncode == code
+    assert said.strip().endswith(f"tfs-rt: {word}")
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert (report["cases"], report["ended"]) == (40, "interrupted")
+    assert report["done"] + len(report["not_run"]) == 40
+    names = {path.stem for path in (tmp_path / "out").glob("k*.json")}
+    assert names == {path.stem for path in (tmp_path / "out").glob("k*.png")}
+    assert not list((tmp_path / "out").glob(".*"))
+
+
 WRONG_USES = {
     "no case found": (["fuse", "{empty}", "-o", "{out}"], 4, "no case in this folder"),
     "no such folder": (["fuse", "{absent}", "-o", "{out}"], 4, "no such file or folder"),
@@ -221,14 +314,16 @@ WRONG_USES = {
     "levels never trained": (["fuse", "{case}", "-o", "{out}", "--spacing", "t"], 2, "was trained on"),
     "bad size": (["fuse", "{case}", "-o", "{out}", "--target-size", "big"], 2, "'big' is no size"),
     "output is a file": (["fuse", "{case}", "-o", "{case}/pet.png"], 6, "cannot be written"),
+    "an id alone": (["fuse", "{case}", "--id", "x", "-o", "{out}"], 2, "only some of the three"),
     "no checkpoint": (["export", "{absent}.pth", "-o", "{out}", "--scale", "4"], 5, "cannot be read"),
     "an image as checkpoint": (
         ["export", "{case}/pet.png", "-o", "{out}", "--scale", "4"],
         5,
-        "holds more than tensors, or is damaged",
+        "is no checkpoint by its ending",
     ),
+    "export into a file": (["export", "x.pth", "-o", "{case}/pet.png/b", "--scale", "4"], 6, "cannot be written"),
     "export onto a folder": (["export", "x.pth", "-o", "{case}", "--scale", "4"], 2, "exists and is no bundle"),
-    "inspect nothing": (["inspect", "{absent}.pth"], 5, "cannot be read"),
+    "inspect nothing": (["inspect", "{absent}.pth"], 5, "no such file"),
 }
 
 

@@ -6,13 +6,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnxruntime as ort
 import pytest
 import torch
 from helpers import TINY, model_spec
 from numpy.random import Generator
 
-from tfs_rt.backends.ort_cpu import load
+from tfs_rt.backends.ort_cpu import OrtCpuEngine, load
 from tfs_rt.bundle import Bundle, load_bundle
 from tfs_rt.errors import ModelError, UsageError
 from tfs_rt_export.exporter import Request, default_recipe, export_bundle
@@ -92,6 +93,27 @@ def test_another_network_does_not_pass_the_gate(published: Exported) -> None:
     other = altered(network, "mid.0.res_block.block1.block.3.weight", lambda weight: weight * 1.01)
     with pytest.raises(ModelError, match="one step differs"):
         certify(load(bundle), TorchEngine(bundle.manifest.model, other), bundle.manifest.recipe)
+
+
+def test_a_graph_that_mixes_the_images_of_a_batch_does_not_pass_the_gate(published: Exported) -> None:
+    bundle, network = published
+    model = onnx.load_from_string(bundle.read("fp32"))
+    for node in model.graph.node:
+        node.input[:] = ["mean_level" if name == "noise_level" else name for name in node.input]
+    axes = onnx.numpy_helper.from_array(np.array([0]), "axes")
+    model.graph.initializer.append(axes)
+    nodes = [
+        onnx.helper.make_node("ReduceMean", ["noise_level", "axes"], ["one_level"], keepdims=1),
+        onnx.helper.make_node("Shape", ["noise_level"], ["level_shape"]),
+        onnx.helper.make_node("Expand", ["one_level", "level_shape"], ["mean_level"]),
+    ]
+    model.graph.node.reverse()
+    model.graph.node.extend(reversed(nodes))
+    model.graph.node.reverse()
+    engine = OrtCpuEngine(bundle.manifest.model, ort.InferenceSession(model.SerializeToString()))
+    engine.try_out()
+    with pytest.raises(ModelError, match="one step differs"):
+        certify(engine, TorchEngine(bundle.manifest.model, network), bundle.manifest.recipe)
 
 
 def test_a_network_that_returns_nan_does_not_pass_the_gate(published: Exported) -> None:

@@ -1,6 +1,7 @@
 """The pipeline's promises, on networks that need no training."""
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -73,6 +74,23 @@ def test_any_size_is_padded_to_the_stride_and_cropped_back(
 def test_a_network_that_returns_nan_is_found_out(tmp_path: Path, rng: np.random.Generator) -> None:
     with pytest.raises(FloatingPointError, match="NaN"):
         pipeline(tmp_path, lambda c, x, n: np.full_like(x, np.nan)).fuse([images(rng, 4, 4)], ["a"], size=(16, 16))
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda case: [image / 255 for image in case],
+        lambda case: [image.astype(np.uint16) for image in case],
+        lambda case: [image[..., 0] for image in case],
+        lambda case: case[:2],
+        lambda case: [case[0], case[1], case[2][:3]],
+    ],
+)
+def test_arrays_that_are_no_images_are_refused(tmp_path: Path, rng: np.random.Generator, spoil: Callable) -> None:
+    with pytest.raises(ValueError, match="case a: expected 3 images of one size, uint8"):
+        pipeline(tmp_path, blend).fuse([spoil(images(rng, 4, 4))], ["a"], size=(16, 16))
+    with pytest.raises(ValueError, match="2 cases with 1 ids"):
+        pipeline(tmp_path, blend).fuse([images(rng, 4, 4)] * 2, ["a"], size=(16, 16))
 
 
 def test_an_sr3_bundle_cannot_fuse_three_images(tmp_path: Path) -> None:

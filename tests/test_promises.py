@@ -4,6 +4,7 @@ import re
 import shlex
 import subprocess
 import sys
+import tomllib
 import zipfile
 from pathlib import Path
 
@@ -95,6 +96,9 @@ def test_readmes_first_command_installs_no_torch_and_fuses_the_examples(tmp_path
     venv, install, fuse = line.split(" && ")
     assert venv.startswith("python3 -m venv")
     assert install.endswith("pip install -q '.[cpu]'")
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    wanted = [*project["dependencies"], *project["optional-dependencies"]["cpu"]]
+    assert {re.split(r"[>=<]", line)[0] for line in wanted} == {"numpy", "pillow", "typer", "rich", "onnxruntime"}
     program, *arguments = shlex.split(fuse)
     assert program.endswith("/tfs-rt")
     arguments = [str(tmp_path) if part == "results" else part for part in arguments]

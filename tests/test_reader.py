@@ -2,6 +2,7 @@
 
 import io
 import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -97,3 +98,28 @@ def test_every_flipped_bit_is_refused_or_changes_nothing() -> None:
 def test_a_bomb_is_refused_by_its_header() -> None:
     huge = rewrite_chunk(png(GREY), b"IHDR", lambda c: struct.pack(">II", 50_000, 50_000) + c[8:])
     refused(huge, "more than 4096x4096")
+
+
+def test_missing_rows_are_not_taken_for_black_ones() -> None:
+    half = rewrite_chunk(png(COLOUR), b"IDAT", lambda c: zlib.compress(zlib.decompress(c)[: 4 * 25]))
+    refused(half, "damaged or truncated")
+    more = rewrite_chunk(png(COLOUR), b"IDAT", lambda c: zlib.compress(zlib.decompress(c) + b"\0" * 25))
+    refused(more, "damaged or truncated")
+
+
+@pytest.mark.parametrize("content", [b"", b"\0" * 4, struct.pack(">IIBBBBB", 0, 8, 8, 2, 0, 0, 0), b"\0" * 14])
+def test_a_malformed_header_is_refused(content: bytes) -> None:
+    refused(rewrite_chunk(png(COLOUR), b"IHDR", lambda _: content), "damaged PNG")
+
+
+@pytest.mark.parametrize("size", [(1, 1), (3, 5), (8, 8), (17, 9)])
+def test_interlaced_images_are_read(size: tuple[int, int], rng: np.random.Generator) -> None:
+    """Pillow writes none, so the seven passes are laid out here."""
+    height, width = size
+    image = rng.integers(0, 256, (height, width)).astype(np.uint8)
+    starts = ((0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1))
+    passes = [image[y::dy, x::dx] for y, x, dy, dx in starts]
+    rows = b"".join(b"\0" + row.tobytes() for part in passes if part.size for row in part)
+    data = rewrite_chunk(png(image), b"IHDR", lambda c: c[:12] + b"\1")
+    data = rewrite_chunk(data, b"IDAT", lambda _: zlib.compress(rows))
+    np.testing.assert_array_equal(read_image(data, PATH), np.dstack([image] * 3))

@@ -154,7 +154,6 @@ def test_eps_sampling_does_not_start_from_the_schedules_last_sigma() -> None:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"steps": 0}, "no number of steps"),
         ({"steps": 4001, "spacing": "t"}, "4001 steps asked of a model trained with 4000"),
         ({"sigma_max": 1e6}, "leaves what the model was trained on"),
         ({"sigma_min": 1e-6}, "leaves what the model was trained on"),

@@ -8,13 +8,16 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tfs_rt.assets import shipped_bundles
-from tfs_rt.errors import ModelError
-from tfs_rt.spec import ModelSpec, Recipe, from_dict
+from tfs_rt.errors import ModelError, first_line
+from tfs_rt.external_data import has_external_data
+from tfs_rt.files import write_file
+from tfs_rt.spec import SLOTS, ModelSpec, Recipe, from_dict
 
 MANIFEST = "model.json"
 SCHEMA = 1
@@ -26,7 +29,10 @@ class BundleFile:
 
     path: str  # a bare name inside the bundle's folder
     sha256: str
-    bytes: int
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[\w-][\w.-]*", self.path):
+            raise ValueError(f"files: {self.path!r} is no bare file name")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +52,10 @@ class Manifest:
     licence: str
     intended_use: str
 
+    def __post_init__(self) -> None:
+        if self.model.architecture.condition_channels == 9 and self.slots != SLOTS:
+            raise ValueError(f"slots are {self.slots}, expected {SLOTS}")
+
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
@@ -53,24 +63,27 @@ class Bundle:
 
     path: Path
     manifest: Manifest
+    digest: str  # the manifest's own
 
     def read(self, precision: str) -> bytes:
-        """The bytes of one network file, after their SHA-256 was compared with the manifest's."""
+        """One network's ONNX bytes, held to their SHA-256 and free of references to other files."""
         entry = self.manifest.files.get(precision)
         if entry is None:
             have = ", ".join(self.manifest.files)
             raise ModelError(self.path, f"no {precision} network, only {have}", "export the bundle anew")
         file = self.path / entry.path
-        if Path(entry.path).name != entry.path:
-            raise ModelError(
-                self.path / MANIFEST, f"names the file {entry.path!r}", "a bundle's files lie in its folder"
-            )
         try:
             data = file.read_bytes()
         except OSError as error:
             raise ModelError(file, f"cannot be read ({error.strerror})", "export the bundle anew") from error
         if hashlib.sha256(data).hexdigest() != entry.sha256:
             raise ModelError(file, "does not match its SHA-256 in model.json", "restore the file or export anew")
+        try:
+            external = has_external_data(data)
+        except ValueError as error:
+            raise ModelError(file, f"is no ONNX file ({error})", "export the bundle anew") from error
+        if external:
+            raise ModelError(file, "keeps weights in another file", "export the bundle anew: one file holds all")
         return data
 
 
@@ -79,24 +92,31 @@ def load_bundle(model: str | Path) -> Bundle:
     path = _resolve(model)
     file = path / MANIFEST
     try:
-        data = json.loads(file.read_text(encoding="utf-8"))
+        data = json.loads(file.read_text(encoding="utf-8"), object_pairs_hook=_unique)
     except OSError as error:
         reason = f"no bundle there ({error.strerror})"
         raise ModelError(file, reason, f"give a bundle's folder or one of {_shipped_names()}") from error
-    except ValueError as error:
-        raise ModelError(file, f"is not JSON ({error})", "export the bundle anew") from error
-    return Bundle(path, _parse(file, data))
+    except (ValueError, RecursionError) as error:
+        raise ModelError(file, f"is no manifest ({first_line(error)})", "export the bundle anew") from error
+    return _parse(file, data)
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Write `model.json`, with the digest of its content."""
     data = dataclasses.asdict(manifest)
     text = json.dumps({**data, "digest": _digest(data)}, indent=1)
-    (folder / MANIFEST).write_text(text + "\n", encoding="utf-8")
+    write_file(folder / MANIFEST, f"{text}\n".encode())
 
 
-def _parse(file: Path, data: Any) -> Manifest:
-    digest = data.pop("digest", None) if isinstance(data, dict) else None
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object, in which a key that stands twice is an error: readers differ in which one they take."""
+    if len({key for key, _ in pairs}) < len(pairs):
+        raise ValueError("a key stands twice")
+    return dict(pairs)
+
+
+def _parse(file: Path, data: Any) -> Bundle:
+    digest = str(data.pop("digest", None)) if isinstance(data, dict) else ""
     if isinstance(data, dict) and data.get("schema") != SCHEMA:
         found = data.get("schema")
         raise ModelError(
@@ -108,7 +128,7 @@ def _parse(file: Path, data: Any) -> Manifest:
         raise ModelError(file, str(error), "export the bundle anew") from error
     if digest != _digest(data):
         raise ModelError(file, "was edited after its export", "restore the file or export anew")
-    return manifest
+    return Bundle(file.parent, manifest, digest)
 
 
 def _digest(data: dict[str, Any]) -> str:

@@ -8,20 +8,22 @@ A case that is not complete is refused on its own; the others stand.
 from __future__ import annotations
 
 import csv
+import os
 import re
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from tfs_rt.errors import InputError, NothingFound, UsageError
+from tfs_rt.errors import InputError, NothingFound, TfsRtError, UsageError, first_line
 from tfs_rt.spec import SLOTS
 
 ANATOMICAL = ("ct", "mr-t1", "mr-t2", "mr-gad", "mr-pd")
 FUNCTIONAL = ("pet", "spect")
 MODALITIES = (*ANATOMICAL, *FUNCTIONAL)
 NNUNET = re.compile(r"(?P<id>.+)_(?P<channel>\d{4})\.png", re.IGNORECASE)
+IMAGE_ENDINGS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif", ".webp", ".dcm", ".nii", ".nii.gz")
 RESERVED = {"report", "sheets"}  # names of our own in the output folder
 NAMING = "name files by modality (ct, mr-t1, mr-t2, mr-gad, mr-pd, pet, spect), or give a CSV with id,m1,m2,functional"
 
@@ -39,54 +41,99 @@ class RefusedCase:
     """A case that cannot be run, and why."""
 
     id: str
-    error: InputError
+    error: TfsRtError
+    owns_result: bool = False  # a result of this name in the output folder is an earlier one of this case
 
 
 Found = Case | RefusedCase
 
 
-def discover(sources: Iterable[Path], *, output: Path) -> list[Found]:
-    """All cases of all sources, in a stable order; what lies in the output folder is left out."""
-    found = [case for source in sources for case in _from_source(source, output.resolve())]
+def discover(sources: Iterable[Path], *, output: Path, given: Iterable[Case] = ()) -> list[Found]:
+    """All cases of all sources and those given by hand, in a stable order; what lies in the output folder is left out.
+
+    A source in which nothing is found is refused like a case, unless nothing is found anywhere.
+    """
+    found: list[Found] = list(given)
+    empty: list[NothingFound] = []
+    for source in dict.fromkeys(Path(os.path.abspath(source)) for source in sources):  # noqa: PTH100 - links keep their names
+        try:
+            found += _from_source(source, output.resolve())
+        except NothingFound as error:
+            empty.append(error)
+    if not found and empty:
+        raise empty[0]
+    found += [RefusedCase(Path(error.subject).name, error) for error in empty]
     counts = Counter(_key(case.id) for case in found)
-    return [_checked(case, counts[_key(case.id)]) for case in found]
+    inputs = {_resolved(file) for case in found if isinstance(case, Case) for file in case.files.values()}
+    return [_checked(case, counts[_key(case.id)], output, inputs) for case in found]
+
+
+def single(m1: Path, m2: Path, functional: Path, case_id: str | None) -> Case:
+    """One case by its files; its id, if not given: the file's stem, or the folder's name if that is a modality."""
+    folder = Path(os.path.abspath(functional)).parent.name  # noqa: PTH100
+    own = case_id or (folder if _modality(functional) and folder else functional.stem)
+    return Case(own, {"m1": m1, "m2": m2, "functional": functional})
 
 
 def _from_source(source: Path, output: Path) -> list[Found]:
-    if source.is_dir():
-        found = list(_from_folder(source, output))
-        if not found:
-            raise NothingFound(source, "no case in this folder", NAMING)
-        return found
-    if not source.exists():
-        raise NothingFound(source, "no such file or folder", "check the path")
+    try:
+        if source.is_dir():
+            found = list(_from_folder(source, output))
+            if not found:
+                raise NothingFound(source, "no case in this folder", NAMING)
+            return found
+        if not source.exists():
+            raise NothingFound(source, "no such file or folder", "check the path")
+    except OSError as error:
+        raise NothingFound(source, f"cannot be read ({error.strerror})", "check its permissions") from error
     if source.suffix.lower() == ".csv":
         return list(_from_csv(source))
     raise UsageError(source, "is neither a folder nor a CSV", "give single images as --m1 A --m2 B --functional C")
 
 
 def _from_folder(folder: Path, output: Path) -> Iterator[Found]:
-    if any(_modality(file) for file in _files(folder)):
+    inner = [path for path in sorted(folder.iterdir()) if path.is_dir() and not path.name.startswith(".")]
+    inner = [path for path in inner if path.resolve() != output and not (path / "report.json").exists()]
+    if not any(_modality(file) for file in _images(folder)):
+        yield from _from_nnunet(folder)
+        for path in inner:
+            yield from _from_inner_folder(path)
+    elif any(_holds_a_case(path) for path in inner):
+        raise UsageError(folder, "holds images of one case and folders of others", "move the images into a folder")
+    else:
         yield _from_case_folder(folder)
-        return
-    yield from _from_nnunet(folder)
-    for inner in sorted(folder.iterdir()):
-        if inner.is_dir() and not inner.name.startswith(".") and inner.resolve() != output and _files(inner):
-            yield _from_case_folder(inner)
+
+
+def _from_inner_folder(folder: Path) -> Iterator[Found]:
+    try:
+        if _images(folder):
+            yield _from_case_folder(folder)
+        elif deeper := [path for path in sorted(folder.iterdir()) if path.is_dir() and _holds_a_case(path)]:
+            reason = f"holds {len(deeper)} folders of cases, not images"
+            yield RefusedCase(folder.name, InputError(folder, reason, "give this folder itself as a source"))
+    except OSError as error:
+        fault = InputError(folder, f"cannot be read ({error.strerror})", "check its permissions")
+        yield RefusedCase(folder.name, fault)
+
+
+def _holds_a_case(folder: Path) -> bool:
+    try:
+        return any(_modality(file) for file in _images(folder))
+    except OSError:
+        return False
 
 
 def _from_case_folder(folder: Path) -> Found:
-    case_id = folder.resolve().name
     present: dict[str, list[Path]] = defaultdict(list)
-    for file in _files(folder):
+    for file in _images(folder):
         if modality := _modality(file):
             present[modality].append(file)
     problem = _problem(present)
     if problem:
-        return RefusedCase(case_id, InputError(folder, *problem))
+        return RefusedCase(folder.name, InputError(folder, *problem))
     (m1,) = (name for name in present if name in ANATOMICAL and name != "mr-t2")
     (functional,) = (name for name in present if name in FUNCTIONAL)
-    return Case(case_id, dict(zip(SLOTS, (present[m][0] for m in (m1, "mr-t2", functional)), strict=True)))
+    return Case(folder.name, dict(zip(SLOTS, (present[m][0] for m in (m1, "mr-t2", functional)), strict=True)))
 
 
 def _problem(present: dict[str, list[Path]]) -> tuple[str, str] | None:
@@ -113,15 +160,16 @@ def _problem(present: dict[str, list[Path]]) -> tuple[str, str] | None:
 
 
 def _from_nnunet(folder: Path) -> Iterator[Found]:
-    groups: dict[str, dict[int, Path]] = defaultdict(dict)
-    for file in _files(folder):
+    groups: dict[str, list[tuple[int, Path]]] = defaultdict(list)
+    for file in _images(folder):
         if match := NNUNET.fullmatch(file.name):
-            groups[match["id"]][int(match["channel"])] = file
-    for case_id, channels in groups.items():
-        if sorted(channels) == [0, 1, 2]:
-            yield Case(case_id, {slot: channels[i] for i, slot in enumerate(SLOTS)})
+            groups[match["id"]].append((int(match["channel"]), file))
+    for case_id, members in groups.items():
+        channels = sorted(channel for channel, _ in members)
+        if channels == [0, 1, 2]:
+            yield Case(case_id, {SLOTS[channel]: file for channel, file in members})
         else:
-            have = ", ".join(f"_{channel:04d}" for channel in sorted(channels))
+            have = ", ".join(f"_{channel:04d}" for channel in channels)
             reason = f"has the channels {have}, expected _0000 (m1), _0001 (m2), _0002 (functional)"
             yield RefusedCase(case_id, InputError(folder / case_id, reason, "add or remove files"))
 
@@ -129,45 +177,65 @@ def _from_nnunet(folder: Path) -> Iterator[Found]:
 def _from_csv(path: Path) -> Iterator[Found]:
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = list(csv.DictReader(file))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UsageError(path, f"cannot be read as CSV ({error})", "save it as UTF-8 CSV") from error
+            reader = csv.DictReader(file, strict=True)
+            header = reader.fieldnames or []
+            rows = [(reader.line_num, row) for row in reader]
+    except (OSError, ValueError, csv.Error) as error:
+        raise UsageError(path, f"cannot be read as CSV ({first_line(error)})", "save it as UTF-8 CSV") from error
+    for name in ("id", *SLOTS):
+        if list(header).count(name) != 1:
+            reason = f"has {list(header).count(name)} columns {name!r} (first line: {','.join(header)})"
+            raise UsageError(path, reason, "its first line must be id,m1,m2,functional, with commas")
     if not rows:
         raise NothingFound(path, "lists no case", "add a line per case under id,m1,m2,functional")
-    if missing := [name for name in ("id", *SLOTS) if name not in rows[0]]:
-        raise UsageError(path, f"lacks the column {missing[0]!r}", "its first line must be id,m1,m2,functional")
-    for number, row in enumerate(rows, start=2):
+    for number, row in rows:
         cells = {name: (row[name] or "").strip() for name in ("id", *SLOTS)}
         case_id = cells.pop("id") or f"line {number}"
-        if empty := [slot for slot, value in cells.items() if not value]:
+        if empty := [slot for slot, value in cells.items() if not value or "\0" in value]:
             yield RefusedCase(case_id, InputError(f"{path}, line {number}", f"{empty[0]} is empty", "fill it in"))
         else:
             yield Case(case_id, {slot: path.parent / value for slot, value in cells.items()})
 
 
-def _checked(case: Found, count: int) -> Found:
-    """The case itself, or refused if its id is not unique or cannot be a file name."""
-    if isinstance(case, RefusedCase):
-        return case
+def _checked(case: Found, count: int, output: Path, inputs: set[Path]) -> Found:
+    """The case itself, or refused if its id is not unique, cannot be a file name, or would overwrite an input."""
+    fault = None
+    results = [output / f"{case.id}{ending}" for ending in (".png", ".json")]
     if count > 1:
-        return RefusedCase(case.id, InputError(case.id, f"{count} cases have this id", "rename all but one"))
-    unsafe = any(unicodedata.category(c).startswith("C") or c in '/\\:*?"<>|' for c in case.id)
-    if unsafe or case.id.startswith(".") or len(case.id.encode()) > 200 or _key(case.id) in RESERVED:
-        return RefusedCase(
-            case.id, InputError(repr(case.id), "this id cannot name a result", "choose letters and digits")
-        )
-    return case
+        fault = InputError(case.id, f"{count} cases have this id", "rename all but one")
+    elif not _can_be_a_file_name(case.id):
+        fault = InputError(case.id, "this id cannot name a result", "choose letters and digits")
+    elif hit := [result for result in results if _resolved(result) in inputs]:
+        fault = InputError(hit[0], "is an input of this run", "choose another --output")
+    if isinstance(case, RefusedCase):
+        return replace(case, owns_result=fault is None)
+    return RefusedCase(case.id, fault) if fault else case
+
+
+def _can_be_a_file_name(case_id: str) -> bool:
+    if any(unicodedata.category(c).startswith("C") or c in '/\\:*?"<>|' for c in case_id):
+        return False
+    return not case_id.startswith(".") and len(case_id.encode()) <= 200 and _key(case_id) not in RESERVED
+
+
+def _resolved(path: Path) -> Path:
+    try:
+        return path.resolve()
+    except (OSError, RuntimeError):  # a link to itself: reading it will say so
+        return path
 
 
 def _key(case_id: str) -> str:
     return unicodedata.normalize("NFC", case_id).casefold()
 
 
-def _files(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
+def _images(folder: Path) -> list[Path]:
+    """Files that look like images by their ending; a wrong kind is refused later, by its content."""
+    files = [path for path in folder.iterdir() if not path.name.startswith(".") and path.is_file()]
+    return sorted(path for path in files if path.name.lower().endswith(IMAGE_ENDINGS))
 
 
 def _modality(file: Path) -> str | None:
     """The modality that a file's name says, whatever its case and ending; None if it says none."""
-    name = file.stem.lower().replace("_", "-")
+    name = file.name.split(".")[0].lower().replace("_", "-")
     return name if name in MODALITIES else None

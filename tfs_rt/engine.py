@@ -6,7 +6,7 @@ A backend is one file and one line in BACKENDS, imported when it is chosen and n
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Any, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from tfs_rt.bundle import Bundle
 from tfs_rt.errors import EnvironmentFault
@@ -40,19 +40,28 @@ class Engine(Protocol[Handle]):
         ...
 
 
+class Backend(NamedTuple):
+    """Where a backend lives."""
+
+    module: str
+    runtime: str  # the package that computes
+    remedy: str  # if it is missing
+
+
 BACKENDS = {
-    "ort-cpu": ("tfs_rt.backends.ort_cpu", "pip install 'tfs-rt[cpu]'"),
-    "torch": ("tfs_rt_reference.engine", "pip install 'tfs-rt[export]'"),
+    "ort-cpu": Backend("tfs_rt.backends.ort_cpu", "onnxruntime", "pip install 'tfs-rt[cpu]'"),
+    "torch": Backend("tfs_rt_reference.engine", "torch", "pip install 'tfs-rt[export]'"),
 }
 
 
 def load_engine(backend: str, bundle: Bundle) -> Engine[Any]:
     """The engine of a bundle on a backend; EnvironmentFault names the package that is missing."""
-    module, remedy = BACKENDS[backend]
+    chosen = BACKENDS[backend]
     try:
-        load = import_module(module).load
+        load = import_module(chosen.module).load
     except ModuleNotFoundError as error:
-        raise EnvironmentFault(f"backend {backend}", f"the package {error.name!r} is not installed", remedy) from error
+        reason = f"the package {error.name!r} is not installed"
+        raise EnvironmentFault(f"backend {backend}", reason, chosen.remedy) from error
     return load(bundle)
 
 

@@ -10,16 +10,20 @@ def first_line(error: BaseException) -> str:
     return next(iter(str(error).splitlines()), "") or type(error).__name__
 
 
+def printable(text: str, limit: int = 300) -> str:
+    """`text` on one line, without control characters, and not longer than a message may be."""
+    line = "".join(c if c.isprintable() else repr(c)[1:-1] for c in " ".join(text.split()))
+    return line if len(line) <= limit else f"{line[: limit - 3]}..."
+
+
 class TfsRtError(Exception):
     """A fault stated in one line: what it is about (a file, a case, an option), the reason and the remedy."""
 
     exit_code = 70
 
     def __init__(self, subject: str | Path, reason: str, remedy: str) -> None:
-        self.subject = str(subject)
-        self.reason = reason
-        self.remedy = remedy
-        super().__init__(" ".join(f"{subject}: {reason}: {remedy}".split()))
+        self.subject, self.reason, self.remedy = printable(str(subject)), printable(reason, 600), remedy
+        super().__init__(f"{self.subject}: {self.reason}: {self.remedy}")
 
 
 class UsageError(TfsRtError):

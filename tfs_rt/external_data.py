@@ -48,6 +48,8 @@ def _fields(view: memoryview) -> Iterator[tuple[int, memoryview | int]]:
     while position < len(view):
         tag, position = _varint(view, position)
         number, kind = tag >> 3, tag & 7
+        if not 0 < tag < 2**32 or number == 0:  # a reader that truncates would see another field
+            raise ValueError(f"malformed protobuf tag {tag}")
         if kind == VARINT:
             value, position = _varint(view, position)
             yield number, value

@@ -11,7 +11,7 @@ import numpy as np
 from tfs_rt.cases import Case, Found, RefusedCase
 from tfs_rt.errors import InputError
 from tfs_rt.images import RGB
-from tfs_rt.reader import read_image
+from tfs_rt.reader import MAX_PIXELS, read_image
 from tfs_rt.spec import SLOTS
 
 COLOUR_SPREAD, COLOUR_SHARE = 16, 0.001  # levels between channels, and the share of pixels that makes an image coloured
@@ -36,8 +36,9 @@ def load_case(case: Found, scale: int, target_size: tuple[int, int] | None) -> L
         path = case.files[slot]
         try:
             data = path.read_bytes()
-        except OSError as error:
-            raise InputError(path, f"cannot be read ({error.strerror})", "check the path") from error
+        except (OSError, ValueError) as error:
+            reason = f"cannot be read ({getattr(error, 'strerror', None) or error})"
+            raise InputError(path, reason, "check the path") from error
         image = read_image(data, path)
         height, width = image.shape[:2]
         images.append(image)
@@ -45,7 +46,11 @@ def load_case(case: Found, scale: int, target_size: tuple[int, int] | None) -> L
     _check_sizes(case, images)
     _check_colours(case, images)
     height, width = images[0].shape[:2]
-    return Loaded(case, tuple(images), inputs, target_size or (height * scale, width * scale))
+    size = target_size or (height * scale, width * scale)
+    if size[0] * size[1] > MAX_PIXELS:
+        reason = f"its result would have {size[1]}x{size[0]} pixels, more than 4096x4096"
+        raise InputError(f"case {case.id}", reason, "crop it, or give --target-size")
+    return Loaded(case, tuple(images), inputs, size)
 
 
 def _check_sizes(case: Case, images: list[RGB]) -> None:
@@ -62,11 +67,11 @@ def _check_colours(case: Case, images: list[RGB]) -> None:
         if _coloured(image):
             reason = f"is in colour, but {slot} is an anatomical image"
             raise InputError(case.files[slot], reason, "swap the slots, or save it as grey")
-    if not _coloured(functional[1]) and functional[1].std() > 0:
+    if not _coloured(functional[1], share=0) and functional[1].std() > 0:
         reason = "has no colour, but the functional image is expected in pseudo-colour"
         raise InputError(case.files["functional"], reason, "swap the slots, or apply its colour map first")
 
 
-def _coloured(image: RGB) -> bool:
+def _coloured(image: RGB, share: float = COLOUR_SHARE) -> bool:
     spread = image.max(axis=2).astype(np.int16) - image.min(axis=2)
-    return bool((spread > COLOUR_SPREAD).mean() > COLOUR_SHARE)
+    return bool((spread > COLOUR_SPREAD).mean() > share)

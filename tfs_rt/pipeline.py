@@ -15,7 +15,7 @@ from tfs_rt.errors import ModelError
 from tfs_rt.images import RGB, Array, from_model, to_condition
 from tfs_rt.noise import gaussian, noise_key
 from tfs_rt.sampler import sample
-from tfs_rt.spec import Recipe
+from tfs_rt.spec import SLOTS, Recipe
 from tfs_rt.table import StepTable, step_table
 
 
@@ -40,8 +40,9 @@ class Pipeline:
         """Fuse a batch: for each case its images in slot order, (h, w, 3) uint8 -> (H, W, 3) uint8 of `size` = (H, W).
 
         Each case's noise comes from `seed` and its id alone, so that its result does not depend on the batch.
-        Raises FloatingPointError if the network returns NaN or infinity.
+        Raises ValueError if an image is no such array, FloatingPointError if the network returns NaN or infinity.
         """
+        _check(cases, ids)
         height, width = size
         stride = self.engine.spec.architecture.stride
         pad = ((0, 0), (0, -height % stride), (0, -width % stride))
@@ -56,6 +57,16 @@ class Pipeline:
         if not np.isfinite(x_0).all():
             raise FloatingPointError("the network returned NaN or infinity")
         return [from_model(image[:, :height, :width]) for image in x_0]
+
+
+def _check(cases: Sequence[Sequence[RGB]], ids: Sequence[str]) -> None:
+    if len(cases) != len(ids):
+        raise ValueError(f"{len(cases)} cases with {len(ids)} ids")
+    for case_id, images in zip(ids, cases, strict=True):
+        found = [(image.dtype.name, image.shape) for image in images]
+        same = len(found) == len(SLOTS) and len(set(found)) == 1
+        if not same or found[0][0] != "uint8" or found[0][1][2:] != (3,) or len(found[0][1]) != 3:
+            raise ValueError(f"case {case_id}: expected 3 images of one size, uint8 (h, w, 3), got {found}")
 
 
 def load_pipeline(

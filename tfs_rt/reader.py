@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import struct
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,16 @@ from tfs_rt.images import RGB
 MAX_PIXELS = 4096 * 4096
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 ORIENTATION = 0x0112  # EXIF
+CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by PNG colour type
+ADAM7 = (
+    (0, 0, 8, 8),
+    (4, 0, 8, 8),
+    (0, 4, 4, 8),
+    (2, 0, 4, 4),
+    (0, 2, 2, 4),
+    (1, 0, 2, 2),
+    (0, 1, 1, 2),
+)  # x, y, dx, dy
 
 
 def read_image(data: bytes, path: Path) -> RGB:
@@ -40,26 +51,56 @@ def _check_file(data: bytes, path: Path) -> None:
         raise InputError(path, "is empty", "write the file again")
     if not data.startswith(SIGNATURE):
         raise InputError(path, "is not a PNG file", "convert it to 8-bit PNG")
-    damaged = InputError(path, "damaged or truncated PNG", "write the file again")
+    try:
+        chunks = list(_chunks(data))
+    except ValueError as error:
+        raise InputError(path, "damaged or truncated PNG", "write the file again") from error
+    kind, header = chunks[0]
+    if kind != b"IHDR":
+        raise InputError(path, "damaged PNG (malformed header)", "write the file again")
+    pixel_bytes = _check_header(header, path)
+    if not _holds(b"".join(content for kind, content in chunks if kind == b"IDAT"), pixel_bytes):
+        raise InputError(path, "damaged or truncated PNG", "write the file again")
+
+
+def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """(kind, content) of every chunk up to IEND; ValueError where one is cut off or fails its CRC."""
     position, kind = len(SIGNATURE), b""
     while kind != b"IEND":
         if position + 12 > len(data):
-            raise damaged
+            raise ValueError("no end")
         length, kind = struct.unpack_from(">I4s", data, position)
         end = position + 8 + length
         if end + 4 > len(data) or struct.unpack_from(">I", data, end)[0] != zlib.crc32(data[position + 4 : end]):
-            raise damaged
-        if kind == b"IHDR":
-            _check_header(data[position + 8 : end], path)
+            raise ValueError("cut off or altered")
+        yield kind, data[position + 8 : end]
         position = end + 4
 
 
-def _check_header(header: bytes, path: Path) -> None:
-    width, height, depth = struct.unpack_from(">IIB", header)
+def _check_header(header: bytes, path: Path) -> int:
+    """The number of bytes that the pixels must inflate to: one filter byte a row, rows of whole bytes."""
+    if len(header) != 13:
+        raise InputError(path, "damaged PNG (malformed header)", "write the file again")
+    width, height, depth, colour_type, _, _, interlaced = struct.unpack(">IIBBBBB", header)
+    if not width or not height or colour_type not in CHANNELS:
+        raise InputError(path, "damaged PNG (malformed header)", "write the file again")
     if width * height > MAX_PIXELS:
         raise InputError(path, f"{width}x{height} pixels are more than 4096x4096", "crop or shrink it")
     if depth == 16:
         raise InputError(path, "16-bit image", "window it to 8 bits first: which grey levels matter is your choice")
+    parts = [(0, 0, 1, 1)] if not interlaced else ADAM7
+    sizes = [(-(-(height - y) // dy), -(-(width - x) // dx)) for x, y, dx, dy in parts]
+    bits = depth * CHANNELS[colour_type]
+    return sum(rows * (1 + -(-columns * bits // 8)) for rows, columns in sizes if rows > 0 and columns > 0)
+
+
+def _holds(compressed: bytes, pixel_bytes: int) -> bool:
+    """Whether the pixel data is complete: Pillow would fill up missing rows with black."""
+    inflater = zlib.decompressobj()
+    try:
+        return len(inflater.decompress(compressed, pixel_bytes + 1)) == pixel_bytes and inflater.eof
+    except zlib.error:
+        return False
 
 
 def _check_image(image: Image.Image, path: Path) -> None:

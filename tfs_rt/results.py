@@ -1,16 +1,17 @@
-"""Results on disk: each file appears whole or not at all, and a case's sidecar last."""
+"""Results in the output folder: a case's image, and its sidecar last."""
 
 from __future__ import annotations
 
 import io
 import json
-import os
+import tempfile
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
 from tfs_rt.errors import EnvironmentFault
+from tfs_rt.files import write_file
 from tfs_rt.images import RGB
 
 
@@ -18,11 +19,32 @@ def prepare_output(folder: Path) -> None:
     """Make the output folder and prove that it can be written."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / f".probe.{os.getpid()}"
-        probe.write_bytes(b"")
-        probe.unlink()
+        with tempfile.TemporaryFile(dir=folder):
+            pass
     except OSError as error:
         raise EnvironmentFault(folder, f"cannot be written ({error.strerror})", "choose another --output") from error
+
+
+def write_result(folder: Path, case_id: str, png: bytes, sidecar: dict[str, Any]) -> None:
+    """Write a case's image and then its sidecar; never an old sidecar beside a new image."""
+    remove_sidecar(folder, case_id)
+    write_file(folder / f"{case_id}.png", png)
+    write_json(folder / f"{case_id}.json", sidecar)
+
+
+def remove_result(folder: Path, case_id: str) -> None:
+    """Take away what an earlier run left of a case that has failed now."""
+    if remove_sidecar(folder, case_id):
+        (folder / f"{case_id}.png").unlink(missing_ok=True)
+
+
+def remove_sidecar(folder: Path, case_id: str) -> bool:
+    """Whether there was one."""
+    try:
+        (folder / f"{case_id}.json").unlink()
+    except OSError:
+        return False
+    return True
 
 
 def encode_png(image: RGB) -> bytes:
@@ -33,22 +55,5 @@ def encode_png(image: RGB) -> bytes:
 
 
 def write_json(path: Path, data: dict[str, Any]) -> None:
-    """Write a JSON file, atomically."""
-    write_file(path, (json.dumps(data, indent=1, ensure_ascii=False) + "\n").encode())
-
-
-def write_file(path: Path, data: bytes) -> None:
-    """Write to a temporary name in the same folder, flush it to the disk, and rename."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(exist_ok=True)
-        with temporary.open("xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise EnvironmentFault(
-            path, f"cannot be written ({error.strerror})", "free space or choose another --output"
-        ) from error
+    """Write a JSON file; names that are no Unicode are escaped."""
+    write_file(path, (json.dumps(data, indent=1) + "\n").encode())

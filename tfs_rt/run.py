@@ -5,21 +5,23 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import platform
+import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from tfs_rt import __version__
-from tfs_rt.cases import Found
-from tfs_rt.errors import TfsRtError, first_line
+from tfs_rt.cases import Case, Found
+from tfs_rt.engine import BACKENDS
+from tfs_rt.errors import InputError, TfsRtError, first_line
+from tfs_rt.files import write_file
 from tfs_rt.images import RGB
 from tfs_rt.intake import Loaded, load_case
 from tfs_rt.pipeline import Pipeline
-from tfs_rt.results import encode_png, write_file, write_json
+from tfs_rt.results import encode_png, remove_result, write_json, write_result
 from tfs_rt.sheet import ROWS, contact_sheet
 from tfs_rt.spec import SLOTS
 
@@ -43,7 +45,9 @@ class Options:
 class Report:
     """What became of every case."""
 
+    found: int
     results: list[dict[str, Any]] = field(default_factory=list)
+    ended: str = "interrupted"  # until the last case is through
 
     @property
     def done(self) -> int:
@@ -53,41 +57,46 @@ class Report:
     @property
     def exit_code(self) -> int:
         """0 all done, 3 some failed, 4 none succeeded."""
-        if self.done == len(self.results):
+        if self.done == self.found:
             return 0
         return 3 if self.done else 4
 
 
 @dataclass(slots=True)
 class Run:
-    """One run; the two callbacks are how it is watched."""
+    """One run over cases; the two callbacks are how it is watched."""
 
     pipeline: Pipeline
     options: Options
+    cases: Sequence[Found]
     on_result: Callable[[dict[str, Any]], None] = lambda result: None
     on_step: Callable[[int], None] = lambda cases: None
-    report: Report = field(default_factory=Report)
+    report: Report = field(init=False)
+    provenance: dict[str, Any] = field(init=False)
     rows: list[tuple[str, list[tuple[str, RGB]]]] = field(default_factory=list)
     sheets: int = 0
 
-    def fuse(self, found: Iterable[Found]) -> Report:
+    def __post_init__(self) -> None:
+        self.report = Report(len(self.cases))
+        self.provenance = provenance(self.pipeline, self.options)
+
+    def fuse(self) -> Report:
         """Fuse all cases in order, in batches of one size; the report is written in any event."""
         started = time.monotonic()
         try:
-            for batch in self._batches(found):
+            for batch in self._batches():
                 self._fuse_batch(batch)
+            self.report.ended = "complete"
         finally:
             self._write_sheet()
             write_json(self.options.output / "report.json", self._summary(time.monotonic() - started))
         return self.report
 
-    def _batches(self, found: Iterable[Found]) -> Iterator[list[Loaded]]:
+    def _batches(self) -> Iterator[list[Loaded]]:
         batch: list[Loaded] = []
-        for case in found:
-            try:
-                loaded = load_case(case, self.pipeline.bundle.manifest.model.scale, self.options.target_size)
-            except TfsRtError as error:
-                self._failed(case.id, error.subject, error.reason, error.remedy)
+        for case in self.cases:
+            loaded = self._load(case)
+            if loaded is None:
                 continue
             if batch and batch[0].size != loaded.size:
                 yield batch
@@ -98,6 +107,16 @@ class Run:
                 batch = []
         if batch:
             yield batch
+
+    def _load(self, case: Found) -> Loaded | None:
+        try:
+            return load_case(case, self.pipeline.bundle.manifest.model.scale, self.options.target_size)
+        except TfsRtError as error:
+            fault = error
+        except Exception as error:  # no file, however odd, may stop the others
+            fault = InputError(case.id, f"cannot be read ({first_line(error)})", "report this case")
+        self._failed(case, fault)
+        return None
 
     def _fuse_batch(self, batch: list[Loaded]) -> None:
         started = time.monotonic()
@@ -114,30 +133,28 @@ class Run:
                 for loaded in batch:
                     self._fuse_batch([loaded])
                 return
-            height, width = batch[0].size
+            case_id, (height, width) = batch[0].case.id, batch[0].size
             reason = f"could not be fused at {width}x{height} ({type(error).__name__}: {first_line(error)})"
-            self._failed(batch[0].case.id, batch[0].case.id, reason, "try a smaller size, or report this case")
+            self._failed(batch[0].case, InputError(case_id, reason, "try a smaller size, or report this case"))
             return
-        seconds = (time.monotonic() - started) / len(batch)
+        seconds = round((time.monotonic() - started) / len(batch), 4)
         for loaded, image in zip(batch, images, strict=True):
             self._write(loaded, image, seconds)
 
     def _write(self, loaded: Loaded, image: RGB, seconds: float) -> None:
-        case_id, out = loaded.case.id, self.options.output
-        png = encode_png(image)
-        warnings = size_warnings(image.shape, self.pipeline.bundle.manifest.model.trained_size)
-        result = {
+        case_id, png = loaded.case.id, encode_png(image)
+        facts = {
             "file": f"{case_id}.png",
             "sha256": hashlib.sha256(png).hexdigest(),
             "width": image.shape[1],
             "height": image.shape[0],
         }
-        (out / f"{case_id}.json").unlink(missing_ok=True)  # never an old sidecar beside a new image
-        write_file(out / f"{case_id}.png", png)
-        sidecar = {"case": case_id, "result": result, "inputs": loaded.inputs, "warnings": warnings}
-        sidecar |= {"seconds": round(seconds, 4), "created": datetime.now(UTC).isoformat(timespec="seconds")}
-        write_json(out / f"{case_id}.json", {**sidecar, **self.provenance()})
-        self._record({"id": case_id, "status": "done", **result, "warnings": warnings, "seconds": round(seconds, 4)})
+        warnings = size_warnings(loaded, self.pipeline.bundle.manifest.model.trained_size)
+        created = datetime.now(UTC).isoformat(timespec="seconds")
+        sidecar = {"case": case_id, "result": facts, "inputs": loaded.inputs, "warnings": warnings}
+        sidecar |= {"seconds": seconds, "created": created, **self.provenance}
+        write_result(self.options.output, case_id, png, sidecar)
+        self._record({"id": case_id, "status": "done", **facts, "warnings": warnings, "seconds": seconds})
         if self.options.sheet:
             labels = [Path(loaded.inputs[slot]["file"]).stem for slot in SLOTS]
             self.rows.append((case_id, [*zip(labels, loaded.images, strict=True), ("fused", image)]))
@@ -150,48 +167,53 @@ class Run:
             write_file(self.options.output / "sheets" / f"{self.sheets:03d}.png", encode_png(contact_sheet(self.rows)))
             self.rows = []
 
-    def _failed(self, case_id: str, subject: str, reason: str, remedy: str) -> None:
-        error = {"subject": subject, "reason": reason, "remedy": remedy}
-        self._record({"id": case_id, "status": "failed", "error": error})
+    def _failed(self, case: Found, error: TfsRtError) -> None:
+        if isinstance(case, Case) or case.owns_result:  # what an earlier run left would pass for this one's
+            remove_result(self.options.output, case.id)
+        fault = {"subject": error.subject, "reason": error.reason, "remedy": error.remedy}
+        self._record({"id": case.id, "status": "failed", "error": fault})
 
     def _record(self, result: dict[str, Any]) -> None:
         self.report.results.append(result)
         self.on_result(result)
 
-    def provenance(self) -> dict[str, Any]:
-        """All but the inputs that decided the pixels."""
-        bundle = self.pipeline.bundle
-        return {
-            "model": {
-                "name": bundle.manifest.name,
-                "scale": bundle.manifest.model.scale,
-                "prediction": bundle.manifest.model.prediction,
-                "files": {name: file.sha256 for name, file in bundle.manifest.files.items()},
-                "checkpoint": bundle.manifest.source,
-            },
-            "recipe": dataclasses.asdict(self.pipeline.recipe),
-            "seed": self.options.seed,
-            "backend": self.options.backend,
-            "versions": _versions(self.options.backend),
-            "notice": RESEARCH_USE,
-        }
-
     def _summary(self, seconds: float) -> dict[str, Any]:
-        results = self.report.results
-        counts = {"cases": len(results), "done": self.report.done, "failed": len(results) - self.report.done}
-        return {**counts, "seconds": round(seconds, 3), "results": results, **self.provenance()}
+        report, through = self.report, {result["id"] for result in self.report.results}
+        counts = {"cases": report.found, "done": report.done, "failed": len(report.results) - report.done}
+        not_run = [case.id for case in self.cases if case.id not in through]
+        summary = {**counts, "ended": report.ended, "seconds": round(seconds, 3), "results": report.results}
+        return {**summary, "not_run": not_run, **self.provenance}
 
 
-def size_warnings(shape: tuple[int, ...], trained_size: int) -> list[str]:
-    """What a user should know of a result of this shape (H, W, 3)."""
-    height, width = shape[:2]
-    if all(trained_size / FAR <= side <= trained_size * FAR for side in (height, width)):
-        return []
-    return [f"result is {width}x{height}, the model was trained at {trained_size}x{trained_size}: expect less of it"]
+def provenance(pipeline: Pipeline, options: Options) -> dict[str, Any]:
+    """All but the inputs that decided the pixels."""
+    manifest = pipeline.bundle.manifest
+    model = {"name": manifest.name, "scale": manifest.model.scale, "prediction": manifest.model.prediction}
+    model |= {"manifest": pipeline.bundle.digest, "checkpoint": manifest.source}
+    model["files"] = {name: file.sha256 for name, file in manifest.files.items()}
+    runtime = BACKENDS[options.backend].runtime
+    versions = {"tfs-rt": __version__, "python": platform.python_version()}
+    # of the packages that decide the pixels, as loaded: a distribution's name does not tell (onnxruntime-gpu)
+    versions |= {name: sys.modules[name].__version__ for name in ("numpy", "PIL", runtime)}
+    return {
+        "model": model,
+        "recipe": dataclasses.asdict(pipeline.recipe),
+        "target_size": options.target_size,
+        "seed": options.seed,
+        "backend": options.backend,
+        "versions": versions,
+        "notice": RESEARCH_USE,
+    }
 
 
-def _versions(backend: str) -> dict[str, str]:
-    """Of the packages that decide the pixels."""
-    runtime = {"ort-cpu": "onnxruntime", "torch": "torch"}[backend]
-    found = {package: version(package) for package in ("numpy", "pillow", runtime)}
-    return {"tfs-rt": __version__, "python": platform.python_version(), **found}
+def size_warnings(loaded: Loaded, trained_size: int) -> list[str]:
+    """What a user should know of a result of this size."""
+    (height, width), (h, w) = loaded.size, loaded.images[0].shape[:2]
+    warnings = []
+    if not all(trained_size / FAR <= side <= trained_size * FAR for side in (height, width)):
+        warnings.append(
+            f"result is {width}x{height}, the model was trained at {trained_size}x{trained_size}: expect less of it"
+        )
+    if abs(height * w - width * h) > max(height, width) * max(h, w) * 0.02:
+        warnings.append(f"{w}x{h} is stretched to {width}x{height}")
+    return warnings

@@ -7,6 +7,7 @@ Unknown or missing keys are errors: a manifest is read whole or refused.
 from __future__ import annotations
 
 import dataclasses
+import math
 import typing
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
@@ -36,6 +37,18 @@ class Architecture:
     patch_size: int = 1  # pixels folded into channels before the first convolution (1 in the paper)
     condition_skip: bool = False  # a learnt 1x1 map of the condition, added to the output
 
+    def __post_init__(self) -> None:
+        sizes = (self.out_channel, self.inner_channel, self.norm_groups, self.res_blocks, self.patch_size)
+        levels = range(len(self.channel_multiplier))
+        images, rest = divmod(self.condition_channels, 3)
+        _require(
+            all(0 < size <= 2**16 for size in (*sizes, *self.channel_multiplier)), "architecture: sizes are positive"
+        )
+        _require(0 < len(levels) <= 10, "architecture: between 1 and 10 levels are possible")
+        _require(self.inner_channel % self.norm_groups == 0, "architecture: norm_groups does not divide inner_channel")
+        _require(all(level in levels for level in self.attention_levels), "architecture: attention on no level")
+        _require(images > 0 and rest == 0 and self.out_channel == 3, "architecture: images have 3 channels each")
+
     @property
     def condition_channels(self) -> int:
         """Channels of the condition: 3 for each input image."""
@@ -56,6 +69,13 @@ class Schedule:
     linear_start: float
     linear_end: float
 
+    def __post_init__(self) -> None:
+        _require(1 <= self.n_timestep <= 100_000, "schedule: n_timestep is not within 1 and 100,000")
+        _require(
+            self.schedule == "cosine" or 0 < self.linear_start <= self.linear_end < 1,
+            "schedule: betas not within 0 and 1",
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
@@ -68,6 +88,11 @@ class Recipe:
     sigma_max: float  # with log-snr spacing: the noise-to-signal ratio where sampling starts ...
     sigma_min: float  # ... and that of the last network call
 
+    def __post_init__(self) -> None:
+        _require(1 <= self.steps <= 100_000, "recipe: steps is not within 1 and 100,000")
+        _require(0 <= self.eta <= 1, "recipe: eta is not within 0 and 1")
+        _require(0 < self.sigma_min <= self.sigma_max < math.inf, "recipe: sigma_min and sigma_max are no range")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelSpec:
@@ -79,6 +104,16 @@ class ModelSpec:
     scale: int  # 2, 4 or 8: the result's side over the inputs' side
     trained_size: int  # side in pixels of the images the model was trained on
     sigma_range: tuple[float, float]  # lowest and highest noise-to-signal ratio it was trained on
+
+    def __post_init__(self) -> None:
+        _require(self.scale in (2, 4, 8), "model: scale is not 2, 4 or 8")
+        _require(1 <= self.trained_size <= 4096, "model: trained_size is not within 1 and 4096")
+        _require(0 < self.sigma_range[0] <= self.sigma_range[1] < math.inf, "model: sigma_range is no range")
+
+
+def _require(holds: bool, fault: str) -> None:
+    if not holds:
+        raise ValueError(fault)
 
 
 def from_dict(cls: type[T], data: Any, where: str = "") -> T:

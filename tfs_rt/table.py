@@ -57,8 +57,6 @@ def step_table(spec: ModelSpec, recipe: Recipe) -> StepTable:
 
 def visited(spec: ModelSpec, recipe: Recipe) -> Float64:
     """alpha_bar at each network call, from noisy to clean: (steps,)."""
-    if recipe.steps < 1:
-        raise UsageError("--steps", f"{recipe.steps} is no number of steps", "ask for 1 or more")
     if recipe.spacing == "t":
         known = alphas_cumprod(spec.schedule)
         if recipe.steps > len(known):

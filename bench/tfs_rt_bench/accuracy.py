@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import numpy as np
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from tfs_rt.bundle import load_bundle, write_manifest
+from tfs_rt.errors import TfsRtError
 from tfs_rt.images import RGB, resize
 from tfs_rt.pipeline import Pipeline, load_pipeline
 from tfs_rt_reference.data import Group, low_resolution, read_groups
@@ -65,6 +67,14 @@ def record(model: Path, quality: dict[str, Any]) -> None:
 
 def main() -> None:
     """The command line: one line of JSON per split and number of steps."""
+    try:
+        run()
+    except TfsRtError as error:
+        sys.exit(f"accuracy: {error}")
+
+
+def run() -> None:
+    """Read the options, measure, print, record."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("data", type=Path)
     parser.add_argument("--model", type=Path, required=True)

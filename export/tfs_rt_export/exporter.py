@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
+
+import onnx
+import onnxruntime
+import onnxscript
+import torch
 
 from tfs_rt import __version__
 from tfs_rt.backends.ort_cpu import load
 from tfs_rt.bundle import MANIFEST, SCHEMA, BundleFile, Manifest, load_bundle, write_manifest
-from tfs_rt.errors import UsageError
+from tfs_rt.errors import EnvironmentFault, UsageError
 from tfs_rt.spec import SLOTS, ModelSpec, Prediction, Recipe, SamplerName
 from tfs_rt_export.gate import certify
 from tfs_rt_export.graph import write_step_graph
@@ -29,6 +34,7 @@ class Request:
     checkpoint: Path
     output: Path
     config: Path | None = None
+    norm_groups: int | None = None
     scale: int | None = None
     prediction: Prediction | None = None
     sampler: SamplerName = "ddim"
@@ -40,26 +46,37 @@ def export_bundle(request: Request, log: Callable[[str], None]) -> Manifest:
     """Export a checkpoint to a bundle at `request.output`; below the fidelity bar nothing is left there."""
     output = request.output
     _check_output(output, overwrite=request.overwrite)
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".export.", dir=output.parent) as temporary:
+            folder = Path(temporary) / "bundle"
+            folder.mkdir()
+            manifest = _export(request, folder, log)
+            if output.exists():
+                output.rename(Path(temporary) / "replaced")
+            folder.rename(output)
+    except OSError as error:
+        raise EnvironmentFault(output, f"cannot be written ({error.strerror})", "choose another --output") from error
+    return manifest
+
+
+def _export(request: Request, folder: Path, log: Callable[[str], None]) -> Manifest:
     log(f"reading {request.checkpoint}")
     source = load_checkpoint(
-        request.checkpoint, config=request.config, scale=request.scale, prediction=request.prediction
+        request.checkpoint,
+        config=request.config,
+        norm_groups=request.norm_groups,
+        scale=request.scale,
+        prediction=request.prediction,
     )
     recipe = default_recipe(source.spec, sampler=request.sampler, steps=request.steps)
-    output.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{output.name}.", dir=output.parent) as temporary:
-        folder = Path(temporary) / "bundle"
-        folder.mkdir()
-        log(f"tracing {source.contents.parameters:,} parameters")
-        write_step_graph(source.network, folder / "step.onnx")
-        manifest = _manifest(output.name, source, recipe, folder / "step.onnx")
-        write_manifest(folder, manifest)
-        log("fidelity gate: exported graph against the PyTorch reference")
-        bundle = load_bundle(folder)
-        manifest.fidelity.update(certify(load(bundle), TorchEngine(source.spec, source.network), recipe))
-        write_manifest(folder, manifest)
-        if output.exists():
-            output.rename(Path(temporary) / "replaced")
-        folder.rename(output)
+    log(f"tracing {source.contents.parameters:,} parameters, predicting {source.spec.prediction}")
+    write_step_graph(source.network, folder / "step.onnx")
+    manifest = _manifest(request.output.name, source, recipe, folder / "step.onnx")
+    write_manifest(folder, manifest)
+    log("fidelity gate: exported graph against the PyTorch reference")
+    manifest.fidelity.update(certify(load(load_bundle(folder)), TorchEngine(source.spec, source.network), recipe))
+    write_manifest(folder, manifest)
     return manifest
 
 
@@ -81,7 +98,7 @@ def default_recipe(spec: ModelSpec, *, sampler: SamplerName, steps: int | None) 
 
 
 def _check_output(output: Path, *, overwrite: bool) -> None:
-    if not output.exists():
+    if not os.path.lexists(output):
         return
     if not (output / MANIFEST).is_file():
         raise UsageError(output, "exists and is no bundle", "choose another --output")
@@ -91,18 +108,18 @@ def _check_output(output: Path, *, overwrite: bool) -> None:
 
 def _manifest(name: str, source: Checkpoint, recipe: Recipe, graph: Path) -> Manifest:
     data = graph.read_bytes()
-    packages = ("torch", "onnx", "onnxscript", "onnxruntime")
+    packages = (torch, onnx, onnxscript, onnxruntime)
     return Manifest(
         schema=SCHEMA,
         name=name,
         slots=SLOTS if source.spec.architecture.condition_channels == 9 else ("image",),
         model=source.spec,
         recipe=recipe,
-        files={"fp32": BundleFile(path=graph.name, sha256=hashlib.sha256(data).hexdigest(), bytes=len(data))},
+        files={"fp32": BundleFile(path=graph.name, sha256=hashlib.sha256(data).hexdigest())},
         source={"file": source.contents.path.name, "sha256": source.contents.sha256},
-        exporter={"tfs-rt": __version__, **{package: version(package) for package in packages}},
+        exporter={"tfs-rt": __version__, **{p.__name__: p.__version__ for p in packages}},
         fidelity={},
         quality={},
-        licence="see the model card",
+        licence="that of the checkpoint",
         intended_use=INTENDED_USE,
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from pathlib import Path
 
@@ -37,8 +36,8 @@ def infer_architecture(path: Path, tensors: Tensors, norm_groups: int) -> Archit
             patch_size=patch_size,
             condition_skip="condition_skip.weight" in tensors,
         )
-    except (KeyError, IndexError, ZeroDivisionError) as error:
-        reason = f"is no U-Net of the SR3 family ({first_line(error)} is missing)"
+    except (KeyError, IndexError, ZeroDivisionError, ValueError) as error:
+        reason = f"is no U-Net of the SR3 family ({first_line(error)})"
         raise ModelError(path, reason, "give a TFS-Diff or SR3 checkpoint (..._gen.pth)") from error
 
 
@@ -61,10 +60,7 @@ def _levels(tensors: Tensors) -> list[tuple[int, int, bool]]:
 def compare_tensors(path: Path, tensors: Tensors, architecture: Architecture) -> None:
     """Every tensor of the inferred network must be there, in its shape, and nothing else."""
     with torch.device("meta"):
-        # group counts change no shape; 1 divides every width
-        wanted = {
-            n: tuple(t.shape) for n, t in UNet(dataclasses.replace(architecture, norm_groups=1)).state_dict().items()
-        }
+        wanted = {name: tuple(tensor.shape) for name, tensor in UNet(architecture).state_dict().items()}
     found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     lines = [f"{n} is missing" for n in wanted if n not in found]
     lines += [f"{n} is not expected" for n in found if n not in wanted]

@@ -9,20 +9,19 @@ import dataclasses
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from safetensors.torch import save_file
 
-from tfs_rt.errors import ModelError
-from tfs_rt.schedule import alphas_cumprod, betas, sigma_range
+from tfs_rt.errors import ModelError, first_line
+from tfs_rt.schedule import Float64, alphas_cumprod, betas, sigma_range
 from tfs_rt.spec import ModelSpec, Prediction, Schedule
 from tfs_rt_reference.architecture import Tensors
 from tfs_rt_reference.config import PublishedConfig
 from tfs_rt_reference.contents import METADATA_KEY, Contents, read_contents
 from tfs_rt_reference.network import UNet
-
-PUBLISHED_NORM_GROUPS = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,82 +43,90 @@ def load_checkpoint(
     path: Path,
     *,
     config: Path | None = None,
+    norm_groups: int | None = None,
     scale: int | None = None,
     prediction: Prediction | None = None,
 ) -> Checkpoint:
     """A checkpoint as a network in evaluation mode, float32; ModelError where file and declarations disagree."""
     contents = read_contents(path)
-    spec = _resolve(contents, PublishedConfig.read(config) if config else None, scale, prediction)
+    published = PublishedConfig.read(config) if config else None
+    asked = {"norm_groups": norm_groups, "scale": scale, "prediction": prediction}
+    remedy = "match the options and the configuration to the checkpoint"
+    if differences := _differences(contents, published, asked):
+        raise ModelError(path, "; ".join(differences), remedy)
+    try:
+        spec = contents.declared or _conclude(contents, published, asked)
+    except ValueError as error:
+        raise ModelError(path, first_line(error), remedy) from error
     with torch.device("meta"):
         network = UNet(spec.architecture)
     network.load_state_dict(contents.tensors, assign=True)
     return Checkpoint(contents, spec, network.eval().requires_grad_(requires_grad=False))
 
 
-def _resolve(
-    contents: Contents, config: PublishedConfig | None, scale: int | None, prediction: Prediction | None
-) -> ModelSpec:
-    """What the file, its metadata and the configuration agree on; ModelError lists where they do not."""
-    path, declared = contents.path, contents.declared
-    differences: list[str] = []
-    architecture = contents.architecture
-    if config:
-        differences += config.differences(architecture)
-    groups = architecture.norm_groups or (config.norm_groups if config else PUBLISHED_NORM_GROUPS)
-    if architecture.inner_channel % groups:
-        reason = (
-            f"{architecture.inner_channel} channels cannot be normalised in {groups} groups (the published default)"
-        )
-        raise ModelError(path, reason, "give --config with the option file that the model was trained with")
-    architecture = dataclasses.replace(architecture, norm_groups=groups)
-    schedule = _schedule(contents, config)
-    if declared:
-        wanted = (("architecture", architecture, declared.architecture), ("scale", scale, declared.scale))
-        wanted += (("prediction", prediction, declared.prediction),)
-        differences += [f"{n}: {a} asked, {b} in the file" for n, a, b in wanted if a is not None and a != b]
-    scale = scale or (declared.scale if declared else None)
-    if differences:
-        raise ModelError(path, "; ".join(differences), "match the options and the configuration to the checkpoint")
-    if scale is None:
-        raise ModelError(path, "does not say its scale", "give --scale 2, 4 or 8")
+def _differences(contents: Contents, config: PublishedConfig | None, asked: dict[str, Any]) -> list[str]:
+    """One line for everything that file, configuration and options say twice and not alike."""
+    lines = config.differences(contents.architecture) if config else []
+    if config and asked["norm_groups"] not in (None, config.norm_groups):
+        lines.append(f"norm_groups: {asked['norm_groups']} asked, {config.norm_groups} in the configuration")
+    if not contents.declared:
+        return lines
+    own = contents.declared
+    said = {"norm_groups": own.architecture.norm_groups, "scale": own.scale, "prediction": own.prediction}
+    lines += [f"{k}: {asked[k]} asked, {said[k]} in the file" for k in said if asked[k] not in (None, said[k])]
+    if config and config.norm_groups != own.architecture.norm_groups:
+        lines.append(f"norm_groups: {said['norm_groups']} in the checkpoint, {config.norm_groups} in the configuration")
+    if config and own.schedule not in config.schedules:
+        lines.append(f"schedule: {own.schedule} in the checkpoint, {config.schedules[0]} in the configuration")
+    return lines
+
+
+def _conclude(contents: Contents, config: PublishedConfig | None, asked: dict[str, Any]) -> ModelSpec:
+    """The spec of a file that says nothing of itself but by its tensors."""
+    groups = asked["norm_groups"] or (config.norm_groups if config else None)
+    if groups is None:
+        reason = "its tensors do not tell the groups of its normalisation (published: 32, or 16 in some SR3 models)"
+        raise ModelError(contents.path, reason, "give --config with its option file, or --norm-groups")
+    if asked["scale"] is None:
+        raise ModelError(contents.path, "does not say its scale", "give --scale 2, 4 or 8")
+    sampling, training = _schedules(contents, config)
     return ModelSpec(
-        architecture=architecture,
-        prediction=prediction or (declared.prediction if declared else "eps"),  # eps: the paper, and SR3
-        schedule=schedule,
-        scale=scale,
-        trained_size=declared.trained_size if declared else config.image_size if config else 256,
-        sigma_range=declared.sigma_range if declared else sigma_range(schedule),
+        architecture=dataclasses.replace(contents.architecture, norm_groups=groups),
+        prediction=asked["prediction"] or "eps",  # eps: the paper, and SR3
+        schedule=sampling,
+        scale=asked["scale"],
+        trained_size=config.image_size if config else 256,
+        sigma_range=sigma_range(training),
     )
 
 
-def _schedule(contents: Contents, config: PublishedConfig | None) -> Schedule:
-    """The inference schedule, after the stored buffers were compared with every schedule that is declared."""
-    path, stored = contents.path, contents.buffers.get("betas")
-    declared = [contents.declared.schedule] if contents.declared else list(config.schedules) if config else []
-    if stored is None:
-        if not declared:
-            raise ModelError(path, "says nothing of its noise schedule", "give --config with the published option file")
-        return declared[0]
-    values = stored.double().numpy()
-    if not declared:
-        declared = [
-            Schedule(
-                schedule="linear", n_timestep=len(values), linear_start=_round(values[0]), linear_end=_round(values[-1])
-            )
-        ]
-    if not any(_same_schedule(contents.buffers, schedule) for schedule in declared):
-        found = f"{len(values)} steps from {values[0]:.3g} to {values[-1]:.3g}"
-        reason = f"stored schedule ({found}) differs from the declared {declared[0]}"
-        raise ModelError(path, reason, "give --config with the option file that the model was trained with")
-    return declared[0]
+def _schedules(contents: Contents, config: PublishedConfig | None) -> tuple[Schedule, Schedule]:
+    """(sampling's, training's): declared by the configuration and held against the stored buffers."""
+    stored = {name: contents.buffers[name] for name in ("betas", "alphas_cumprod") if name in contents.buffers}
+    if config:
+        declared = list(config.schedules)
+    elif "betas" in stored:
+        declared = [_linear_through(stored["betas"].double().numpy())]
+    else:
+        reason = "says nothing of its noise schedule"
+        raise ModelError(contents.path, reason, "give --config with the published option file")
+    matching = [schedule for schedule in declared if _same_schedule(stored, schedule)]
+    if not matching:
+        found = ", ".join(f"{name} {tuple(t.shape)}" for name, t in stored.items())
+        reason = f"its stored schedule ({found}) differs from the declared {declared[0]}"
+        raise ModelError(contents.path, reason, "give --config with the option file that it was trained with")
+    return declared[0], matching[-1]
 
 
-def _same_schedule(buffers: Tensors, schedule: Schedule) -> bool:
+def _linear_through(beta: Float64) -> Schedule:
+    """The linear schedule of the same ends, as the short decimals that a float32 was written from."""
+    if beta.ndim != 1 or not beta.size:
+        raise ValueError(f"its betas have the shape {beta.shape}")
+    start, end = (float(f"{value:.6g}") for value in (beta[0], beta[-1]))
+    return Schedule(schedule="linear", n_timestep=beta.size, linear_start=start, linear_end=end)
+
+
+def _same_schedule(stored: Tensors, schedule: Schedule) -> bool:
     computed = {"betas": betas(schedule), "alphas_cumprod": alphas_cumprod(schedule)}
-    pairs = [(buffers[name].double().numpy(), values) for name, values in computed.items() if name in buffers]
+    pairs = [(tensor.double().numpy(), computed[name]) for name, tensor in stored.items()]
     return all(a.shape == b.shape and np.allclose(a, b, rtol=1e-4, atol=0) for a, b in pairs)
-
-
-def _round(beta: float) -> float:
-    """A float32 buffer's value as the short decimal it was written from."""
-    return float(f"{beta:.6g}")

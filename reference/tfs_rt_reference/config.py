@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tfs_rt.errors import ModelError
+from tfs_rt.errors import ModelError, first_line
 from tfs_rt.spec import Architecture, Schedule, from_dict
 
+PUBLISHED_NORM_GROUPS = 32  # what the published program takes where its option file says nothing
 COMMENT = re.compile(r'("(?:\\.|[^"\\])*")|//[^\n]*')
 
 
@@ -18,49 +19,55 @@ COMMENT = re.compile(r'("(?:\\.|[^"\\])*")|//[^\n]*')
 class PublishedConfig:
     """What an option file declares of a model."""
 
-    unet: dict[str, Any]
-    schedules: tuple[Schedule, ...]  # that of inference (`val`) first
+    fields: dict[str, Any]  # by the architecture's field name; None where it says nothing
+    norm_groups: int
+    attn_res: tuple[int, ...] | None
+    schedules: tuple[Schedule, ...]  # that of inference (`val`), then that of training
     image_size: int
 
     @classmethod
     def read(cls, path: Path) -> PublishedConfig:
         """Read an option file; ModelError if a part that matters is missing or malformed."""
         try:
-            model = json.loads(COMMENT.sub(r"\1", path.read_text(encoding="utf-8")))["model"]
-            schedules = tuple(_schedule(model["beta_schedule"][phase]) for phase in ("val", "train"))
-            return cls(dict(model["unet"]), schedules, int(model["diffusion"]["image_size"]))
+            return cls._parse(json.loads(COMMENT.sub(r"\1", path.read_text(encoding="utf-8")))["model"])
         except OSError as error:
             raise ModelError(path, f"cannot be read ({error.strerror})", "check the path given to --config") from error
         except KeyError as error:
             raise ModelError(path, f"lacks the key {error}", "give the option file of the published program") from error
-        except (ValueError, TypeError) as error:
-            raise ModelError(path, f"is no option file ({error})", "give the published program's JSON") from error
+        except Exception as error:  # any shape of JSON is possible
+            reason = f"is no option file ({first_line(error)})"
+            raise ModelError(path, reason, "give the published program's JSON") from error
 
-    @property
-    def norm_groups(self) -> int:
-        """Groups of every normalisation; the published program's default is 32."""
-        return int(self.unet.get("norm_groups") or 32)
+    @classmethod
+    def _parse(cls, model: dict[str, Any]) -> PublishedConfig:
+        unet = model["unet"]
+        whole = ("in_channel", "out_channel", "inner_channel", "res_blocks")
+        fields: dict[str, Any] = {name: None if unet.get(name) is None else _integer(unet[name]) for name in whole}
+        multiplier, resolutions = unet.get("channel_multiplier"), unet.get("attn_res")
+        fields["channel_multiplier"] = None if multiplier is None else tuple(map(_integer, multiplier))
+        return cls(
+            fields=fields,
+            norm_groups=_integer(unet.get("norm_groups") or PUBLISHED_NORM_GROUPS),
+            attn_res=None if resolutions is None else tuple(map(_integer, resolutions)),
+            schedules=tuple(_schedule(model["beta_schedule"][phase]) for phase in ("val", "train")),
+            image_size=_integer(model["diffusion"]["image_size"]),
+        )
 
     def differences(self, found: Architecture) -> list[str]:
         """One line for each field in which this configuration and a checkpoint's tensors disagree."""
-        declared = {
-            "in_channel": self.unet.get("in_channel"),
-            "out_channel": self.unet.get("out_channel"),
-            "inner_channel": self.unet.get("inner_channel"),
-            "channel_multiplier": tuple(self.unet.get("channel_multiplier") or ()) or None,
-            "res_blocks": self.unet.get("res_blocks"),
-            "attention_levels": self._attention_levels(len(found.channel_multiplier)),
-        }
+        levels = range(len(found.channel_multiplier))
+        attention = None if self.attn_res is None else tuple(i for i in levels if self.image_size >> i in self.attn_res)
         return [
             f"{name}: {getattr(found, name)} in the checkpoint, {value} in the configuration"
-            for name, value in declared.items()
+            for name, value in {**self.fields, "attention_levels": attention}.items()
             if value is not None and value != getattr(found, name)
         ]
 
-    def _attention_levels(self, levels: int) -> tuple[int, ...] | None:
-        if not self.unet.get("attn_res"):
-            return None
-        return tuple(i for i in range(levels) if self.image_size >> i in self.unet["attn_res"])
+
+def _integer(value: Any) -> int:
+    if type(value) is not int or value < 1:
+        raise ValueError(f"{value!r} is no positive integer")
+    return value
 
 
 def _schedule(options: dict[str, Any]) -> Schedule:

@@ -1,6 +1,8 @@
 """What a checkpoint file holds, before anything that it declares is believed.
 
-No code from a file is run: `.pth` goes through PyTorch's restricted unpickler, safetensors holds none.
+No code from a file is run: `.pth` goes through PyTorch's restricted unpickler, safetensors holds none. A file is a tree
+of names; whatever a program or a wrapper put in front of them (`module.`, `denoise_fn.`, `state_dict`, `netG`) is
+stripped, and where averaged weights (EMA) are among them, those are taken.
 """
 
 from __future__ import annotations
@@ -8,7 +10,9 @@ from __future__ import annotations
 import hashlib
 import json
 import pickle
+import re
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,19 +21,17 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from tfs_rt.errors import ModelError, first_line
+from tfs_rt.errors import ModelError, TfsRtError, first_line
 from tfs_rt.spec import Architecture, ModelSpec, from_dict
 from tfs_rt_reference.architecture import Tensors, compare_tensors, infer_architecture
 
 METADATA_KEY = "tfs_rt"
-EMA_KEYS = ("ema", "ema_state_dict", "ema_model", "model_ema", "params_ema", "state_dict_ema")
-WEIGHT_KEYS = ("state_dict", "model_state_dict", "model", "params", "network", "netG", "generator")
+ENDINGS = (".pth", ".pt", ".ckpt", ".bin", ".safetensors")
+ROOTS = ("noise_level_mlp", "downs", "mid", "ups", "final_conv", "SE_block", "condition_skip")  # of the U-Net's names
+EMA = re.compile(r"(^|[._])(ema|shadow)([._]|$)")
 OPTIMIZER = "holds an optimizer's state, not a network"
-PREFIXES = ("module.", "denoise_fn.", *(f"{key}." for key in EMA_KEYS))
-
-
 SCHEDULE_BUFFERS = frozenset(
-    [
+    (
         "betas",
         "alphas_cumprod",
         "alphas_cumprod_prev",
@@ -42,7 +44,7 @@ SCHEDULE_BUFFERS = frozenset(
         "posterior_log_variance_clipped",
         "posterior_mean_coef1",
         "posterior_mean_coef2",
-    ]
+    )
 )
 
 
@@ -52,11 +54,11 @@ class Contents:
 
     path: Path
     sha256: str
-    tensors: Tensors  # the U-Net's, prefixes stripped
+    tensors: Tensors  # the U-Net's, float32, prefixes stripped
     buffers: Tensors  # the noise schedule's
     ema: bool  # the tensors are the averaged ones
     declared: ModelSpec | None  # the file's own metadata (safetensors written by this project)
-    architecture: Architecture  # read from the tensors; norm_groups 0 where nothing tells it
+    architecture: Architecture  # read from the tensors; norm_groups, which they do not tell, is the declared one or 1
 
     @property
     def parameters(self) -> int:
@@ -66,23 +68,32 @@ class Contents:
 
 def read_contents(path: Path) -> Contents:
     """Read a checkpoint file; ModelError if it is none, or would have to run code, or fits no U-Net of the family."""
+    if path.suffix.lower() not in ENDINGS:
+        raise ModelError(path, "is no checkpoint by its ending", f"give a file that ends in {', '.join(ENDINGS)}")
     if path.stem.endswith("_opt"):
         raise ModelError(path, OPTIMIZER, "give the file that ends in _gen.pth beside it")
-    raw, metadata = _read_safetensors(path) if path.suffix == ".safetensors" else (_read_pth(path), {})
-    weights, ema = _choose(path, raw)
-    buffers = {name: t for name, t in _flatten(raw).items() if name in SCHEDULE_BUFFERS}
-    tensors = {name: t.float() for name, t in weights.items() if name not in SCHEDULE_BUFFERS}
     try:
-        declared = from_dict(ModelSpec, json.loads(metadata[METADATA_KEY])) if METADATA_KEY in metadata else None
-    except ValueError as error:
-        raise ModelError(path, f"has metadata that cannot be read ({error})", "save the checkpoint anew") from error
-    groups = declared.architecture.norm_groups if declared else 0
-    architecture = infer_architecture(path, tensors, groups)
+        return _read(path)
+    except TfsRtError:
+        raise
+    except Exception as error:  # whatever a hostile or damaged file makes PyTorch or us stumble over
+        reason = f"cannot be understood ({first_line(error)})"
+        raise ModelError(path, reason, "give a TFS-Diff or SR3 checkpoint") from error
+
+
+def _read(path: Path) -> Contents:
+    raw, metadata = _read_safetensors(path) if path.suffix == ".safetensors" else (_read_pth(path), {})
+    tensors, buffers, ema = _choose(path, dict(_flatten(raw)))
+    if not tensors and "optimizer" in raw:
+        raise ModelError(path, OPTIMIZER, "give the file that ends in _gen.pth beside it")
+    declared = from_dict(ModelSpec, json.loads(metadata[METADATA_KEY])) if METADATA_KEY in metadata else None
+    architecture = infer_architecture(path, tensors, declared.architecture.norm_groups if declared else 1)
     compare_tensors(path, tensors, architecture)
+    if declared and declared.architecture != architecture:
+        raise ModelError(path, "its metadata describes another architecture", "save the checkpoint anew")
     if bad := [name for name, tensor in tensors.items() if not bool(tensor.isfinite().all())]:
-        raise ModelError(
-            path, f"NaN or infinite weights in {bad[0]}", "use a checkpoint from before the training diverged"
-        )
+        remedy = "use a checkpoint from before the training diverged"
+        raise ModelError(path, f"NaN or infinite weights in {bad[0]}", remedy)
     return Contents(path, _sha256(path), tensors, buffers, ema, declared, architecture)
 
 
@@ -91,9 +102,8 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
         with safe_open(path, framework="pt") as file:
             return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
-        raise ModelError(
-            path, f"cannot be read as safetensors ({error})", "check the path, or fetch the file again"
-        ) from error
+        reason = f"cannot be read as safetensors ({first_line(error)})"
+        raise ModelError(path, reason, "check the path, or fetch the file again") from error
 
 
 def _read_pth(path: Path) -> dict[str, Any]:
@@ -107,39 +117,47 @@ def _read_pth(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise ModelError(path, f"cannot be read ({error.strerror or error})", "check the path") from error
     except Exception as error:  # a damaged archive surfaces as any of RuntimeError, EOFError, KeyError, ValueError ...
+        if "TorchScript" in str(error):
+            raise ModelError(path, "is a TorchScript archive, a program", "save the model's state_dict()") from error
         raise ModelError(path, f"is no PyTorch checkpoint ({first_line(error)})", "fetch the file again") from error
     if not isinstance(raw, dict):
         raise ModelError(path, f"holds a {type(raw).__name__}, not a state_dict", "save the model's state_dict()")
     return raw
 
 
-def _choose(path: Path, raw: dict[str, Any]) -> tuple[Tensors, bool]:
-    """The network's tensors, prefixes stripped, and whether they are averaged ones: those are preferred."""
-    if "optimizer" in raw and not any(isinstance(raw.get(key), dict) for key in (*EMA_KEYS, *WEIGHT_KEYS)):
-        raise ModelError(path, OPTIMIZER, "give the file that ends in _gen.pth beside it")
-    for key in EMA_KEYS:
-        inner = raw.get(key)
-        flat = {name: tensor for name, tensor in raw.items() if name.startswith(f"{key}.")}
-        if averaged := _flatten(inner) if isinstance(inner, dict) else _flatten(flat):
-            return averaged, True
-    return _flatten(raw), False
+def _flatten(raw: dict[Any, Any], prefix: str = "") -> Iterator[tuple[str, Tensor]]:
+    """(dotted name, tensor) of a tree of dicts, without optimizers' and schedulers' branches."""
+    for key, value in raw.items():
+        if isinstance(value, Tensor):
+            yield f"{prefix}{key}", value
+        elif isinstance(value, dict) and key not in ("optimizer", "optimizers", "scheduler", "lr_scheduler"):
+            yield from _flatten(value, f"{prefix}{key}.")
 
 
-def _flatten(raw: dict[str, Any]) -> Tensors:
-    """The tensors of a state_dict or of a checkpoint around one, prefixes stripped, averaged ones left out."""
-    for key in WEIGHT_KEYS:
-        if isinstance(raw.get(key), dict):
-            raw = raw[key]
-            break
-    tensors = {name: value for name, value in raw.items() if isinstance(value, Tensor)}
-    plain = {name: value for name, value in tensors.items() if not name.startswith(EMA_KEYS)} or tensors
-    return {_strip(name): value for name, value in plain.items()}
+def _choose(path: Path, tree: Tensors) -> tuple[Tensors, Tensors, bool]:
+    """(network, schedule buffers, averaged): averaged weights are preferred, and never mixed with others."""
+    groups: dict[bool, Tensors] = {False: {}, True: {}}
+    buffers: dict[bool, Tensors] = {False: {}, True: {}}
+    for full, tensor in tree.items():
+        parts = full.split(".")
+        root = next((i for i, part in enumerate(parts) if part in ROOTS), 0)
+        averaged = bool(EMA.search(".".join(parts[:-1])))
+        name = ".".join(parts[root:])
+        if parts[-1] in SCHEDULE_BUFFERS:
+            buffers[averaged][parts[-1]] = tensor
+        elif parts[root] in ROOTS or tensor.is_floating_point():  # the rest are counters: n_averaged, step, initted
+            if name in groups[averaged]:
+                reason = f"holds two networks (two tensors {name})"
+                raise ModelError(path, reason, "save only the generator's state_dict()")
+            groups[averaged][name] = _plain(path, full, tensor)
+    ema = bool(groups[True])
+    return groups[ema], buffers[ema] or buffers[not ema], ema
 
 
-def _strip(name: str) -> str:
-    while prefix := next((p for p in PREFIXES if name.startswith(p)), None):
-        name = name.removeprefix(prefix)
-    return name
+def _plain(path: Path, name: str, tensor: Tensor) -> Tensor:
+    if tensor.layout is not torch.strided or not tensor.is_floating_point() or tensor.device.type != "cpu":
+        raise ModelError(path, f"{name} is no plain floating-point tensor", "save the weights as float32")
+    return tensor.float()
 
 
 def _sha256(path: Path) -> str:

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from tfs_rt.errors import InputError
 from tfs_rt.images import RGB, Array, resize, to_condition, to_model
 from tfs_rt.spec import SLOTS
 
@@ -35,8 +36,14 @@ def read_rgb(path: Path) -> RGB:
 
 def read_groups(root: Path, split: str, *, truth: str = "fused_bitonicx_det.png") -> list[Group]:
     """All groups of one split, in the manifest's order."""
-    with (root / "manifest.csv").open(newline="") as file:
-        rows = [row for row in csv.DictReader(file) if row["split"] == split]
+    manifest = root / "manifest.csv"
+    try:
+        with manifest.open(newline="", encoding="utf-8") as file:
+            rows = [row for row in csv.DictReader(file) if row.get("split") == split]
+    except OSError as error:
+        raise InputError(manifest, f"cannot be read ({error.strerror})", "give a data folder") from error
+    if not rows:
+        raise InputError(manifest, f"lists no case of split {split!r}", "check the split's name")
     folders = [root / "groups" / row["id"] for row in rows]
     return [
         Group(row["id"], tuple(read_rgb(folder / f"{row[slot]}.png") for slot in SLOTS), read_rgb(folder / truth))

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from tfs_rt.bundle import Bundle
 from tfs_rt.engine import reverse_step
-from tfs_rt.errors import ModelError
+from tfs_rt.errors import ModelError, first_line
 from tfs_rt.images import Array
 from tfs_rt.spec import ModelSpec
 from tfs_rt.table import StepRow
@@ -51,15 +51,15 @@ class TorchEngine:
 
 def load(bundle: Bundle) -> TorchEngine:
     """The bundle's network, rebuilt from its manifest and its ONNX initializers."""
-    spec = bundle.manifest.model
-    model = onnx.load_from_string(bundle.read("fp32"))
-    stored = {tensor.name: tensor for tensor in model.graph.initializer}
+    spec, data = bundle.manifest.model, bundle.read("fp32")
+    file = bundle.path / bundle.manifest.files["fp32"].path
     with torch.device("meta"):
         network = UNet(spec.architecture)
-    names = list(network.state_dict())
-    if missing := [name for name in names if name not in stored]:
-        reason = f"its ONNX file does not name the tensor {missing[0]}"
-        raise ModelError(bundle.path, reason, "export the bundle anew, or use --backend ort-cpu")
-    weights = {name: torch.from_numpy(numpy_helper.to_array(stored[name]).copy()) for name in names}
-    network.load_state_dict(weights, assign=True)
+    try:
+        stored = {tensor.name: tensor for tensor in onnx.load_from_string(data).graph.initializer}
+        weights = {name: torch.from_numpy(numpy_helper.to_array(stored[name]).copy()) for name in network.state_dict()}
+        network.load_state_dict(weights, assign=True)
+    except Exception as error:  # of protobuf, a dict or PyTorch: it is not what the manifest says
+        reason = f"is not the network that model.json describes ({first_line(error)})"
+        raise ModelError(file, reason, "export the bundle anew, or use --backend ort-cpu") from error
     return TorchEngine(spec, network.eval().requires_grad_(requires_grad=False))

@@ -6,7 +6,6 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from tfs_rt_reference.checkpoint import PUBLISHED_NORM_GROUPS
 from tfs_rt_reference.config import PublishedConfig
 from tfs_rt_reference.contents import Contents, read_contents
 
@@ -15,8 +14,8 @@ def inspect_checkpoint(path: Path, config: Path | None) -> dict[str, Any]:
     """Read from the tensors; where `config` is given, also how it differs."""
     contents = read_contents(path)
     architecture = dataclasses.asdict(contents.architecture)
-    if not architecture["norm_groups"]:
-        architecture["norm_groups"] = f"not in the tensors (published default {PUBLISHED_NORM_GROUPS})"
+    if not contents.declared:
+        architecture["norm_groups"] = "not in the tensors (published: 32, or 16 in some SR3 models)"
     facts: dict[str, Any] = {
         "kind": "checkpoint",
         "path": str(path),
@@ -29,7 +28,9 @@ def inspect_checkpoint(path: Path, config: Path | None) -> dict[str, Any]:
     }
     if contents.declared:
         declared = dataclasses.asdict(contents.declared)
-        facts["declared"] = {key: declared[key] for key in ("prediction", "scale", "trained_size", "schedule")}
+        facts["declared"] = {
+            key: declared[key] for key in ("prediction", "scale", "trained_size", "sigma_range", "schedule")
+        }
     if config:
         differences = PublishedConfig.read(config).differences(contents.architecture)
         facts["configuration"] = differences or "agrees"

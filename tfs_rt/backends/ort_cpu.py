@@ -14,7 +14,6 @@ import onnxruntime as ort
 from tfs_rt.bundle import Bundle
 from tfs_rt.engine import reverse_step
 from tfs_rt.errors import ModelError, first_line
-from tfs_rt.external_data import has_external_data
 from tfs_rt.images import Array
 from tfs_rt.spec import ModelSpec
 from tfs_rt.table import StepRow
@@ -25,7 +24,7 @@ class OrtCpuEngine:
 
     def __init__(self, spec: ModelSpec, session: ort.InferenceSession) -> None:
         self.spec = spec
-        self._session = session
+        self.session = session
 
     def to_device(self, array: Array, /) -> Array:
         """Nothing to do: the device is the host."""
@@ -39,7 +38,17 @@ class OrtCpuEngine:
         """The network alone: (B, 9, H, W), (B, 3, H, W), (B, 1) -> (B, 3, H, W)."""
         inputs = {"condition": condition, "x_t": x_t, "noise_level": noise_level}
         singles = [{name: value[i : i + 1] for name, value in inputs.items()} for i in range(len(x_t))]
-        return np.concatenate([cast(Array, self._session.run(["prediction"], single)[0]) for single in singles])
+        return np.concatenate([cast(Array, self.session.run(["prediction"], single)[0]) for single in singles])
+
+    def try_out(self) -> None:
+        """Run once on a small image, so that a network that does not fit its manifest is found out at once."""
+        arch, size = self.spec.architecture, (2 * self.spec.architecture.stride, 3 * self.spec.architecture.stride)
+        condition, x_t = (
+            np.zeros((1, channels, *size), dtype=np.float32) for channels in (arch.condition_channels, arch.out_channel)
+        )
+        answer = self.predict(condition, x_t, np.ones((1, 1), dtype=np.float32))
+        if answer.shape != x_t.shape or answer.dtype != x_t.dtype:
+            raise ValueError(f"it answers {x_t.shape} {x_t.dtype} with {answer.shape} {answer.dtype}")
 
     def step(
         self, x_t: Array, x_0: Array | None, condition: Array, row: StepRow, z: Array | None, /
@@ -52,18 +61,13 @@ class OrtCpuEngine:
 def load(bundle: Bundle) -> OrtCpuEngine:
     """The bundle's float32 network in a session; ModelError if it is not a graph that stands alone."""
     data = bundle.read("fp32")
-    file = bundle.path / bundle.manifest.files["fp32"].path
-    try:
-        external = has_external_data(data)
-    except ValueError as error:
-        raise ModelError(file, f"is no ONNX file ({error})", "export the bundle anew") from error
-    if external:
-        raise ModelError(file, "keeps weights in another file", "export the bundle anew: one file holds all")
+    file, spec = bundle.path / bundle.manifest.files["fp32"].path, bundle.manifest.model
     options = ort.SessionOptions()
-    options.log_severity_level = 3  # errors reach us as exceptions; warnings are for developers
+    options.log_severity_level = 4  # errors reach us as exceptions; the rest is for developers
     try:
-        session = ort.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+        engine = OrtCpuEngine(spec, ort.InferenceSession(data, options, providers=["CPUExecutionProvider"]))
+        engine.try_out()
     except Exception as error:  # ONNX Runtime raises a class of its own for each of a dozen faults
-        reason = f"ONNX Runtime refuses it ({first_line(error)})"
+        reason = f"cannot be run ({first_line(error)})"
         raise ModelError(file, reason, "update onnxruntime, or export the bundle anew") from error
-    return OrtCpuEngine(bundle.manifest.model, session)
+    return engine

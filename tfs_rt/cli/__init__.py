@@ -9,7 +9,7 @@ from types import FrameType
 import typer
 
 from tfs_rt.cli import export, fuse, inspect
-from tfs_rt.errors import TfsRtError
+from tfs_rt.errors import TfsRtError, first_line, printable
 
 app = typer.Typer(
     help="Fuse three registered low-resolution medical images into one high-resolution image. Research use only.",
@@ -35,21 +35,36 @@ def top(
         raise typer.Exit
 
 
+class Signalled(BaseException):
+    """A signal asked the run to end; it passes every handler of faults, and what is cleaned up is."""
+
+    def __init__(self, signum: int) -> None:
+        self.exit_code = 128 + signum
+        self.word = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}[signal.Signals(signum)]
+
+
 def main() -> None:
     """Run, and turn every fault into one line and its exit code."""
-    signal.signal(signal.SIGTERM, _terminated)
+    before = {signum: signal.signal(signum, _raise) for signum in (signal.SIGINT, signal.SIGTERM)}
     try:
         app()
     except TfsRtError as error:
-        typer.echo(f"tfs-rt: {error}", err=True)
+        _say(str(error))
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        typer.echo("tfs-rt: interrupted", err=True)
-        sys.exit(130)
+    except Signalled as error:
+        _say(error.word)
+        sys.exit(error.exit_code)
     except Exception as error:
-        typer.echo(f"tfs-rt: internal error: {type(error).__name__}: {error}: please report it", err=True)
+        _say(f"internal error: {type(error).__name__}: {first_line(error)}: please report it")
         raise SystemExit(70) from error
+    finally:
+        for signum, handler in before.items():
+            signal.signal(signum, handler)
 
 
-def _terminated(signum: int, frame: FrameType | None) -> None:
-    sys.exit(143)
+def _raise(signum: int, frame: FrameType | None) -> None:
+    raise Signalled(signum)
+
+
+def _say(text: str) -> None:
+    typer.echo(f"tfs-rt: {printable(text, 1000)}", err=True)

@@ -26,9 +26,14 @@ def export(  # noqa: PLR0913 - one parameter an option
     checkpoint: Annotated[Path, typer.Argument(help="A TFS-Diff or SR3 checkpoint: .pth or .safetensors.")],
     *,
     output: Annotated[Path, typer.Option("--output", "-o", help="The bundle's folder.")],
-    scale: Annotated[int | None, typer.Option(help="2, 4 or 8. [default: what the checkpoint says]")] = None,
+    scale: Annotated[int | None, typer.Option(help="2, 4 or 8. (default: what the checkpoint says)")] = None,
     config: Annotated[Path | None, typer.Option(help="The published program's option file (JSON).")] = None,
-    prediction: Annotated[Prediction | None, typer.Option(help="[default: what the checkpoint says, or eps]")] = None,
+    norm_groups: Annotated[
+        int | None, typer.Option(min=1, help="Groups of its normalisation, where nothing tells.")
+    ] = None,
+    prediction: Annotated[
+        Prediction | None, typer.Option(help="What it predicts (default: what it says, or eps).")
+    ] = None,
     sampler: Annotated[Sampler, typer.Option(help="The bundle's default sampler.")] = Sampler.ddim,
     steps: Annotated[int | None, typer.Option(min=1, help="The bundle's default steps.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a bundle at OUTPUT.")] = False,
@@ -43,6 +48,7 @@ def export(  # noqa: PLR0913 - one parameter an option
         checkpoint=checkpoint,
         output=output,
         config=config,
+        norm_groups=norm_groups,
         scale=scale,
         prediction=prediction.value if prediction else None,
         sampler=sampler.value,

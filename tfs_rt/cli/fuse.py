@@ -15,7 +15,7 @@ from tfs_rt.cli.talk import Talk
 from tfs_rt.errors import UsageError
 
 if TYPE_CHECKING:
-    from tfs_rt.cases import Found
+    from tfs_rt.cases import Case
     from tfs_rt.pipeline import Pipeline
 
 
@@ -57,10 +57,11 @@ def fuse(  # noqa: PLR0913 - one parameter an option
     m1: PathOption = None,
     m2: PathOption = None,
     functional: PathOption = None,
+    case_id: Annotated[str | None, typer.Option("--id", help="That case's id (default: from its path).")] = None,
     scale: Annotated[int | None, typer.Option(help="Use the shipped model of this scale (2, 4 or 8).")] = None,
-    model: Annotated[str | None, typer.Option(help="A bundle's folder or a shipped name. [default: tfs-rt/x4]")] = None,
-    steps: Annotated[int | None, typer.Option(min=1, help="Network calls per image. [default: the model's]")] = None,
-    sampler: Annotated[Sampler | None, typer.Option(help="[default: the model's]", show_default=False)] = None,
+    model: Annotated[str | None, typer.Option(help="A bundle's folder or a shipped name. (default: tfs-rt/x4)")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Network calls per image. (default: the model's)")] = None,
+    sampler: Annotated[Sampler | None, typer.Option(help="How noise is removed (default: the model's).")] = None,
     eta: Annotated[float | None, typer.Option(min=0, max=1, help="ddim: 0 deterministic, 1 ancestral.")] = None,
     spacing: Annotated[
         Spacing | None, typer.Option(help="t starts from pure noise at t = T; log-snr is truncated.")
@@ -93,8 +94,7 @@ def fuse(  # noqa: PLR0913 - one parameter an option
     changes: dict[str, Any] = {"steps": steps, "sampler": sampler, "eta": eta, "spacing": spacing}
     changes = {key: getattr(value, "value", value) for key, value in changes.items() if value is not None}
     size = _target_size(target_size)
-    found = _single(m1, m2, functional) if m1 or m2 or functional else []
-    found += discover(cases or [], output=output)
+    found = discover(cases or [], output=output, given=_given(m1, m2, functional, case_id))
     if not found:
         raise UsageError("CASES", "nothing to fuse", "give a folder of cases, a CSV, or --m1 --m2 --functional")
     chosen = "ort-cpu" if backend is Backend.auto else backend.value
@@ -106,7 +106,7 @@ def fuse(  # noqa: PLR0913 - one parameter an option
     talk.say(f"{len(found)} cases, {name}, {pipeline.recipe.sampler} in {pipeline.recipe.steps} steps on {chosen}")
     options = Options(output, chosen, seed, batch, size, sheet)
     with talk.progress(len(found) * pipeline.recipe.steps) as advance:
-        report = Run(pipeline, options, on_result=talk.result, on_step=advance).fuse(found)
+        report = Run(pipeline, options, found, on_result=talk.result, on_step=advance).fuse()
     talk.say(f"{report.done} of {len(report.results)} cases fused into {output}")
     if as_json:
         typer.echo(json.dumps(json.loads((output / "report.json").read_text(encoding="utf-8"))))
@@ -127,12 +127,14 @@ def _check_scale(pipeline: Pipeline, name: str, scale: int | None) -> None:
         )
 
 
-def _single(m1: Path | None, m2: Path | None, functional: Path | None) -> list[Found]:
-    from tfs_rt.cases import Case
+def _given(m1: Path | None, m2: Path | None, functional: Path | None, case_id: str | None) -> list[Case]:
+    from tfs_rt.cases import single
 
-    if not (m1 and m2 and functional):
+    if m1 and m2 and functional:
+        return [single(m1, m2, functional, case_id)]
+    if m1 or m2 or functional or case_id:
         raise UsageError("--m1 --m2 --functional", "only some of the three are given", "give all three")
-    return [Case(functional.resolve().parent.name or "case", {"m1": m1, "m2": m2, "functional": functional})]
+    return []
 
 
 def _target_size(text: str | None) -> tuple[int, int] | None:

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from tfs_rt.cli.lazy import workshop
+from tfs_rt.errors import ModelError
 
 
 def inspect(
@@ -24,6 +25,8 @@ def inspect(
     path = Path(file)
     if path.is_dir() or file.startswith("tfs-rt/"):
         facts = _bundle(file)
+    elif not path.exists():
+        raise ModelError(path, "no such file", "check the path")
     else:
         facts = workshop("tfs_rt_reference.inspection", extras="export").inspect_checkpoint(path, config)
     typer.echo(json.dumps(facts, indent=1) if as_json else "\n".join(_lines(facts)))
@@ -45,5 +48,5 @@ def _lines(facts: dict[str, Any], indent: str = "") -> list[str]:
             lines += [f"{indent}{key}:", *_lines(value, indent + "  ")]
         else:
             text = ", ".join(map(str, value)) if isinstance(value, list | tuple) else value
-            lines.append(f"{indent}{key}: {text}")
+            lines.append(f"{indent}{key}: {'none' if text in ('', {}) else text}")
     return lines

@@ -10,6 +10,8 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 
+from tfs_rt.errors import printable
+
 
 @dataclass(frozen=True, slots=True)
 class Talk:
@@ -22,21 +24,20 @@ class Talk:
     def say(self, text: str) -> None:
         """A line for the user."""
         if not self.quiet:
-            self.console.print(escape(text))
+            self.console.print(escape(printable(text)))
 
     def result(self, result: dict[str, Any]) -> None:
         """What became of a case."""
+        case_id = escape(printable(result["id"], 60))
         if result["status"] == "failed":
-            error = result["error"]
-            self.console.print(f"[red]failed[/] {escape(' '.join(_line(result['id'], error).split()))}")
+            self.console.print(f"[red]failed[/] {escape(_line(result['id'], result['error']))}")
             return
         if self.verbose and not self.quiet:
-            self.console.print(
-                f"done {escape(result['id'])} {result['width']}x{result['height']} {result['seconds']:.2f} s"
-            )
+            size = f"{result['width']}x{result['height']}"
+            self.console.print(f"done {case_id} {size} {result['seconds']:.2f} s")
         if not self.quiet:
             for warning in result["warnings"]:
-                self.console.print(f"[yellow]warning[/] {escape(result['id'])}: {escape(warning)}")
+                self.console.print(f"[yellow]warning[/] {case_id}: {escape(warning)}")
 
     @contextmanager
     def progress(self, total: int) -> Iterator[Callable[[int], None]]:
@@ -51,5 +52,6 @@ class Talk:
 
 
 def _line(case_id: str, error: dict[str, str]) -> str:
+    case_id = printable(case_id, 60)
     subject = "" if error["subject"] == case_id else f" {error['subject']}:"
     return f"{case_id}:{subject} {error['reason']}: {error['remedy']}"
