@@ -370,3 +370,12 @@ def test_inspect_prints_a_bundle_and_refuses_an_edited_one(cli: Cli, edited: Pat
 
 def test_version(cli: Cli) -> None:
     assert cli("--version").out.count(".") == 2
+
+
+def test_sheets_of_an_earlier_larger_run_do_not_stay(tmp_path: Path, cli: Cli) -> None:
+    for i in range(7):
+        write_case(tmp_path / "in" / f"k{i}")
+    assert cli("fuse", tmp_path / "in", "-o", tmp_path / "out", "--sheet").code == 0
+    assert len(list((tmp_path / "out" / "sheets").iterdir())) == 2
+    assert cli("fuse", tmp_path / "in" / "k0", "-o", tmp_path / "out", "--sheet").code == 0
+    assert [path.name for path in (tmp_path / "out" / "sheets").iterdir()] == ["001.png"]

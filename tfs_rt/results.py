@@ -47,6 +47,12 @@ def remove_sidecar(folder: Path, case_id: str) -> bool:
     return True
 
 
+def remove_sheets(folder: Path) -> None:
+    """Take away the contact sheets of an earlier run, which may have had more of them."""
+    for path in (folder / "sheets").glob("[0-9][0-9][0-9].png"):
+        path.unlink()
+
+
 def encode_png(image: RGB) -> bytes:
     """A PNG that depends on the pixels alone."""
     buffer = io.BytesIO()

@@ -21,7 +21,7 @@ from tfs_rt.files import write_file
 from tfs_rt.images import RGB
 from tfs_rt.intake import Loaded, load_case
 from tfs_rt.pipeline import Pipeline
-from tfs_rt.results import encode_png, remove_result, write_json, write_result
+from tfs_rt.results import encode_png, remove_result, remove_sheets, write_json, write_result
 from tfs_rt.sheet import ROWS, contact_sheet
 from tfs_rt.spec import SLOTS
 
@@ -83,6 +83,8 @@ class Run:
     def fuse(self) -> Report:
         """Fuse all cases in order, in batches of one size; the report is written in any event."""
         started = time.monotonic()
+        if self.options.sheet:
+            remove_sheets(self.options.output)
         try:
             for batch in self._batches():
                 self._fuse_batch(batch)

@@ -1,7 +1,7 @@
 """The fidelity gate: an exported network against the PyTorch reference, or no bundle.
 
-(a) One step at eight noise levels over all that the model was trained on, in one batch of
-different images. (b) Whole loops with the same noise, of the default recipe and of eight steps, at another size.
+(a) One step at eight noise levels over all that the model was trained on, in one batch of different images.
+(b) Whole loops with the same noise, of the default recipe and of eight steps, at another size.
 The inputs are made: smooth random blobs with edges, which have the range and the flatness of slices.
 """
 

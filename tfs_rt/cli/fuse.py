@@ -60,7 +60,9 @@ def fuse(  # noqa: PLR0913 - one parameter an option
     case_id: Annotated[str | None, typer.Option("--id", help="That case's id (default: from its path).")] = None,
     scale: Annotated[int | None, typer.Option(help="Use the shipped model of this scale (2, 4 or 8).")] = None,
     model: Annotated[str | None, typer.Option(help="A bundle's folder or a shipped name. (default: tfs-rt/x4)")] = None,
-    steps: Annotated[int | None, typer.Option(min=1, help="Network calls per image. (default: the model's)")] = None,
+    steps: Annotated[
+        int | None, typer.Option(min=1, max=100_000, help="Network calls per image (default: the model's).")
+    ] = None,
     sampler: Annotated[Sampler | None, typer.Option(help="How noise is removed (default: the model's).")] = None,
     eta: Annotated[float | None, typer.Option(min=0, max=1, help="ddim: 0 deterministic, 1 ancestral.")] = None,
     spacing: Annotated[
@@ -104,7 +106,7 @@ def fuse(  # noqa: PLR0913 - one parameter an option
         raise UsageError("--eta", f"{pipeline.recipe.sampler} has no eta", "leave it out, or choose --sampler ddim")
     prepare_output(output)
     talk.say(f"{len(found)} cases, {name}, {pipeline.recipe.sampler} in {pipeline.recipe.steps} steps on {chosen}")
-    options = Options(output, chosen, seed, batch, size, sheet)
+    options = Options(output=output, backend=chosen, seed=seed, batch=batch, target_size=size, sheet=sheet)
     with talk.progress(len(found) * pipeline.recipe.steps) as advance:
         report = Run(pipeline, options, found, on_result=talk.result, on_step=advance).fuse()
     talk.say(f"{report.done} of {len(report.results)} cases fused into {output}")
