@@ -113,6 +113,9 @@ def test_a_file_outside_the_bundle_is_never_read(tmp_path: Path) -> None:
 def test_missing_things_are_named(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="no bundle there"):
         load_bundle(tmp_path / "absent")
+    (tmp_path / "x4.pth").write_bytes(b"")
+    with pytest.raises(ModelError, match="is a file.*export it first"):
+        load_bundle(tmp_path / "x4.pth")
     with pytest.raises(ModelError, match="no such model ships"):
         load_bundle("tfs-rt/x3")
     folder = write_bundle(tmp_path / "b")

@@ -91,6 +91,8 @@ def load_bundle(model: str | Path) -> Bundle:
     """The bundle at a path, or a shipped one by name (`tfs-rt/x4`); ModelError if there is none or it was altered."""
     path = _resolve(model)
     file = path / MANIFEST
+    if path.is_file():
+        raise ModelError(path, "is a file, not a bundle's folder", "export it first: tfs-rt export")
     try:
         data = json.loads(file.read_text(encoding="utf-8"), object_pairs_hook=_unique)
     except OSError as error:

@@ -105,7 +105,8 @@ def fuse(  # noqa: PLR0913 - one parameter an option
     if eta is not None and pipeline.recipe.sampler != "ddim":
         raise UsageError("--eta", f"{pipeline.recipe.sampler} has no eta", "leave it out, or choose --sampler ddim")
     prepare_output(output)
-    talk.say(f"{len(found)} cases, {name}, {pipeline.recipe.sampler} in {pipeline.recipe.steps} steps on {chosen}")
+    how = f"{pipeline.recipe.sampler}, {pipeline.recipe.steps} steps"
+    talk.say(f"cases: {len(found)}; model: {name}; sampler: {how}; backend: {chosen}")
     options = Options(output=output, backend=chosen, seed=seed, batch=batch, target_size=size, sheet=sheet)
     with talk.progress(len(found) * pipeline.recipe.steps) as advance:
         report = Run(pipeline, options, found, on_result=talk.result, on_step=advance).fuse()
