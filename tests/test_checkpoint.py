@@ -98,6 +98,8 @@ EMA_FORMS = {
     "inside": lambda state, average: {"state_dict": state | {f"ema_model.{n}": t for n, t in average.items()}},
     "shadow": lambda state, average: {"state_dict": state, "ema": {"decay": 0.99, "shadow": average}},
     "suffix": lambda state, average: {"netG": state, "netG_ema": average},
+    "optim": lambda state, average: {"model": state, "ema_model": average, "optimizer_state_dict": {"m": state}},
+    "decay": lambda state, average: {"model": state, "ema": {"shadow": average, "decay": torch.tensor(0.99)}},
     "alone": lambda state, average: {"ema": average, "step": torch.tensor(3), "optimizer": {"state": {}}},
 }
 
@@ -327,3 +329,38 @@ def test_inspection_says_what_is_there(tmp_path: Path, network: UNet, config: Pa
     assert facts["parameters"] == sum(p.numel() for p in network.parameters())
     assert facts["schedule_buffers"] == "4000 steps, beta from 1e-06 to 0.01"
     assert facts["configuration"] == "agrees"
+
+
+def test_a_lone_ema_decay_does_not_hide_the_weights(tmp_path: Path, network: UNet, config: Path) -> None:
+    torch.save({"model": published_form(network), "ema": {"decay": torch.tensor(0.99)}}, tmp_path / "a.pth")
+    loaded = load_checkpoint(tmp_path / "a.pth", config=config, scale=2)
+    assert not loaded.contents.ema
+    assert same(loaded.network, network)
+
+
+def test_a_tree_that_unfolds_without_end_is_walked_once(tmp_path: Path, network: UNet, config: Path) -> None:
+    laughs: dict[str, Any] = {}
+    for _ in range(60):
+        laughs = {"a": laughs, "b": laughs}
+    torch.save({"model": published_form(network), "x": laughs}, tmp_path / "a.pth")
+    assert same(load_checkpoint(tmp_path / "a.pth", config=config, scale=2).network, network)
+
+
+def test_a_configuration_that_does_not_say_its_groups_leaves_them_to_the_option(tmp_path: Path, network: UNet) -> None:
+    torch.save(published_form(network), tmp_path / "a.pth")
+    silent = json.loads(json.dumps(CONFIG))
+    del silent["model"]["unet"]["norm_groups"]
+    path = write_config(tmp_path, silent)
+    assert load_checkpoint(tmp_path / "a.pth", config=path, norm_groups=2, scale=2).spec.architecture.norm_groups == 2
+    refused(tmp_path / "a.pth", "norm_groups does not divide", config=path, scale=2)  # the published default, 32
+
+
+def test_inspection_and_import_agree_on_a_configuration(tmp_path: Path, network: UNet) -> None:
+    torch.save(published_form(network), tmp_path / "a.pth")
+    other = json.loads(json.dumps(CONFIG))
+    other["model"]["unet"]["norm_groups"] = 5
+    for phase in ("train", "val"):
+        other["model"]["beta_schedule"][phase]["n_timestep"] = 99
+    said = inspect_checkpoint(tmp_path / "a.pth", write_config(tmp_path, other))["configuration"]
+    assert "does not divide 8" in said[0]
+    assert "stored schedule" in said[1]

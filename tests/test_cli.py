@@ -1,5 +1,6 @@
 """The command line as a user meets it: right use, wrong use, exit codes."""
 
+import contextlib
 import hashlib
 import json
 import os
@@ -18,6 +19,7 @@ from conftest import ROOT
 from helpers import png, write_case
 from PIL import Image
 
+from tfs_rt import signals
 from tfs_rt.cli import main
 
 
@@ -379,3 +381,90 @@ def test_sheets_of_an_earlier_larger_run_do_not_stay(tmp_path: Path, cli: Cli) -
     assert len(list((tmp_path / "out" / "sheets").iterdir())) == 2
     assert cli("fuse", tmp_path / "in" / "k0", "-o", tmp_path / "out", "--sheet").code == 0
     assert [path.name for path in (tmp_path / "out" / "sheets").iterdir()] == ["001.png"]
+
+
+def test_only_what_is_provably_ours_is_ever_removed(tmp_path: Path, cli: Cli) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "bad.json").write_text('{"mine": 1}')
+    (out / "bad.png").write_bytes(b"mine")
+    truncated(write_case(tmp_path / "in" / "bad"))
+    assert cli("fuse", tmp_path / "in", "-o", out).code == 4
+    assert (out / "bad.png").read_bytes() == b"mine"
+    assert (out / "bad.json").exists()
+
+
+def test_files_of_a_refused_row_are_inputs_too(tmp_path: Path, cli: Cli) -> None:
+    write_case(tmp_path / "in" / "a")
+    assert cli("fuse", tmp_path / "in", "-o", tmp_path / "out").code == 0
+    (tmp_path / "out" / "l.csv").write_text("id,m1,m2,functional\na,a.png,,a.png\n")  # an earlier result as an input
+    assert cli("fuse", tmp_path / "out" / "l.csv", "-o", tmp_path / "out").code == 4
+    assert (tmp_path / "out" / "a.png").exists()
+
+
+def test_a_run_that_cannot_end_leaves_no_earlier_report_standing(tmp_path: Path, cli: Cli) -> None:
+    write_case(tmp_path / "in" / "a")
+    out = tmp_path / "out"
+    assert cli("fuse", tmp_path / "in", "-o", out).code == 0
+    (out / "sheets").write_text("in the way")
+    assert cli("fuse", tmp_path / "in", "-o", out, "--seed", 5, "--sheet").code == 6
+    assert json.loads((out / "report.json").read_text())["seed"] == 5
+
+
+def test_a_case_with_a_report_of_its_own_is_still_a_case(tmp_path: Path, cli: Cli) -> None:
+    case = write_case(tmp_path / "in" / "a")
+    (case / "report.json").write_text('{"radiology": "report"}')
+    assert cli("fuse", tmp_path / "in", "-o", tmp_path / "out").code == 0
+    assert (tmp_path / "out" / "a.png").exists()
+
+
+def test_the_source_can_be_the_output_more_than_once(tmp_path: Path, cli: Cli) -> None:
+    write_case(tmp_path / "in" / "a")
+    for _ in range(2):
+        assert cli("fuse", tmp_path / "in", "-o", tmp_path / "in", "--sheet").code == 0
+
+
+def test_a_pipe_stops_only_its_own_case(tmp_path: Path, cli: Cli) -> None:
+    good, bad = write_case(tmp_path / "in" / "a"), write_case(tmp_path / "in" / "b")
+    (bad / "pet.png").unlink()
+    os.mkfifo(tmp_path / "pipe")
+    files = ",".join(str(good / name) for name in ("mr-t1.png", "mr-t2.png"))
+    (tmp_path / "l.csv").write_text(
+        f"id,m1,m2,functional\na,{files},{good / 'pet.png'}\nb,{files},{tmp_path / 'pipe'}\n"
+    )
+    done = cli("fuse", tmp_path / "l.csv", "-o", tmp_path / "out")
+    assert (done.code, "no file of an image's size" in done.err) == (3, True)
+
+
+def test_neither_a_bundle_nor_sheets_that_are_inputs_are_written_into(tmp_path: Path, cli: Cli, edited: Path) -> None:
+    case = write_case(tmp_path / "case")
+    done = cli("fuse", case, "-o", edited)
+    assert (done.code, "is a model's bundle" in done.err) == (2, True)
+    sheets = tmp_path / "out" / "sheets"
+    sheets.mkdir(parents=True)
+    shutil.copy(case / "mr-t1.png", sheets / "001.png")
+    (tmp_path / "l.csv").write_text(
+        f"id,m1,m2,functional\nx,{sheets / '001.png'},{case / 'mr-t2.png'},{case / 'pet.png'}\n"
+    )
+    before = (sheets / "001.png").read_bytes()
+    assert cli("fuse", tmp_path / "l.csv", "-o", tmp_path / "out", "--sheet").code == 2
+    assert (sheets / "001.png").read_bytes() == before
+
+
+def test_a_signal_that_a_library_swallows_still_ends_the_command(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    def swallow(model: str) -> dict[str, str]:
+        with contextlib.suppress(BaseException):
+            os.kill(os.getpid(), signal.SIGTERM)
+        return {"kind": "bundle"}
+
+    monkeypatch.setattr("tfs_rt.cli.inspect._bundle", swallow)
+    assert cli("inspect", "tfs-rt/x4").code == 143
+
+
+def test_a_swallowed_signal_is_raised_again_before_what_cannot_be_taken_back() -> None:
+    with signals.raising():
+        with contextlib.suppress(BaseException):
+            os.kill(os.getpid(), signal.SIGTERM)
+        with pytest.raises(signals.Signalled):
+            signals.check()
+    signals.check()

@@ -141,7 +141,9 @@ def test_an_existing_output_is_not_overwritten_unasked(published: Exported, tmp_
 def test_overwriting_replaces_the_bundle(export: Callable[..., Exported]) -> None:
     bundle, _ = export()
     checkpoint = bundle.path.parent / "a.safetensors"
+    (bundle.path / "README.md").write_text("the card")
     export_bundle(Request(checkpoint=checkpoint, output=bundle.path, steps=3, overwrite=True), silent)
+    assert (bundle.path / "README.md").read_text() == "the card"
     assert load_bundle(bundle.path).manifest.recipe.steps == 3
     assert sorted(path.name for path in bundle.path.parent.iterdir()) == ["a.safetensors", "b"]
 

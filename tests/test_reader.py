@@ -123,3 +123,20 @@ def test_interlaced_images_are_read(size: tuple[int, int], rng: np.random.Genera
     data = rewrite_chunk(png(image), b"IHDR", lambda c: c[:12] + b"\1")
     data = rewrite_chunk(data, b"IDAT", lambda _: zlib.compress(rows))
     np.testing.assert_array_equal(read_image(data, PATH), np.dstack([image] * 3))
+
+
+def chunk(kind: bytes, content: bytes) -> bytes:
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+
+def test_a_second_header_or_a_lacking_palette_is_refused() -> None:
+    whole = png(GREY)
+    at = whole.index(b"IDAT") - 4
+    for header in (struct.pack(">IIBBBBB", 8, 16, 8, 0, 0, 0, 0), struct.pack(">IIBBBBB", 8, 8, 16, 0, 0, 0, 0)):
+        refused(whole[:at] + chunk(b"IHDR", header) + whole[at:], "damaged PNG")
+    indexed = rewrite_chunk(whole, b"IHDR", lambda c: c[:9] + b"\3" + c[10:])
+    refused(indexed, "damaged PNG .no palette")
+    short = indexed[:at] + chunk(b"PLTE", bytes(3 * 4)) + indexed[at:]
+    refused(short, "colours beyond its palette")
+    end = indexed.index(b"IEND") - 4
+    refused(indexed[:end] + chunk(b"PLTE", bytes(768)) + indexed[end:], "damaged PNG .no palette")

@@ -42,6 +42,7 @@ class RefusedCase:
 
     id: str
     error: TfsRtError
+    files: tuple[Path, ...] = ()  # those of its files that are there
     owns_result: bool = False  # a result of this name in the output folder is an earlier one of this case
 
 
@@ -62,10 +63,12 @@ def discover(sources: Iterable[Path], *, output: Path, given: Iterable[Case] = (
             empty.append(error)
     if not found and empty:
         raise empty[0]
-    found += [RefusedCase(Path(error.subject).name, error) for error in empty]
     counts = Counter(_key(case.id) for case in found)
-    inputs = {_resolved(file) for case in found if isinstance(case, Case) for file in case.files.values()}
-    return [_checked(case, counts[_key(case.id)], output, inputs) for case in found]
+    inputs = {_resolved(file) for case in found for file in _files(case)}
+    if any(file.parent == _resolved(output / "sheets") for file in inputs):
+        raise UsageError(output / "sheets", "holds an input of this run", "choose another --output")
+    checked = [_checked(case, counts[_key(case.id)], output, inputs) for case in found]
+    return [*checked, *(RefusedCase(Path(error.subject).name, error) for error in empty)]
 
 
 def single(m1: Path, m2: Path, functional: Path, case_id: str | None) -> Case:
@@ -93,7 +96,7 @@ def _from_source(source: Path, output: Path) -> list[Found]:
 
 def _from_folder(folder: Path, output: Path) -> Iterator[Found]:
     inner = [path for path in sorted(folder.iterdir()) if path.is_dir() and not path.name.startswith(".")]
-    inner = [path for path in inner if path.resolve() != output and not (path / "report.json").exists()]
+    inner = [path for path in inner if path.resolve() not in (output, output / "sheets") and not _is_output(path)]
     if not any(_modality(file) for file in _images(folder)):
         yield from _from_nnunet(folder)
         for path in inner:
@@ -116,6 +119,11 @@ def _from_inner_folder(folder: Path) -> Iterator[Found]:
         yield RefusedCase(folder.name, fault)
 
 
+def _is_output(folder: Path) -> bool:
+    """Whether an earlier run wrote its results there."""
+    return (folder / "report.json").exists() and not _holds_a_case(folder)
+
+
 def _holds_a_case(folder: Path) -> bool:
     try:
         return any(_modality(file) for file in _images(folder))
@@ -130,7 +138,8 @@ def _from_case_folder(folder: Path) -> Found:
             present[modality].append(file)
     problem = _problem(present)
     if problem:
-        return RefusedCase(folder.name, InputError(folder, *problem))
+        there = tuple(file for files in present.values() for file in files)
+        return RefusedCase(folder.name, InputError(folder, *problem), there)
     (m1,) = (name for name in present if name in ANATOMICAL and name != "mr-t2")
     (functional,) = (name for name in present if name in FUNCTIONAL)
     return Case(folder.name, dict(zip(SLOTS, (present[m][0] for m in (m1, "mr-t2", functional)), strict=True)))
@@ -171,7 +180,8 @@ def _from_nnunet(folder: Path) -> Iterator[Found]:
         else:
             have = ", ".join(f"_{channel:04d}" for channel in channels)
             reason = f"has the channels {have}, expected _0000 (m1), _0001 (m2), _0002 (functional)"
-            yield RefusedCase(case_id, InputError(folder / case_id, reason, "add or remove files"))
+            there = tuple(file for _, file in members)
+            yield RefusedCase(case_id, InputError(folder / case_id, reason, "add or remove files"), there)
 
 
 def _from_csv(path: Path) -> Iterator[Found]:
@@ -192,7 +202,9 @@ def _from_csv(path: Path) -> Iterator[Found]:
         cells = {name: (row[name] or "").strip() for name in ("id", *SLOTS)}
         case_id = cells.pop("id") or f"line {number}"
         if empty := [slot for slot, value in cells.items() if not value or "\0" in value]:
-            yield RefusedCase(case_id, InputError(f"{path}, line {number}", f"{empty[0]} is empty", "fill it in"))
+            there = tuple(path.parent / value for slot, value in cells.items() if slot not in empty)
+            fault = InputError(f"{path}, line {number}", f"{empty[0]} is empty", "fill it in")
+            yield RefusedCase(case_id, fault, there)
         else:
             yield Case(case_id, {slot: path.parent / value for slot, value in cells.items()})
 
@@ -216,6 +228,10 @@ def _can_be_a_file_name(case_id: str) -> bool:
     if any(unicodedata.category(c).startswith("C") or c in '/\\:*?"<>|' for c in case_id):
         return False
     return not case_id.startswith(".") and len(case_id.encode()) <= 200 and _key(case_id) not in RESERVED
+
+
+def _files(case: Found) -> tuple[Path, ...]:
+    return case.files if isinstance(case, RefusedCase) else tuple(case.files.values())
 
 
 def _resolved(path: Path) -> Path:

@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 from tfs_rt.bundle import Bundle
-from tfs_rt.errors import EnvironmentFault
+from tfs_rt.errors import EnvironmentFault, first_line
 from tfs_rt.images import Array
 from tfs_rt.spec import ModelSpec
 from tfs_rt.table import StepRow
@@ -59,8 +59,9 @@ def load_engine(backend: str, bundle: Bundle) -> Engine[Any]:
     chosen = BACKENDS[backend]
     try:
         load = import_module(chosen.module).load
-    except ModuleNotFoundError as error:
-        reason = f"the package {error.name!r} is not installed"
+    except ImportError as error:
+        absent = isinstance(error, ModuleNotFoundError)
+        reason = f"the package {error.name!r} is not installed" if absent else f"cannot be loaded ({first_line(error)})"
         raise EnvironmentFault(f"backend {backend}", reason, chosen.remedy) from error
     return load(bundle)
 

@@ -19,7 +19,7 @@ def write_file(path: Path, data: bytes) -> None:
                 file.write(data)
                 file.flush()
                 os.fsync(descriptor)
-                os.fchmod(descriptor, 0o644)
+                os.fchmod(descriptor, 0o666 & ~_umask())
             Path(name).replace(path)
         except BaseException:  # a signal, too, leaves nothing behind
             Path(name).unlink(missing_ok=True)
@@ -27,3 +27,9 @@ def write_file(path: Path, data: bytes) -> None:
     except OSError as error:
         remedy = "free space or choose another --output"
         raise EnvironmentFault(path, f"cannot be written ({error.strerror})", remedy) from error
+
+
+def _umask() -> int:
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import stat
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +15,7 @@ from tfs_rt.images import RGB
 from tfs_rt.reader import MAX_PIXELS, read_image
 from tfs_rt.spec import SLOTS
 
+MAX_BYTES = 2**28  # more than 4096 x 4096 pixels ever need
 COLOUR_SPREAD, COLOUR_SHARE = 16, 0.001  # levels between channels, and the share of pixels that makes an image coloured
 
 
@@ -35,6 +37,9 @@ def load_case(case: Found, scale: int, target_size: tuple[int, int] | None) -> L
     for slot in SLOTS:
         path = case.files[slot]
         try:
+            status = path.stat()
+            if not stat.S_ISREG(status.st_mode) or status.st_size > MAX_BYTES:
+                raise InputError(path, "is no file of an image's size", "check the path")
             data = path.read_bytes()
         except (OSError, ValueError) as error:
             reason = f"cannot be read ({getattr(error, 'strerror', None) or error})"

@@ -21,6 +21,7 @@ from tfs_rt.images import RGB
 MAX_PIXELS = 4096 * 4096
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 ORIENTATION = 0x0112  # EXIF
+PALETTE = 3  # a PNG colour type
 CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by PNG colour type
 ADAM7 = (
     (0, 0, 8, 8),
@@ -55,10 +56,13 @@ def _check_file(data: bytes, path: Path) -> None:
         chunks = list(_chunks(data))
     except ValueError as error:
         raise InputError(path, "damaged or truncated PNG", "write the file again") from error
-    kind, header = chunks[0]
-    if kind != b"IHDR":
+    kinds = [kind for kind, _ in chunks]
+    if kinds[0] != b"IHDR" or kinds.count(b"IHDR") != 1 or kinds.count(b"PLTE") > 1:
         raise InputError(path, "damaged PNG (malformed header)", "write the file again")
+    header = chunks[0][1]
     pixel_bytes = _check_header(header, path)
+    if header[9] == PALETTE and b"PLTE" not in kinds[: kinds.index(b"IDAT") if b"IDAT" in kinds else None]:
+        raise InputError(path, "damaged PNG (no palette)", "write the file again")
     if not _holds(b"".join(content for kind, content in chunks if kind == b"IDAT"), pixel_bytes):
         raise InputError(path, "damaged or truncated PNG", "write the file again")
 
@@ -112,6 +116,8 @@ def _check_image(image: Image.Image, path: Path) -> None:
 
 def _to_rgb(image: Image.Image, path: Path) -> RGB:
     image.load()
+    if image.mode == "P" and np.asarray(image).max() >= len(image.getpalette() or []) // 3:
+        raise InputError(path, "damaged PNG (colours beyond its palette)", "write the file again")
     if image.mode in ("LA", "RGBA", "PA") or "transparency" in image.info:
         rgba = np.asarray(image.convert("RGBA"))
         if (rgba[..., 3] != 255).any():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import tempfile
@@ -10,13 +11,17 @@ from typing import Any
 
 from PIL import Image
 
-from tfs_rt.errors import EnvironmentFault
+from tfs_rt.errors import EnvironmentFault, UsageError
 from tfs_rt.files import write_file
 from tfs_rt.images import RGB
+
+RESEARCH_USE = "research use only; not a medical device"
 
 
 def prepare_output(folder: Path) -> None:
     """Make the output folder and prove that it can be written."""
+    if (folder / "model.json").exists():
+        raise UsageError(folder, "is a model's bundle", "choose another --output")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
@@ -27,24 +32,23 @@ def prepare_output(folder: Path) -> None:
 
 def write_result(folder: Path, case_id: str, png: bytes, sidecar: dict[str, Any]) -> None:
     """Write a case's image and then its sidecar; never an old sidecar beside a new image."""
-    remove_sidecar(folder, case_id)
+    (folder / f"{case_id}.json").unlink(missing_ok=True)
     write_file(folder / f"{case_id}.png", png)
     write_json(folder / f"{case_id}.json", sidecar)
 
 
 def remove_result(folder: Path, case_id: str) -> None:
-    """Take away what an earlier run left of a case that has failed now."""
-    if remove_sidecar(folder, case_id):
-        (folder / f"{case_id}.png").unlink(missing_ok=True)
-
-
-def remove_sidecar(folder: Path, case_id: str) -> bool:
-    """Whether there was one."""
+    """Take away what an earlier run left of a case that has failed now: only a pair that is provably ours."""
+    sidecar, image = folder / f"{case_id}.json", folder / f"{case_id}.png"
     try:
-        (folder / f"{case_id}.json").unlink()
-    except OSError:
-        return False
-    return True
+        facts = json.loads(sidecar.read_text(encoding="utf-8"))
+        ours = facts["case"] == case_id and facts["notice"] == RESEARCH_USE
+        ours = ours and facts["result"]["sha256"] == hashlib.sha256(image.read_bytes()).hexdigest()
+    except (OSError, ValueError, KeyError, TypeError):
+        return
+    if ours:
+        sidecar.unlink()
+        image.unlink()
 
 
 def remove_sheets(folder: Path) -> None:

@@ -21,11 +21,10 @@ from tfs_rt.files import write_file
 from tfs_rt.images import RGB
 from tfs_rt.intake import Loaded, load_case
 from tfs_rt.pipeline import Pipeline
-from tfs_rt.results import encode_png, remove_result, remove_sheets, write_json, write_result
+from tfs_rt.results import RESEARCH_USE, encode_png, remove_result, remove_sheets, write_json, write_result
 from tfs_rt.sheet import ROWS, contact_sheet
 from tfs_rt.spec import SLOTS
 
-RESEARCH_USE = "research use only; not a medical device"
 FAR = 2  # a result more than so many times larger or smaller than what the model was trained at earns a warning
 
 
@@ -83,6 +82,7 @@ class Run:
     def fuse(self) -> Report:
         """Fuse all cases in order, in batches of one size; the report is written in any event."""
         started = time.monotonic()
+        self._write_report(started)  # whatever ends this run, no earlier report stands for it
         if self.options.sheet:
             remove_sheets(self.options.output)
         try:
@@ -90,8 +90,8 @@ class Run:
                 self._fuse_batch(batch)
             self.report.ended = "complete"
         finally:
+            self._write_report(started)
             self._write_sheet()
-            write_json(self.options.output / "report.json", self._summary(time.monotonic() - started))
         return self.report
 
     def _batches(self) -> Iterator[list[Loaded]]:
@@ -179,12 +179,17 @@ class Run:
         self.report.results.append(result)
         self.on_result(result)
 
-    def _summary(self, seconds: float) -> dict[str, Any]:
+    def _write_report(self, started: float) -> None:
         report, through = self.report, {result["id"] for result in self.report.results}
         counts = {"cases": report.found, "done": report.done, "failed": len(report.results) - report.done}
         not_run = [case.id for case in self.cases if case.id not in through]
-        summary = {**counts, "ended": report.ended, "seconds": round(seconds, 3), "results": report.results}
-        return {**summary, "not_run": not_run, **self.provenance}
+        summary = {
+            **counts,
+            "ended": report.ended,
+            "seconds": round(time.monotonic() - started, 3),
+            "results": report.results,
+        }
+        write_json(self.options.output / "report.json", {**summary, "not_run": not_run, **self.provenance})
 
 
 def provenance(pipeline: Pipeline, options: Options) -> dict[str, Any]:

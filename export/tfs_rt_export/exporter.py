@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ import onnxruntime
 import onnxscript
 import torch
 
-from tfs_rt import __version__
+from tfs_rt import __version__, signals
 from tfs_rt.backends.ort_cpu import load
 from tfs_rt.bundle import MANIFEST, SCHEMA, BundleFile, Manifest, load_bundle, write_manifest
 from tfs_rt.errors import EnvironmentFault, UsageError
@@ -52,12 +53,29 @@ def export_bundle(request: Request, log: Callable[[str], None]) -> Manifest:
             folder = Path(temporary) / "bundle"
             folder.mkdir()
             manifest = _export(request, folder, log)
-            if output.exists():
-                output.rename(Path(temporary) / "replaced")
-            folder.rename(output)
+            signals.check()
+            _put_in_place(folder, output)
     except OSError as error:
         raise EnvironmentFault(output, f"cannot be written ({error.strerror})", "choose another --output") from error
     return manifest
+
+
+def _put_in_place(folder: Path, output: Path) -> None:
+    """Rename a finished bundle to its place; of one that it replaces, files of other names (a model card) are kept."""
+    if not output.exists():
+        folder.rename(output)
+        return
+    for path in output.iterdir():
+        if path.is_file() and not (folder / path.name).exists():
+            shutil.copy2(path, folder / path.name)
+    replaced = output.with_name(f".{output.name}.replaced")
+    output.rename(replaced)
+    try:
+        folder.rename(output)
+    except BaseException:
+        replaced.rename(output)
+        raise
+    shutil.rmtree(replaced)
 
 
 def _export(request: Request, folder: Path, log: Callable[[str], None]) -> Manifest:
@@ -93,7 +111,7 @@ def default_recipe(spec: ModelSpec, *, sampler: SamplerName, steps: int | None) 
         eta=0.0,
         spacing="log-snr",
         sigma_max=min(sigma_max, highest),
-        sigma_min=max(sigma_min, lowest),
+        sigma_min=min(max(sigma_min, lowest), sigma_max, highest),
     )
 
 

@@ -19,7 +19,7 @@ from tfs_rt.errors import ModelError, first_line
 from tfs_rt.schedule import Float64, alphas_cumprod, betas, sigma_range
 from tfs_rt.spec import ModelSpec, Prediction, Schedule
 from tfs_rt_reference.architecture import Tensors
-from tfs_rt_reference.config import PublishedConfig
+from tfs_rt_reference.config import PUBLISHED_NORM_GROUPS, PublishedConfig
 from tfs_rt_reference.contents import METADATA_KEY, Contents, read_contents
 from tfs_rt_reference.network import UNet
 
@@ -67,14 +67,14 @@ def load_checkpoint(
 def _differences(contents: Contents, config: PublishedConfig | None, asked: dict[str, Any]) -> list[str]:
     """One line for everything that file, configuration and options say twice and not alike."""
     lines = config.differences(contents.architecture) if config else []
-    if config and asked["norm_groups"] not in (None, config.norm_groups):
+    if config and config.norm_groups and asked["norm_groups"] not in (None, config.norm_groups):
         lines.append(f"norm_groups: {asked['norm_groups']} asked, {config.norm_groups} in the configuration")
     if not contents.declared:
         return lines
     own = contents.declared
     said = {"norm_groups": own.architecture.norm_groups, "scale": own.scale, "prediction": own.prediction}
     lines += [f"{k}: {asked[k]} asked, {said[k]} in the file" for k in said if asked[k] not in (None, said[k])]
-    if config and config.norm_groups != own.architecture.norm_groups:
+    if config and config.norm_groups not in (None, own.architecture.norm_groups):
         lines.append(f"norm_groups: {said['norm_groups']} in the checkpoint, {config.norm_groups} in the configuration")
     if config and own.schedule not in config.schedules:
         lines.append(f"schedule: {own.schedule} in the checkpoint, {config.schedules[0]} in the configuration")
@@ -83,13 +83,13 @@ def _differences(contents: Contents, config: PublishedConfig | None, asked: dict
 
 def _conclude(contents: Contents, config: PublishedConfig | None, asked: dict[str, Any]) -> ModelSpec:
     """The spec of a file that says nothing of itself but by its tensors."""
-    groups = asked["norm_groups"] or (config.norm_groups if config else None)
+    groups = asked["norm_groups"] or (config and (config.norm_groups or PUBLISHED_NORM_GROUPS))
     if groups is None:
         reason = "its tensors do not tell the groups of its normalisation (published: 32, or 16 in some SR3 models)"
         raise ModelError(contents.path, reason, "give --config with its option file, or --norm-groups")
     if asked["scale"] is None:
         raise ModelError(contents.path, "does not say its scale", "give --scale 2, 4 or 8")
-    sampling, training = _schedules(contents, config)
+    sampling, training = schedules(contents, config)
     return ModelSpec(
         architecture=dataclasses.replace(contents.architecture, norm_groups=groups),
         prediction=asked["prediction"] or "eps",  # eps: the paper, and SR3
@@ -100,7 +100,7 @@ def _conclude(contents: Contents, config: PublishedConfig | None, asked: dict[st
     )
 
 
-def _schedules(contents: Contents, config: PublishedConfig | None) -> tuple[Schedule, Schedule]:
+def schedules(contents: Contents, config: PublishedConfig | None) -> tuple[Schedule, Schedule]:
     """(sampling's, training's): declared by the configuration and held against the stored buffers."""
     stored = {name: contents.buffers[name] for name in ("betas", "alphas_cumprod") if name in contents.buffers}
     if config:
@@ -120,8 +120,6 @@ def _schedules(contents: Contents, config: PublishedConfig | None) -> tuple[Sche
 
 def _linear_through(beta: Float64) -> Schedule:
     """The linear schedule of the same ends, as the short decimals that a float32 was written from."""
-    if beta.ndim != 1 or not beta.size:
-        raise ValueError(f"its betas have the shape {beta.shape}")
     start, end = (float(f"{value:.6g}") for value in (beta[0], beta[-1]))
     return Schedule(schedule="linear", n_timestep=beta.size, linear_start=start, linear_end=end)
 

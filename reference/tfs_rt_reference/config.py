@@ -20,7 +20,7 @@ class PublishedConfig:
     """What an option file declares of a model."""
 
     fields: dict[str, Any]  # by the architecture's field name; None where it says nothing
-    norm_groups: int
+    norm_groups: int | None
     attn_res: tuple[int, ...] | None
     schedules: tuple[Schedule, ...]  # that of inference (`val`), then that of training
     image_size: int
@@ -47,7 +47,7 @@ class PublishedConfig:
         fields["channel_multiplier"] = None if multiplier is None else tuple(map(_integer, multiplier))
         return cls(
             fields=fields,
-            norm_groups=_integer(unet.get("norm_groups") or PUBLISHED_NORM_GROUPS),
+            norm_groups=None if unet.get("norm_groups") is None else _integer(unet["norm_groups"]),
             attn_res=None if resolutions is None else tuple(map(_integer, resolutions)),
             schedules=tuple(_schedule(model["beta_schedule"][phase]) for phase in ("val", "train")),
             image_size=_integer(model["diffusion"]["image_size"]),
@@ -57,11 +57,14 @@ class PublishedConfig:
         """One line for each field in which this configuration and a checkpoint's tensors disagree."""
         levels = range(len(found.channel_multiplier))
         attention = None if self.attn_res is None else tuple(i for i in levels if self.image_size >> i in self.attn_res)
-        return [
+        lines = [
             f"{name}: {getattr(found, name)} in the checkpoint, {value} in the configuration"
             for name, value in {**self.fields, "attention_levels": attention}.items()
             if value is not None and value != getattr(found, name)
         ]
+        if self.norm_groups and found.inner_channel % self.norm_groups:
+            lines.append(f"norm_groups: {self.norm_groups} in the configuration does not divide {found.inner_channel}")
+        return lines
 
 
 def _integer(value: Any) -> int:

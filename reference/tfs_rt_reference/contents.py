@@ -82,8 +82,11 @@ def read_contents(path: Path) -> Contents:
 
 
 def _read(path: Path) -> Contents:
-    raw, metadata = _read_safetensors(path) if path.suffix == ".safetensors" else (_read_pth(path), {})
-    tensors, buffers, ema = _choose(path, dict(_flatten(raw)))
+    safe = path.suffix.lower() == ".safetensors"
+    raw, metadata = _read_safetensors(path) if safe else (_read_pth(path), {})
+    tensors, buffers, ema = _choose(path, dict(_flatten(raw, seen=set())))
+    if bad := [name for name, buffer in buffers.items() if buffer.ndim != 1 or not buffer.numel()]:
+        raise ModelError(path, f"its schedule buffer {bad[0]} is no list of numbers", "save the checkpoint anew")
     if not tensors and "optimizer" in raw:
         raise ModelError(path, OPTIMIZER, "give the file that ends in _gen.pth beside it")
     declared = from_dict(ModelSpec, json.loads(metadata[METADATA_KEY])) if METADATA_KEY in metadata else None
@@ -125,13 +128,16 @@ def _read_pth(path: Path) -> dict[str, Any]:
     return raw
 
 
-def _flatten(raw: dict[Any, Any], prefix: str = "") -> Iterator[tuple[str, Tensor]]:
-    """(dotted name, tensor) of a tree of dicts, without optimizers' and schedulers' branches."""
+def _flatten(raw: dict[Any, Any], prefix: str = "", *, seen: set[int]) -> Iterator[tuple[str, Tensor]]:
+    """(dotted name, tensor) of a tree of dicts, each visited once, without optimizers' and schedulers' branches."""
+    if id(raw) in seen:
+        return
+    seen.add(id(raw))
     for key, value in raw.items():
         if isinstance(value, Tensor):
             yield f"{prefix}{key}", value
-        elif isinstance(value, dict) and key not in ("optimizer", "optimizers", "scheduler", "lr_scheduler"):
-            yield from _flatten(value, f"{prefix}{key}.")
+        elif isinstance(value, dict) and not str(key).startswith(("optim", "scheduler", "lr_scheduler")):
+            yield from _flatten(value, f"{prefix}{key}.", seen=seen)
 
 
 def _choose(path: Path, tree: Tensors) -> tuple[Tensors, Tensors, bool]:
@@ -144,13 +150,13 @@ def _choose(path: Path, tree: Tensors) -> tuple[Tensors, Tensors, bool]:
         averaged = bool(EMA.search(".".join(parts[:-1])))
         name = ".".join(parts[root:])
         if parts[-1] in SCHEDULE_BUFFERS:
-            buffers[averaged][parts[-1]] = tensor
-        elif parts[root] in ROOTS or tensor.is_floating_point():  # the rest are counters: n_averaged, step, initted
+            buffers[averaged][parts[-1]] = _plain(path, full, tensor)
+        elif parts[root] in ROOTS or tensor.ndim:  # the rest are counters: n_averaged, step, decay
             if name in groups[averaged]:
                 reason = f"holds two networks (two tensors {name})"
                 raise ModelError(path, reason, "save only the generator's state_dict()")
             groups[averaged][name] = _plain(path, full, tensor)
-    ema = bool(groups[True])
+    ema = any(name.split(".")[0] in ROOTS for name in groups[True])
     return groups[ema], buffers[ema] or buffers[not ema], ema
 
 

@@ -53,9 +53,9 @@ def load(bundle: Bundle) -> TorchEngine:
     """The bundle's network, rebuilt from its manifest and its ONNX initializers."""
     spec, data = bundle.manifest.model, bundle.read("fp32")
     file = bundle.path / bundle.manifest.files["fp32"].path
-    with torch.device("meta"):
-        network = UNet(spec.architecture)
     try:
+        with torch.device("meta"):
+            network = UNet(spec.architecture)
         stored = {tensor.name: tensor for tensor in onnx.load_from_string(data).graph.initializer}
         weights = {name: torch.from_numpy(numpy_helper.to_array(stored[name]).copy()) for name in network.state_dict()}
         network.load_state_dict(weights, assign=True)

@@ -6,6 +6,8 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
+from tfs_rt.errors import ModelError
+from tfs_rt_reference.checkpoint import schedules
 from tfs_rt_reference.config import PublishedConfig
 from tfs_rt_reference.contents import Contents, read_contents
 
@@ -32,9 +34,17 @@ def inspect_checkpoint(path: Path, config: Path | None) -> dict[str, Any]:
             key: declared[key] for key in ("prediction", "scale", "trained_size", "sigma_range", "schedule")
         }
     if config:
-        differences = PublishedConfig.read(config).differences(contents.architecture)
-        facts["configuration"] = differences or "agrees"
+        facts["configuration"] = _compared(contents, PublishedConfig.read(config))
     return facts
+
+
+def _compared(contents: Contents, config: PublishedConfig) -> list[str] | str:
+    differences = config.differences(contents.architecture)
+    try:
+        schedules(contents, config)
+    except ModelError as error:
+        differences.append(error.reason)
+    return differences or "agrees"
 
 
 def _family(contents: Contents) -> str:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import signal
-import sys
-from types import FrameType
 
 import typer
 
+from tfs_rt import signals
 from tfs_rt.cli import export, fuse, inspect
 from tfs_rt.errors import TfsRtError, first_line, printable
 
@@ -35,35 +34,28 @@ def top(
         raise typer.Exit
 
 
-class Signalled(BaseException):
-    """A signal asked the run to end; it passes every handler of faults, and what is cleaned up is."""
-
-    def __init__(self, signum: int) -> None:
-        self.exit_code = 128 + signum
-        self.word = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}[signal.Signals(signum)]
-
-
 def main() -> None:
     """Run, and turn every fault into one line and its exit code."""
-    before = {signum: signal.signal(signum, _raise) for signum in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        app()
-    except TfsRtError as error:
+    with signals.raising():
+        try:
+            app()
+        except BaseException as error:
+            raise SystemExit(_ended(error)) from None
+
+
+def _ended(error: BaseException) -> int | str | None:
+    """The exit code of what ended the command, said in one line if it was a fault or a signal."""
+    if signals.received:  # whatever else came of it
+        signum = signals.received[0]
+        _say({signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}[signal.Signals(signum)])
+        return 128 + signum
+    if isinstance(error, SystemExit):
+        return error.code
+    if isinstance(error, TfsRtError):
         _say(str(error))
-        sys.exit(error.exit_code)
-    except Signalled as error:
-        _say(error.word)
-        sys.exit(error.exit_code)
-    except Exception as error:
-        _say(f"internal error: {type(error).__name__}: {first_line(error)}: please report it")
-        raise SystemExit(70) from error
-    finally:
-        for signum, handler in before.items():
-            signal.signal(signum, handler)
-
-
-def _raise(signum: int, frame: FrameType | None) -> None:
-    raise Signalled(signum)
+        return error.exit_code
+    _say(f"internal error: {type(error).__name__}: {first_line(error)}: please report it")
+    return 70
 
 
 def _say(text: str) -> None:

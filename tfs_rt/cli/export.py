@@ -35,7 +35,7 @@ def export(  # noqa: PLR0913 - one parameter an option
         Prediction | None, typer.Option(help="What it predicts (default: what it says, or eps).")
     ] = None,
     sampler: Annotated[Sampler, typer.Option(help="The bundle's default sampler.")] = Sampler.ddim,
-    steps: Annotated[int | None, typer.Option(min=1, help="The bundle's default steps.")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, max=100_000, help="The bundle's default steps.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a bundle at OUTPUT.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the fidelity certificate on stdout.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Errors only.")] = False,
