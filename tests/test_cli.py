@@ -468,3 +468,12 @@ def test_a_swallowed_signal_is_raised_again_before_what_cannot_be_taken_back() -
         with pytest.raises(signals.Signalled):
             signals.check()
     signals.check()
+
+
+def test_a_folder_in_the_way_of_a_result_stops_only_its_case(tmp_path: Path, cli: Cli) -> None:
+    for name in ("a", "b"):
+        write_case(tmp_path / "in" / name)
+    (tmp_path / "out" / "a.png").mkdir(parents=True)
+    done = cli("fuse", tmp_path / "in", "-o", tmp_path / "out")
+    assert (done.code, "is a folder where a result should go" in done.err) == (3, True)
+    assert (tmp_path / "out" / "b.png").is_file()

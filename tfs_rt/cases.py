@@ -219,6 +219,8 @@ def _checked(case: Found, count: int, output: Path, inputs: set[Path]) -> Found:
         fault = InputError(case.id, "this id cannot name a result", "choose letters and digits")
     elif hit := [result for result in results if _resolved(result) in inputs]:
         fault = InputError(hit[0], "is an input of this run", "choose another --output")
+    elif blocked := [result for result in results if result.is_dir()]:
+        fault = InputError(blocked[0], "is a folder where a result should go", "choose another --output")
     if isinstance(case, RefusedCase):
         return replace(case, owns_result=fault is None)
     return RefusedCase(case.id, fault) if fault else case
