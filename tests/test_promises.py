@@ -20,16 +20,15 @@ def python(code: str, cwd: Path) -> str:
     return done.stdout.strip()
 
 
-def test_importing_the_runtime_pulls_in_no_inference_library(tmp_path: Path) -> None:
-    code = f"import tfs_rt, tfs_rt.cli, sys; print([m for m in {HEAVY!r} if m in sys.modules])"
-    assert python(code, tmp_path) == "[]"
-
-
-def test_the_runtimes_modules_import_neither_torch_nor_onnx(tmp_path: Path) -> None:
-    code = (
-        "import tfs_rt.pipeline, tfs_rt.run, tfs_rt.cases, sys;"
-        "print([m for m in ('torch', 'onnx', 'onnxruntime', 'safetensors') if m in sys.modules])"
-    )
+@pytest.mark.parametrize(
+    ("modules", "absent"),
+    [
+        ("tfs_rt, tfs_rt.cli", HEAVY),
+        ("tfs_rt.pipeline, tfs_rt.run, tfs_rt.cases", ["torch", "onnx", "onnxruntime", "safetensors"]),
+    ],
+)
+def test_importing_the_runtime_pulls_in_no_inference_library(tmp_path: Path, modules: str, absent: list[str]) -> None:
+    code = f"import {modules}, sys; print([m for m in {absent!r} if m in sys.modules])"
     assert python(code, tmp_path) == "[]"
 
 

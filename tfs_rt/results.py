@@ -11,6 +11,7 @@ from typing import Any
 
 from PIL import Image
 
+from tfs_rt.bundle import MANIFEST
 from tfs_rt.errors import EnvironmentFault, UsageError
 from tfs_rt.files import write_file
 from tfs_rt.images import RGB
@@ -20,7 +21,7 @@ RESEARCH_USE = "research use only; not a medical device"
 
 def prepare_output(folder: Path) -> None:
     """Make the output folder and prove that it can be written."""
-    if (folder / "model.json").exists():
+    if (folder / MANIFEST).exists():
         raise UsageError(folder, "is a model's bundle", "choose another --output")
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Accuracy of a bundle against ground truth: `python -m tfs_rt_bench.accuracy DATA --model engines/x4 --scale 4`.
+"""Accuracy of a bundle against ground truth: `python -m tfs_rt_bench.accuracy DATA --model engines/x4`.
 
 PSNR and SSIM as scikit-image defines them, on RGB uint8 with a data range of 255, SSIM in its default 7x7 window;
 means over whole images. Beside the model stands the ground truth itself, degraded and upsampled ("bicubic truth"):

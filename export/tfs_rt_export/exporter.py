@@ -68,7 +68,8 @@ def _put_in_place(folder: Path, output: Path) -> None:
     for path in output.iterdir():
         if path.is_file() and not (folder / path.name).exists():
             shutil.copy2(path, folder / path.name)
-    replaced = output.with_name(f".{output.name}.replaced")
+    # a name of its own: what a killed export left behind must not stand in this one's way
+    replaced = Path(tempfile.mkdtemp(prefix=".replaced.", dir=output.parent))
     output.rename(replaced)
     try:
         folder.rename(output)
