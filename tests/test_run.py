@@ -1,6 +1,9 @@
 """What a run does when the engine fails: nothing is lost that was done, and the report says the rest."""
 
+import contextlib
 import json
+import os
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +11,7 @@ import pytest
 from helpers import png, write_case
 from test_pipeline import blend, pipeline
 
+from tfs_rt import signals
 from tfs_rt.cases import discover
 from tfs_rt.files import write_file
 from tfs_rt.images import Array
@@ -73,3 +77,17 @@ def test_a_foreign_temporary_file_does_not_block_a_run(tmp_path: Path) -> None:
         (tmp_path / f".a.png.{process}.tmp").write_bytes(b"left by a killed run")
     write_file(tmp_path / "a.png", b"whole")
     assert (tmp_path / "a.png").read_bytes() == b"whole"
+
+
+def test_a_signal_that_the_engine_swallows_ends_the_run_after_its_batch(tmp_path: Path) -> None:
+    watched = run(tmp_path, RuntimeError(), 3, 1)
+
+    def swallow(cases: int) -> None:
+        with contextlib.suppress(BaseException):
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    watched.on_step = swallow
+    with signals.raising(), pytest.raises(signals.Signalled):
+        watched.fuse()
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert (report["ended"], report["done"], report["not_run"]) == ("interrupted", 1, ["k1", "k2"])

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from tfs_rt import __version__
+from tfs_rt import __version__, signals
 from tfs_rt.cases import Case, Found
 from tfs_rt.engine import BACKENDS
 from tfs_rt.errors import InputError, TfsRtError, first_line
@@ -88,6 +88,7 @@ class Run:
         try:
             for batch in self._batches():
                 self._fuse_batch(batch)
+                signals.check()  # a library may have swallowed the exception, and the run would go on to its end
             self.report.ended = "complete"
         finally:
             self._write_report(started)
