@@ -1,0 +1,1 @@
+"""Classical fusion of three registered images of one size: BitonicX and CTSR."""

@@ -1,0 +1,50 @@
+"""What is done today: upsample the three images by bicubic, then fuse them by a classical method."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numba
+import numpy as np
+import PIL
+import scipy
+
+from tfs_rt.fuser import check_cases
+from tfs_rt.images import RGB, resize
+from tfs_rt_reference.fusion import bitonicx, ctsr
+
+METHODS: dict[str, Callable[[RGB, RGB, RGB], RGB]] = {"bitonicx": bitonicx.fuse, "ctsr": ctsr.fuse}
+
+
+@dataclass(frozen=True, slots=True)
+class TwoStage:
+    """A classical method after bicubic upsampling; at scale 1 plain fusion. It draws no noise."""
+
+    method: str
+    scale: int
+    steps: int = 1
+    trained_size: None = None
+
+    def fuse(
+        self,
+        cases: Sequence[Sequence[RGB]],
+        ids: Sequence[str],
+        *,
+        size: tuple[int, int],
+        seed: int = 0,
+        on_step: Callable[[int], None] | None = None,
+    ) -> list[RGB]:
+        """As `tfs_rt.fuser.Fuser.fuse`; the seed decides nothing."""
+        del seed
+        check_cases(cases, ids)
+        fused = [METHODS[self.method](*(resize(image, size) for image in images)) for images in cases]
+        if on_step:
+            on_step(1)
+        return fused
+
+    def provenance(self) -> dict[str, Any]:
+        """Method, scale and versions."""
+        versions = {package.__name__: package.__version__ for package in (np, PIL, scipy, numba)}
+        return {"method": {"name": self.method, "scale": self.scale}, "versions": versions}
