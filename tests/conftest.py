@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers import Cli, Outcome
 from numpy.random import Generator
+
+from tfs_rt.cli import main
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = Path(os.environ.get("TFS_RT_SHARED", ROOT.parent / "shared"))  # data that the repository may not hold
@@ -16,6 +20,20 @@ SHARED = Path(os.environ.get("TFS_RT_SHARED", ROOT.parent / "shared"))  # data t
 @pytest.fixture
 def rng() -> Generator:
     return np.random.default_rng(0)
+
+
+@pytest.fixture
+def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Cli:
+    """Run a command as the program does; its exit code and what it said."""
+
+    def run(*arguments: object) -> Outcome:
+        monkeypatch.setattr(sys, "argv", ["tfs-rt", *map(str, arguments)])
+        with pytest.raises(SystemExit) as caught:
+            main()
+        said = capsys.readouterr()
+        return Outcome(int(caught.value.code or 0), said.out, said.err)
+
+    return run
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ import struct
 import zlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -90,3 +90,14 @@ def write_case(folder: Path, *, size: int = 16, functional: str = "pet", m1: str
     colour = np.stack([disc * 220, disc * (y * 255 // size).astype(np.uint8), disc * 30], axis=-1)
     (folder / f"{functional}.png").write_bytes(png(colour))
     return folder
+
+
+class Outcome(NamedTuple):
+    """What a command came to."""
+
+    code: int
+    out: str
+    err: str
+
+
+Cli = Callable[..., Outcome]

@@ -11,37 +11,14 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pytest
 from conftest import ROOT
-from helpers import png, write_case
+from helpers import Cli, png, write_case
 from PIL import Image
 
 from tfs_rt import signals
-from tfs_rt.cli import main
-
-
-class Outcome(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-
-Cli = Callable[..., Outcome]
-
-
-@pytest.fixture
-def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Cli:
-    def run(*arguments: object) -> Outcome:
-        monkeypatch.setattr(sys, "argv", ["tfs-rt", *map(str, arguments)])
-        with pytest.raises(SystemExit) as caught:
-            main()
-        said = capsys.readouterr()
-        return Outcome(int(caught.value.code or 0), said.out, said.err)
-
-    return run
 
 
 def pixels(path: Path) -> np.ndarray:

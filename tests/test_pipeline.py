@@ -23,7 +23,7 @@ ANCESTRAL = dataclasses.replace(FEW, eta=1.0)
 def pipeline(tmp_path: Path, predict: object, recipe: Recipe = ANCESTRAL) -> Pipeline:
     spec = model_spec(prediction="x0")
     engine = NumpyEngine(spec, predict)  # pyright: ignore[reportArgumentType]
-    return Pipeline(load_bundle(write_bundle(tmp_path / "b")), engine, recipe, step_table(spec, recipe))
+    return Pipeline(load_bundle(write_bundle(tmp_path / "b")), "ort-cpu", engine, recipe, step_table(spec, recipe))
 
 
 def blend(condition: Array, x_t: Array, noise_level: Array) -> Array:

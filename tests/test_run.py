@@ -39,7 +39,7 @@ def run(tmp_path: Path, fail: BaseException, count: int, batch: int) -> Run:
     out = tmp_path / "out"
     out.mkdir()
     found = discover([cases(tmp_path, count)], output=out)
-    return Run(pipeline(tmp_path, predict), Options(out, "ort-cpu", batch=batch), found)
+    return Run(pipeline(tmp_path, predict), Options(out, batch=batch), found)
 
 
 @pytest.mark.parametrize("batch", [1, 2, 4])

@@ -13,13 +13,13 @@ import re
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from tfs_rt.errors import InputError, NothingFound, TfsRtError, UsageError, first_line
 from tfs_rt.spec import SLOTS
 
-ANATOMICAL = ("ct", "mr-t1", "mr-t2", "mr-gad", "mr-pd")
+ANATOMICAL = ("ct", "mr-t1", "mr-gad", "mr-pd", "mr-t2")  # in slot order: mr-t2 is m2 in every published group
 FUNCTIONAL = ("pet", "spect")
 MODALITIES = (*ANATOMICAL, *FUNCTIONAL)
 NNUNET = re.compile(r"(?P<id>.+)_(?P<channel>\d{4})\.png", re.IGNORECASE)
@@ -34,6 +34,7 @@ class Case:
 
     id: str
     files: dict[str, Path]  # by slot: m1, m2, functional
+    labels: dict[str, str] = field(default_factory=dict)  # what else a CSV says of it, by column
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,28 +45,33 @@ class RefusedCase:
     error: TfsRtError
     files: tuple[Path, ...] = ()  # those of its files that are there
     owns_result: bool = False  # a result of this name in the output folder is an earlier one of this case
+    labels: dict[str, str] = field(default_factory=dict)
 
 
 Found = Case | RefusedCase
 
 
-def discover(sources: Iterable[Path], *, output: Path, given: Iterable[Case] = ()) -> list[Found]:
-    """All cases of all sources and those given by hand, in a stable order; what lies in the output folder is left out.
+def discover(
+    sources: Iterable[Path], *, output: Path | None = None, given: Iterable[Case] = (), any_pair: bool = False
+) -> list[Found]:
+    """All cases of all sources and those given by hand, in a stable order, but for what lies in the output folder.
 
-    A source in which nothing is found is refused like a case, unless nothing is found anywhere.
+    `output` is where results named by the cases will go, if anywhere: none may be in the way of an input. A source in
+    which nothing is found is refused like a case, unless nothing is found anywhere. `any_pair` takes folders without
+    an mr-t2 too, in the order of ANATOMICAL: for methods to which the order is all but the same.
     """
     found: list[Found] = list(given)
     empty: list[NothingFound] = []
     for source in dict.fromkeys(Path(os.path.abspath(source)) for source in sources):  # noqa: PTH100 - links keep their names
         try:
-            found += _from_source(source, output.resolve())
+            found += _from_source(source, output and output.resolve(), any_pair)
         except NothingFound as error:
             empty.append(error)
     if not found and empty:
         raise empty[0]
     counts = Counter(_key(case.id) for case in found)
     inputs = {_resolved(file) for case in found for file in _files(case)}
-    if any(file.parent == _resolved(output / "sheets") for file in inputs):
+    if output and any(file.parent == _resolved(output / "sheets") for file in inputs):
         raise UsageError(output / "sheets", "holds an input of this run", "choose another --output")
     checked = [_checked(case, counts[_key(case.id)], output, inputs) for case in found]
     return [*checked, *(RefusedCase(Path(error.subject).name, error) for error in empty)]
@@ -74,14 +80,14 @@ def discover(sources: Iterable[Path], *, output: Path, given: Iterable[Case] = (
 def single(m1: Path, m2: Path, functional: Path, case_id: str | None) -> Case:
     """One case by its files; its id, if not given: the file's stem, or the folder's name if that is a modality."""
     folder = Path(os.path.abspath(functional)).parent.name  # noqa: PTH100
-    own = case_id or (folder if _modality(functional) and folder else functional.stem)
+    own = case_id or (folder if modality_of(functional) and folder else functional.stem)
     return Case(own, {"m1": m1, "m2": m2, "functional": functional})
 
 
-def _from_source(source: Path, output: Path) -> list[Found]:
+def _from_source(source: Path, output: Path | None, any_pair: bool) -> list[Found]:
     try:
         if source.is_dir():
-            found = list(_from_folder(source, output))
+            found = list(_from_folder(source, output, any_pair))
             if not found:
                 raise NothingFound(source, "no case in this folder", NAMING)
             return found
@@ -94,23 +100,24 @@ def _from_source(source: Path, output: Path) -> list[Found]:
     raise UsageError(source, "is neither a folder nor a CSV", "give single images as --m1 A --m2 B --functional C")
 
 
-def _from_folder(folder: Path, output: Path) -> Iterator[Found]:
+def _from_folder(folder: Path, output: Path | None, any_pair: bool) -> Iterator[Found]:
     inner = [path for path in sorted(folder.iterdir()) if path.is_dir() and not path.name.startswith(".")]
-    inner = [path for path in inner if path.resolve() not in (output, output / "sheets") and not _is_output(path)]
-    if not any(_modality(file) for file in _images(folder)):
+    ours = (output, output / "sheets") if output else ()
+    inner = [path for path in inner if path.resolve() not in ours and not _is_output(path)]
+    if not any(modality_of(file) for file in _images(folder)):
         yield from _from_nnunet(folder)
         for path in inner:
-            yield from _from_inner_folder(path)
+            yield from _from_inner_folder(path, any_pair)
     elif any(_holds_a_case(path) for path in inner):
         raise UsageError(folder, "holds images of one case and folders of others", "move the images into a folder")
     else:
-        yield _from_case_folder(folder)
+        yield _from_case_folder(folder, any_pair)
 
 
-def _from_inner_folder(folder: Path) -> Iterator[Found]:
+def _from_inner_folder(folder: Path, any_pair: bool) -> Iterator[Found]:
     try:
         if _images(folder):
-            yield _from_case_folder(folder)
+            yield _from_case_folder(folder, any_pair)
         elif deeper := [path for path in sorted(folder.iterdir()) if path.is_dir() and _holds_a_case(path)]:
             reason = f"holds {len(deeper)} folders of cases, not images"
             yield RefusedCase(folder.name, InputError(folder, reason, "give this folder itself as a source"))
@@ -126,26 +133,26 @@ def _is_output(folder: Path) -> bool:
 
 def _holds_a_case(folder: Path) -> bool:
     try:
-        return any(_modality(file) for file in _images(folder))
+        return any(modality_of(file) for file in _images(folder))
     except OSError:
         return False
 
 
-def _from_case_folder(folder: Path) -> Found:
+def _from_case_folder(folder: Path, any_pair: bool) -> Found:
     present: dict[str, list[Path]] = defaultdict(list)
     for file in _images(folder):
-        if modality := _modality(file):
+        if modality := modality_of(file):
             present[modality].append(file)
-    problem = _problem(present)
+    problem = _problem(present, any_pair)
     if problem:
         there = tuple(file for files in present.values() for file in files)
         return RefusedCase(folder.name, InputError(folder, *problem), there)
-    (m1,) = (name for name in present if name in ANATOMICAL and name != "mr-t2")
+    m1, m2 = sorted((name for name in present if name in ANATOMICAL), key=ANATOMICAL.index)
     (functional,) = (name for name in present if name in FUNCTIONAL)
-    return Case(folder.name, dict(zip(SLOTS, (present[m][0] for m in (m1, "mr-t2", functional)), strict=True)))
+    return Case(folder.name, dict(zip(SLOTS, (present[name][0] for name in (m1, m2, functional)), strict=True)))
 
 
-def _problem(present: dict[str, list[Path]]) -> tuple[str, str] | None:
+def _problem(present: dict[str, list[Path]], any_pair: bool) -> tuple[str, str] | None:
     """What keeps these files from being one case: (reason, remedy)."""
     for modality, files in present.items():
         if len(files) > 1:
@@ -157,12 +164,9 @@ def _problem(present: dict[str, list[Path]]) -> tuple[str, str] | None:
     if len(functional) != 1:
         return f"found {len(functional)} functional images, expected one of pet, spect", "add or remove files"
     if len(anatomical) != 2:
-        listed = ", ".join(anatomical) or "none"
-        return (
-            f"found {len(anatomical)} anatomical images ({listed}), expected mr-t2 and one more",
-            "add or remove files",
-        )
-    if "mr-t2" not in anatomical:
+        wanted, listed = "two" if any_pair else "mr-t2 and one more", ", ".join(anatomical) or "none"
+        return f"found {len(anatomical)} anatomical images ({listed}), expected {wanted}", "add or remove files"
+    if "mr-t2" not in anatomical and not any_pair:
         reason = f"which of {' and '.join(anatomical)} is m2? it is mr-t2 in all the models were trained on"
         return reason, "say so in a CSV with id,m1,m2,functional"
     return None
@@ -200,19 +204,20 @@ def _from_csv(path: Path) -> Iterator[Found]:
         raise NothingFound(path, "lists no case", "add a line per case under id,m1,m2,functional")
     for number, row in rows:
         cells = {name: (row[name] or "").strip() for name in ("id", *SLOTS)}
+        labels = {name: (value or "").strip() for name, value in row.items() if name and name not in cells}
         case_id = cells.pop("id") or f"line {number}"
         if empty := [slot for slot, value in cells.items() if not value or "\0" in value]:
             there = tuple(path.parent / value for slot, value in cells.items() if slot not in empty)
             fault = InputError(f"{path}, line {number}", f"{empty[0]} is empty", "fill it in")
-            yield RefusedCase(case_id, fault, there)
+            yield RefusedCase(case_id, fault, there, labels=labels)
         else:
-            yield Case(case_id, {slot: path.parent / value for slot, value in cells.items()})
+            yield Case(case_id, {slot: path.parent / value for slot, value in cells.items()}, labels)
 
 
-def _checked(case: Found, count: int, output: Path, inputs: set[Path]) -> Found:
+def _checked(case: Found, count: int, output: Path | None, inputs: set[Path]) -> Found:
     """The case itself, or refused if its id is not unique, cannot be a file name, or would overwrite an input."""
     fault = None
-    results = [output / f"{case.id}{ending}" for ending in (".png", ".json")]
+    results = [output / f"{case.id}{ending}" for ending in (".png", ".json")] if output else []
     if count > 1:
         fault = InputError(case.id, f"{count} cases have this id", "rename all but one")
     elif not _can_be_a_file_name(case.id):
@@ -223,7 +228,7 @@ def _checked(case: Found, count: int, output: Path, inputs: set[Path]) -> Found:
         fault = InputError(blocked[0], "is a folder where a result should go", "choose another --output")
     if isinstance(case, RefusedCase):
         return replace(case, owns_result=fault is None)
-    return RefusedCase(case.id, fault) if fault else case
+    return RefusedCase(case.id, fault, labels=case.labels) if fault else case
 
 
 def _can_be_a_file_name(case_id: str) -> bool:
@@ -253,7 +258,7 @@ def _images(folder: Path) -> list[Path]:
     return sorted(path for path in files if path.name.lower().endswith(IMAGE_ENDINGS))
 
 
-def _modality(file: Path) -> str | None:
+def modality_of(file: Path) -> str | None:
     """The modality that a file's name says, whatever its case and ending; None if it says none."""
     name = file.name.split(".")[0].lower().replace("_", "-")
     return name if name in MODALITIES else None

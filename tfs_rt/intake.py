@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import stat
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -36,18 +37,10 @@ def load_case(case: Found, scale: int, target_size: tuple[int, int] | None) -> L
     images, inputs = [], {}
     for slot in SLOTS:
         path = case.files[slot]
-        try:
-            status = path.stat()
-            if not stat.S_ISREG(status.st_mode) or status.st_size > MAX_BYTES:
-                raise InputError(path, "is no file of an image's size", "check the path")
-            data = path.read_bytes()
-        except (OSError, ValueError) as error:
-            reason = f"cannot be read ({getattr(error, 'strerror', None) or error})"
-            raise InputError(path, reason, "check the path") from error
-        image = read_image(data, path)
+        image, sha256 = read_file(path)
         height, width = image.shape[:2]
         images.append(image)
-        inputs[slot] = {"file": str(path), "sha256": hashlib.sha256(data).hexdigest(), "width": width, "height": height}
+        inputs[slot] = {"file": str(path), "sha256": sha256, "width": width, "height": height}
     _check_sizes(case, images)
     _check_colours(case, images)
     height, width = images[0].shape[:2]
@@ -56,6 +49,19 @@ def load_case(case: Found, scale: int, target_size: tuple[int, int] | None) -> L
         reason = f"its result would have {size[1]}x{size[0]} pixels, more than 4096x4096"
         raise InputError(f"case {case.id}", reason, "crop it, or give --target-size")
     return Loaded(case, tuple(images), inputs, size)
+
+
+def read_file(path: Path) -> tuple[RGB, str]:
+    """An image (H, W, 3) uint8 and its file's SHA-256; InputError says what is wrong with the file."""
+    try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode) or status.st_size > MAX_BYTES:
+            raise InputError(path, "is no file of an image's size", "check the path")
+        data = path.read_bytes()
+    except (OSError, ValueError) as error:
+        reason = f"cannot be read ({getattr(error, 'strerror', None) or error})"
+        raise InputError(path, reason, "check the path") from error
+    return read_image(data, path), hashlib.sha256(data).hexdigest()
 
 
 def _check_sizes(case: Case, images: list[RGB]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,12 +12,13 @@ from typing import Any
 import numpy as np
 
 from tfs_rt.bundle import Bundle, load_bundle
-from tfs_rt.engine import Engine, load_engine
+from tfs_rt.engine import BACKENDS, Engine, load_engine
 from tfs_rt.errors import ModelError
+from tfs_rt.fuser import check_cases
 from tfs_rt.images import RGB, Array, from_model, to_condition
 from tfs_rt.noise import gaussian, noise_key
 from tfs_rt.sampler import sample
-from tfs_rt.spec import SLOTS, Recipe
+from tfs_rt.spec import Recipe
 from tfs_rt.table import StepTable, step_table
 
 
@@ -24,9 +27,25 @@ class Pipeline:
     """A model on a backend with its sampling decided: ready to fuse."""
 
     bundle: Bundle
+    backend: str
     engine: Engine[Any]
     recipe: Recipe
     table: StepTable
+
+    @property
+    def scale(self) -> int:
+        """How many times larger a result is than its inputs."""
+        return self.bundle.manifest.model.scale
+
+    @property
+    def steps(self) -> int:
+        """Network calls for a batch."""
+        return self.recipe.steps
+
+    @property
+    def trained_size(self) -> int:
+        """The side of the images that the model was trained on."""
+        return self.bundle.manifest.model.trained_size
 
     def fuse(
         self,
@@ -42,7 +61,7 @@ class Pipeline:
         Each case's noise comes from `seed` and its id alone, so that its result does not depend on the batch.
         Raises ValueError if an image is no such array, FloatingPointError if the network returns NaN or infinity.
         """
-        _check(cases, ids)
+        check_cases(cases, ids)
         height, width = size
         stride = self.engine.spec.architecture.stride
         pad = ((0, 0), (0, -height % stride), (0, -width % stride))
@@ -58,15 +77,17 @@ class Pipeline:
             raise FloatingPointError("the network returned NaN or infinity")
         return [from_model(image[:, :height, :width]) for image in x_0]
 
-
-def _check(cases: Sequence[Sequence[RGB]], ids: Sequence[str]) -> None:
-    if len(cases) != len(ids):
-        raise ValueError(f"{len(cases)} cases with {len(ids)} ids")
-    for case_id, images in zip(ids, cases, strict=True):
-        found = [(image.dtype.name, image.shape) for image in images]
-        same = len(found) == len(SLOTS) and len(set(found)) == 1
-        if not same or found[0][0] != "uint8" or found[0][1][2:] != (3,) or len(found[0][1]) != 3:
-            raise ValueError(f"case {case_id}: expected 3 images of one size, uint8 (h, w, 3), got {found}")
+    def provenance(self) -> dict[str, Any]:
+        """Model, recipe, backend and versions: with inputs, size and seed all that decides the pixels."""
+        manifest = self.bundle.manifest
+        model = {"name": manifest.name, "scale": manifest.model.scale, "prediction": manifest.model.prediction}
+        model |= {"manifest": self.bundle.digest, "checkpoint": manifest.source}
+        model["files"] = {name: file.sha256 for name, file in manifest.files.items()}
+        runtime = BACKENDS[self.backend].runtime
+        # as loaded: a distribution's name does not tell (onnxruntime-gpu)
+        versions = {name: sys.modules[name].__version__ for name in ("numpy", "PIL", runtime)}
+        recipe = dataclasses.asdict(self.recipe)
+        return {"model": model, "recipe": recipe, "backend": self.backend, "versions": versions}
 
 
 def load_pipeline(
@@ -83,4 +104,4 @@ def load_pipeline(
         raise ModelError(bundle.path, f"takes {images} image, not the three of a fusion", "choose a TFS-Diff model")
     chosen = recipe(bundle.manifest.recipe) if recipe else bundle.manifest.recipe
     table = step_table(spec, chosen)
-    return Pipeline(bundle, load_engine(backend, bundle), chosen, table)
+    return Pipeline(bundle, backend, load_engine(backend, bundle), chosen, table)

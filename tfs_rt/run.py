@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import platform
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -15,12 +13,11 @@ from typing import Any
 
 from tfs_rt import __version__, signals
 from tfs_rt.cases import Case, Found
-from tfs_rt.engine import BACKENDS
 from tfs_rt.errors import InputError, TfsRtError, first_line
 from tfs_rt.files import write_file
+from tfs_rt.fuser import Fuser
 from tfs_rt.images import RGB
 from tfs_rt.intake import Loaded, load_case
-from tfs_rt.pipeline import Pipeline
 from tfs_rt.results import RESEARCH_USE, encode_png, remove_result, remove_sheets, write_json, write_result
 from tfs_rt.sheet import ROWS, contact_sheet
 from tfs_rt.spec import SLOTS
@@ -30,13 +27,12 @@ FAR = 2  # a result more than so many times larger or smaller than what the mode
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What a run needs beside the pipeline and the cases."""
+    """What a run needs beside the fuser and the cases."""
 
     output: Path
-    backend: str
-    seed: int = 0
+    seed: int | None = 0  # None for a method that draws no noise
     batch: int = 1
-    target_size: tuple[int, int] | None = None  # (H, W); by default the inputs' size times the model's scale
+    target_size: tuple[int, int] | None = None  # (H, W); by default the inputs' size times the scale
     sheet: bool = False
 
 
@@ -65,7 +61,7 @@ class Report:
 class Run:
     """One run over cases; the two callbacks are how it is watched."""
 
-    pipeline: Pipeline
+    fuser: Fuser
     options: Options
     cases: Sequence[Found]
     on_result: Callable[[dict[str, Any]], None] = lambda result: None
@@ -77,7 +73,7 @@ class Run:
 
     def __post_init__(self) -> None:
         self.report = Report(len(self.cases))
-        self.provenance = provenance(self.pipeline, self.options)
+        self.provenance = provenance(self.fuser, self.options)
 
     def fuse(self) -> Report:
         """Fuse all cases in order, in batches of one size; the report is written in any event."""
@@ -113,7 +109,7 @@ class Run:
 
     def _load(self, case: Found) -> Loaded | None:
         try:
-            return load_case(case, self.pipeline.bundle.manifest.model.scale, self.options.target_size)
+            return load_case(case, self.fuser.scale, self.options.target_size)
         except TfsRtError as error:
             fault = error
         except Exception as error:  # no file, however odd, may stop the others
@@ -124,11 +120,11 @@ class Run:
     def _fuse_batch(self, batch: list[Loaded]) -> None:
         started = time.monotonic()
         try:
-            images = self.pipeline.fuse(
+            images = self.fuser.fuse(
                 [loaded.images for loaded in batch],
                 [loaded.case.id for loaded in batch],
                 size=batch[0].size,
-                seed=self.options.seed,
+                seed=self.options.seed or 0,
                 on_step=lambda _: self.on_step(len(batch)),
             )
         except Exception as error:  # engines raise classes of their own: what cannot run in company is tried alone
@@ -152,7 +148,7 @@ class Run:
             "width": image.shape[1],
             "height": image.shape[0],
         }
-        warnings = size_warnings(loaded, self.pipeline.bundle.manifest.model.trained_size)
+        warnings = size_warnings(loaded, self.fuser.trained_size)
         created = datetime.now(UTC).isoformat(timespec="seconds")
         sidecar = {"case": case_id, "result": facts, "inputs": loaded.inputs, "warnings": warnings}
         sidecar |= {"seconds": seconds, "created": created, **self.provenance}
@@ -193,32 +189,19 @@ class Run:
         write_json(self.options.output / "report.json", {**summary, "not_run": not_run, **self.provenance})
 
 
-def provenance(pipeline: Pipeline, options: Options) -> dict[str, Any]:
+def provenance(fuser: Fuser, options: Options) -> dict[str, Any]:
     """All but the inputs that decided the pixels."""
-    manifest = pipeline.bundle.manifest
-    model = {"name": manifest.name, "scale": manifest.model.scale, "prediction": manifest.model.prediction}
-    model |= {"manifest": pipeline.bundle.digest, "checkpoint": manifest.source}
-    model["files"] = {name: file.sha256 for name, file in manifest.files.items()}
-    runtime = BACKENDS[options.backend].runtime
-    versions = {"tfs-rt": __version__, "python": platform.python_version()}
-    # of the packages that decide the pixels, as loaded: a distribution's name does not tell (onnxruntime-gpu)
-    versions |= {name: sys.modules[name].__version__ for name in ("numpy", "PIL", runtime)}
-    return {
-        "model": model,
-        "recipe": dataclasses.asdict(pipeline.recipe),
-        "target_size": options.target_size,
-        "seed": options.seed,
-        "backend": options.backend,
-        "versions": versions,
-        "notice": RESEARCH_USE,
-    }
+    facts = fuser.provenance()
+    versions = {"tfs-rt": __version__, "python": platform.python_version(), **facts.pop("versions")}
+    size = {"target_size": options.target_size, "seed": options.seed}
+    return {**facts, **size, "versions": versions, "notice": RESEARCH_USE}
 
 
-def size_warnings(loaded: Loaded, trained_size: int) -> list[str]:
+def size_warnings(loaded: Loaded, trained_size: int | None) -> list[str]:
     """What a user should know of a result of this size."""
     (height, width), (h, w) = loaded.size, loaded.images[0].shape[:2]
     warnings = []
-    if not all(trained_size / FAR <= side <= trained_size * FAR for side in (height, width)):
+    if trained_size and not all(trained_size / FAR <= side <= trained_size * FAR for side in (height, width)):
         warnings.append(
             f"result is {width}x{height}, the model was trained at {trained_size}x{trained_size}: expect less of it"
         )

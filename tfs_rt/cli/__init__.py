@@ -7,7 +7,8 @@ import signal
 import typer
 
 from tfs_rt import signals
-from tfs_rt.cli import export, fuse, inspect
+from tfs_rt.cli import eval as evaluation
+from tfs_rt.cli import export, fuse, inspect, prepare
 from tfs_rt.errors import TfsRtError, first_line, printable
 
 app = typer.Typer(
@@ -19,6 +20,8 @@ app = typer.Typer(
 app.command()(fuse.fuse)
 app.command()(export.export)
 app.command()(inspect.inspect)
+app.command("eval")(evaluation.evaluate)
+app.command()(prepare.prepare)
 
 
 @app.callback(invoke_without_command=True)

@@ -11,12 +11,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from tfs_rt.cli.lazy import workshop
 from tfs_rt.cli.talk import Talk
 from tfs_rt.errors import UsageError
 
 if TYPE_CHECKING:
     from tfs_rt.cases import Case
-    from tfs_rt.pipeline import Pipeline
+    from tfs_rt.fuser import Fuser
+
+SCALES = (2, 4, 8)
 
 
 class Backend(StrEnum):
@@ -42,6 +45,13 @@ class Spacing(StrEnum):
     log_snr = "log-snr"
 
 
+class Method(StrEnum):
+    """A classical fusion, after bicubic upsampling."""
+
+    bitonicx = "bitonicx"
+    ctsr = "ctsr"
+
+
 PathOption = Annotated[Path | None, typer.Option(help="One case by its files: all three together.")]
 
 
@@ -58,8 +68,13 @@ def fuse(  # noqa: PLR0913 - one parameter an option
     m2: PathOption = None,
     functional: PathOption = None,
     case_id: Annotated[str | None, typer.Option("--id", help="That case's id (default: from its path).")] = None,
-    scale: Annotated[int | None, typer.Option(help="Use the shipped model of this scale (2, 4 or 8).")] = None,
+    scale: Annotated[
+        int | None, typer.Option(help="2, 4 or 8; with --method also 1, for inputs of full resolution. (default: 4)")
+    ] = None,
     model: Annotated[str | None, typer.Option(help="A bundle's folder or a shipped name. (default: tfs-rt/x4)")] = None,
+    method: Annotated[
+        Method | None, typer.Option(help="No model, but a classical method after bicubic upsampling.")
+    ] = None,
     steps: Annotated[
         int | None, typer.Option(min=1, max=100_000, help="Network calls per image (default: the model's).")
     ] = None,
@@ -68,7 +83,7 @@ def fuse(  # noqa: PLR0913 - one parameter an option
     spacing: Annotated[
         Spacing | None, typer.Option(help="t starts from pure noise at t = T; log-snr is truncated.")
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Noise is keyed by seed and case id.")] = 0,
+    seed: Annotated[int | None, typer.Option(min=0, help="Noise is keyed by seed and case id. (default: 0)")] = None,
     batch: Annotated[int, typer.Option(min=1, help="Cases per network call; never changes a pixel.")] = 1,
     target_size: Annotated[
         str | None, typer.Option(help="Result size, N or WIDTHxHEIGHT, for inputs that are upsampled already.")
@@ -76,7 +91,7 @@ def fuse(  # noqa: PLR0913 - one parameter an option
     sheet: Annotated[
         bool, typer.Option("--sheet", help="Write contact sheets: the sources beside the result.")
     ] = False,
-    backend: Annotated[Backend, typer.Option(help="auto takes the CPU.")] = Backend.auto,
+    backend: Annotated[Backend | None, typer.Option(help="auto takes the CPU. (default: auto)")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report on stdout.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Errors only.")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="A line for each case.")] = False,
@@ -86,48 +101,71 @@ def fuse(  # noqa: PLR0913 - one parameter an option
     Exit codes: 0 all done, 2 usage, 3 some cases failed, 4 none succeeded or found, 5 model refused, 6 environment.
     """
     from tfs_rt.cases import discover
-    from tfs_rt.pipeline import load_pipeline
     from tfs_rt.results import prepare_output
     from tfs_rt.run import Options, Run
 
     talk = Talk(quiet=quiet, verbose=verbose)
-    check_scale_value(scale)
-    name = model or f"tfs-rt/x{scale or 4}"
-    changes: dict[str, Any] = {"steps": steps, "sampler": sampler, "eta": eta, "spacing": spacing}
-    changes = {key: getattr(value, "value", value) for key, value in changes.items() if value is not None}
+    recipe = {"--steps": steps, "--sampler": sampler, "--eta": eta, "--spacing": spacing}
+    if method:
+        check_scale_value(scale, (1, *SCALES))
+        _check_no_model_options({**recipe, "--model": model, "--seed": seed, "--backend": backend}, method)
+    else:
+        check_scale_value(scale)
     size = _target_size(target_size)
-    found = discover(cases or [], output=output, given=_given(m1, m2, functional, case_id))
+    given = _given(m1, m2, functional, case_id)
+    found = discover(cases or [], output=output, given=given, any_pair=method is not None)
     if not found:
         raise UsageError("CASES", "nothing to fuse", "give a folder of cases, a CSV, or --m1 --m2 --functional")
-    chosen = "ort-cpu" if backend is Backend.auto else backend.value
-    pipeline = load_pipeline(name, backend=chosen, recipe=lambda own: dataclasses.replace(own, **changes))
-    _check_scale(pipeline, name, scale)
-    if eta is not None and pipeline.recipe.sampler != "ddim":
-        raise UsageError("--eta", f"{pipeline.recipe.sampler} has no eta", "leave it out, or choose --sampler ddim")
+    if method:
+        fuser, how = _two_stage(method, scale or 4)
+    else:
+        fuser, how = _pipeline(model, scale, recipe, backend or Backend.auto)
     prepare_output(output)
-    how = f"{pipeline.recipe.sampler}, {pipeline.recipe.steps} steps"
-    talk.say(f"cases: {len(found)}; model: {name}; sampler: {how}; backend: {chosen}")
-    options = Options(output=output, backend=chosen, seed=seed, batch=batch, target_size=size, sheet=sheet)
-    with talk.progress(len(found) * pipeline.recipe.steps) as advance:
-        report = Run(pipeline, options, found, on_result=talk.result, on_step=advance).fuse()
+    talk.say(f"cases: {len(found)}; {how}")
+    options = Options(output, seed=None if method else seed or 0, batch=batch, target_size=size, sheet=sheet)
+    with talk.progress("fusing", len(found) * fuser.steps, "steps") as advance:
+        report = Run(fuser, options, found, on_result=talk.result, on_step=advance).fuse()
     talk.say(f"{report.done} of {len(report.results)} cases fused into {output}")
     if as_json:
         typer.echo(json.dumps(json.loads((output / "report.json").read_text(encoding="utf-8"))))
     raise typer.Exit(report.exit_code)
 
 
-def check_scale_value(scale: int | None) -> None:
-    """Only the paper's scales exist."""
-    if scale is not None and scale not in (2, 4, 8):
-        raise UsageError("--scale", f"{scale} is not a scale", "choose 2, 4 or 8")
+def check_scale_value(scale: int | None, allowed: tuple[int, ...] = SCALES) -> None:
+    """Only the paper's scales exist; a method that needs no model also fuses at scale 1."""
+    if scale is not None and scale not in allowed:
+        plain = "; --method bitonicx --scale 1 is plain fusion" if scale == 1 else ""
+        remedy = f"choose {', '.join(map(str, allowed[:-1]))} or {allowed[-1]}{plain}"
+        raise UsageError("--scale", f"{scale} is not a scale", remedy)
 
 
-def _check_scale(pipeline: Pipeline, name: str, scale: int | None) -> None:
-    own = pipeline.bundle.manifest.model.scale
-    if scale is not None and scale != own:
-        raise UsageError(
-            "--scale", f"{scale} asked, but {name} is a model for x{own}", "leave one of the two options out"
-        )
+def _check_no_model_options(options: dict[str, Any], method: Method) -> None:
+    for option, value in options.items():
+        if value is not None:
+            raise UsageError(option, f"says how a model runs, and --method {method} has none", "leave one of them out")
+
+
+def _two_stage(method: Method, scale: int) -> tuple[Fuser, str]:
+    """The classical method, and what to say of it."""
+    fuser = workshop("tfs_rt_reference.fusion.two_stage", extras="fusion").TwoStage(method.value, scale)
+    return fuser, f"method: {method}" + (f", after bicubic x{scale}" if scale > 1 else "")
+
+
+def _pipeline(model: str | None, scale: int | None, recipe: dict[str, Any], backend: Backend) -> tuple[Fuser, str]:
+    """The model's pipeline, and what to say of it."""
+    from tfs_rt.pipeline import load_pipeline
+
+    name = model or f"tfs-rt/x{scale or 4}"
+    changes = {key.strip("-"): getattr(value, "value", value) for key, value in recipe.items() if value is not None}
+    chosen = "ort-cpu" if backend is Backend.auto else backend.value
+    pipeline = load_pipeline(name, backend=chosen, recipe=lambda own: dataclasses.replace(own, **changes))
+    if scale is not None and scale != pipeline.scale:
+        reason = f"{scale} asked, but {name} is a model for x{pipeline.scale}"
+        raise UsageError("--scale", reason, "leave one of the two options out")
+    own = pipeline.recipe
+    if "eta" in changes and own.sampler != "ddim":
+        raise UsageError("--eta", f"{own.sampler} has no eta", "leave it out, or choose --sampler ddim")
+    return pipeline, f"model: {name}; sampler: {own.sampler}, {own.steps} steps; backend: {chosen}"
 
 
 def _given(m1: Path | None, m2: Path | None, functional: Path | None, case_id: str | None) -> list[Case]:

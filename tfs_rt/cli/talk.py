@@ -10,7 +10,7 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 
-from tfs_rt.errors import printable
+from tfs_rt.errors import TfsRtError, printable
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,11 +26,25 @@ class Talk:
         if not self.quiet:
             self.console.print(escape(printable(text)))
 
+    def warn(self, text: str) -> None:
+        """What was left out or may be wrong."""
+        if not self.quiet:
+            self.console.print(f"[yellow]warning[/] {escape(printable(text, 600))}")
+
+    def failure(self, case_id: str, error: TfsRtError) -> None:
+        """A case that failed."""
+        self._failed(case_id, error.subject, error.reason, error.remedy)
+
+    def _failed(self, case_id: str, subject: str, reason: str, remedy: str) -> None:
+        case_id = printable(case_id, 60)
+        about = "" if subject == case_id else f" {subject}:"
+        self.console.print(f"[red]failed[/] {escape(f'{case_id}:{about} {reason}: {remedy}')}")
+
     def result(self, result: dict[str, Any]) -> None:
         """What became of a case."""
         case_id = escape(printable(result["id"], 60))
         if result["status"] == "failed":
-            self.console.print(f"[red]failed[/] {escape(_line(result['id'], result['error']))}")
+            self._failed(result["id"], **result["error"])
             return
         if self.verbose and not self.quiet:
             size = f"{result['width']}x{result['height']}"
@@ -40,18 +54,12 @@ class Talk:
                 self.console.print(f"[yellow]warning[/] {case_id}: {escape(warning)}")
 
     @contextmanager
-    def progress(self, total: int) -> Iterator[Callable[[int], None]]:
-        """A bar on a terminal, nothing elsewhere; yields the function that moves it on by a number of steps."""
+    def progress(self, doing: str, total: int, units: str) -> Iterator[Callable[[int], None]]:
+        """A bar on a terminal, nothing elsewhere; yields the function that moves it on by a number of units."""
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-        columns = (TextColumn("fusing"), BarColumn(), MofNCompleteColumn(), TextColumn("steps"), TimeRemainingColumn())
+        columns = (TextColumn(doing), BarColumn(), MofNCompleteColumn(), TextColumn(units), TimeRemainingColumn())
         hidden = self.quiet or not self.console.is_terminal
         with Progress(*columns, console=self.console, disable=hidden, transient=True) as bar:
-            task = bar.add_task("fusing", total=total)
-            yield lambda steps: bar.advance(task, steps)
-
-
-def _line(case_id: str, error: dict[str, str]) -> str:
-    case_id = printable(case_id, 60)
-    subject = "" if error["subject"] == case_id else f" {error['subject']}:"
-    return f"{case_id}:{subject} {error['reason']}: {error['remedy']}"
+            task = bar.add_task(doing, total=total)
+            yield lambda done: bar.advance(task, done)
