@@ -1,8 +1,8 @@
 """Accuracy of a bundle against ground truth: `python -m tfs_rt_bench.accuracy DATA --model engines/x4`.
 
-PSNR and SSIM as scikit-image defines them, on RGB uint8 with a data range of 255, SSIM in its default 7x7 window;
-means over whole images. Beside the model stands the ground truth itself, degraded and upsampled ("bicubic truth"):
-a perfect fusion without super-resolution.
+DATA is a set made by `tfs-rt prepare`; the measures are those of `tfs-rt eval`, means over whole images. Beside the
+model stands the ground truth itself, degraded and upsampled ("bicubic truth"): a perfect fusion without
+super-resolution.
 """
 
 from __future__ import annotations
@@ -15,25 +15,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from tfs_rt.bundle import load_bundle, write_manifest
 from tfs_rt.errors import TfsRtError
 from tfs_rt.images import RGB, resize
 from tfs_rt.pipeline import Pipeline, load_pipeline
+from tfs_rt_bench.metrics import colour_bias, fidelity
 from tfs_rt_reference.data import Group, low_resolution, read_groups
-
-TRUTH = "fused_bitonicx.png"
 
 
 def score(result: RGB, truth: RGB) -> dict[str, float]:
     """PSNR in dB, SSIM, and the mean difference per channel in grey levels."""
-    bias = (result.astype(np.float64) - truth).mean(axis=(0, 1))
-    return {
-        "psnr": float(peak_signal_noise_ratio(truth, result, data_range=255)),
-        "ssim": float(np.asarray(structural_similarity(truth, result, channel_axis=-1, data_range=255))),
-        **{f"bias_{channel}": float(value) for channel, value in zip("rgb", bias, strict=True)},
-    }
+    scores = fidelity(result, truth) | colour_bias(result, truth)
+    chosen = {key: scores[key] for key in ("psnr", "ssim", "bias_r", "bias_g", "bias_b")}
+    return {key: float("nan") if value is None else value for key, value in chosen.items()}
 
 
 def evaluate(pipeline: Pipeline, groups: list[Group]) -> dict[str, float]:
@@ -85,7 +80,7 @@ def run() -> None:
     manifest = load_bundle(arguments.model).manifest
     recorded = {}
     for split in arguments.splits:
-        groups = read_groups(arguments.data, split, truth=TRUTH)
+        groups = read_groups(arguments.data, split)
         lines = {"bicubic truth": bicubic_truth(groups, manifest.model.scale)}
         for steps in arguments.steps or [manifest.recipe.steps]:
             pipeline = load_pipeline(arguments.model, recipe=lambda r, n=steps: dataclasses.replace(r, steps=n))
