@@ -71,7 +71,7 @@ def test_the_wheel_holds_every_module_and_every_shipped_file(wheel: set[str]) ->
     expected = set()
     for parent in (ROOT, ROOT / "export", ROOT / "reference", ROOT / "bench"):
         for package in ("tfs_rt", "tfs_rt_export", "tfs_rt_reference", "tfs_rt_bench"):
-            files = [*(parent / package).rglob("*.py"), *(parent / package).rglob("py.typed")]
+            files = [path for kind in ("*.py", "py.typed", "*.npy") for path in (parent / package).rglob(kind)]
             expected |= {str(path.relative_to(parent)) for path in files}
     for data in ("engines", "kernels"):
         files = [path for path in (ROOT / data).rglob("*") if path.is_file()]

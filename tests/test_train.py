@@ -7,25 +7,28 @@ import pytest
 import torch
 from helpers import png
 
+from tfs_rt.cases import Case, Found
 from tfs_rt.schedule import sigma
+from tfs_rt.spec import SLOTS
 from tfs_rt_bench.accuracy import score
 from tfs_rt_reference.checkpoint import load_checkpoint
 from tfs_rt_reference.data import Group, crops, read_groups
+from tfs_rt_reference.prepare import Request, prepare
 from tfs_rt_reference.train import SIGMA_MAX, SIGMA_MIN, draw_alpha_bar, train
 
 
 @pytest.fixture
 def made_data(tmp_path: Path, rng: np.random.Generator) -> Path:
-    rows = ["id,m1,m2,functional,split"]
+    cases: list[Found] = []
     for i, split in enumerate(["train", "train", "val"]):
-        folder = tmp_path / "data" / "groups" / f"k{i}"
+        folder = tmp_path / "in" / f"k{i}"
         folder.mkdir(parents=True)
         for name in ("ct", "mr-t2"):
             (folder / f"{name}.png").write_bytes(png(rng.integers(0, 256, (96, 96)).astype(np.uint8)))
-        for name in ("pet", "fused_bitonicx_det"):
-            (folder / f"{name}.png").write_bytes(png(rng.integers(0, 256, (96, 96, 3)).astype(np.uint8)))
-        rows.append(f"k{i},ct,mr-t2,pet,{split}")
-    (tmp_path / "data" / "manifest.csv").write_text("\n".join(rows))
+        (folder / "pet.png").write_bytes(png(rng.integers(0, 256, (96, 96, 3)).astype(np.uint8)))
+        files = {slot: folder / f"{name}.png" for slot, name in zip(SLOTS, ("ct", "mr-t2", "pet"), strict=True)}
+        cases.append(Case(f"k{i}", files, {"patient": f"k{i}", "split": split}))
+    prepare(Request(tmp_path / "data", cases))
     return tmp_path / "data"
 
 

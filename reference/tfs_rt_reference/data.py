@@ -1,22 +1,20 @@
-"""Training material: registered groups of images with their fused ground truth.
-
-A data folder holds `manifest.csv` (columns id, m1, m2, functional, split, ...) and `groups/<id>/<modality>.png`
-with the ground truth beside them.
-"""
+"""Training material: registered groups of images with their fused ground truth, as `tfs-rt prepare` writes them."""
 
 from __future__ import annotations
 
-import csv
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from PIL import Image
 
-from tfs_rt.errors import InputError
+from tfs_rt.errors import InputError, first_line
 from tfs_rt.images import RGB, Array, resize, to_condition, to_model
-from tfs_rt.spec import SLOTS
+from tfs_rt.intake import read_file
+
+MANIFEST = "manifest.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,27 +26,31 @@ class Group:
     truth: RGB
 
 
-def read_rgb(path: Path) -> RGB:
-    """A PNG as (H, W, 3) uint8."""
-    with Image.open(path) as image:
-        return np.asarray(image.convert("RGB"))
-
-
-def read_groups(root: Path, split: str, *, truth: str = "fused_bitonicx_det.png") -> list[Group]:
-    """All groups of one split, in the manifest's order."""
-    manifest = root / "manifest.csv"
+def read_manifest(root: Path) -> dict[str, Any]:
+    """The manifest of a set, complete or not."""
     try:
-        with manifest.open(newline="", encoding="utf-8") as file:
-            rows = [row for row in csv.DictReader(file) if row.get("split") == split]
-    except OSError as error:
-        raise InputError(manifest, f"cannot be read ({error.strerror})", "give a data folder") from error
-    if not rows:
-        raise InputError(manifest, f"lists no case of split {split!r}", "check the split's name")
-    folders = [root / "groups" / row["id"] for row in rows]
-    return [
-        Group(row["id"], tuple(read_rgb(folder / f"{row[slot]}.png") for slot in SLOTS), read_rgb(folder / truth))
-        for row, folder in zip(rows, folders, strict=True)
-    ]
+        manifest = json.loads((root / MANIFEST).read_bytes())
+        recipe = manifest["recipe"]
+        return {**manifest, "recipe": dict(recipe), "complete": bool(manifest["complete"])}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        reason = f"is no training set's manifest ({first_line(error)})"
+        raise InputError(root / MANIFEST, reason, "make a set with tfs-rt prepare") from error
+
+
+def read_groups(root: Path, split: str) -> list[Group]:
+    """All groups of one split of a prepared set, by id."""
+    manifest = read_manifest(root)
+    if not manifest["complete"]:
+        raise InputError(root, "is not complete: its making was interrupted", "run the same tfs-rt prepare again")
+    groups = []
+    for record in manifest["cases"]:
+        if record["split"] == split:
+            names = [name for name in record["files"] if "/x1/" in name or "/truth/" in name]
+            *sources, truth = (read_file(root / name)[0] for name in names)
+            groups.append(Group(record["id"], tuple(sources), truth))
+    if not groups:
+        raise InputError(root, f"holds no case of split {split!r}", "check the split's name")
+    return groups
 
 
 def low_resolution(image: RGB, scale: int) -> RGB:

@@ -1,0 +1,256 @@
+"""A training set: what is in it, who is in which split, and that no interruption changes a byte of it."""
+
+import hashlib
+import itertools
+import json
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from helpers import Cli, png, write_case
+from PIL import Image
+
+import tfs_rt.files
+from tfs_rt.cases import Case, Found, RefusedCase, discover
+from tfs_rt.errors import InputError, UsageError
+from tfs_rt.intake import read_file
+from tfs_rt_reference.data import read_groups, read_manifest
+from tfs_rt_reference.fusion import bitonicx
+from tfs_rt_reference.prepare import Request, prepare
+from tfs_rt_reference.splits import assign_patients, assign_splits
+
+
+def made_cases(folder: Path, count: int = 4) -> list[Found]:
+    for i in range(count):
+        write_case(folder / f"p{i // 2}_{i}", size=32, functional="spect" if i % 2 else "pet")
+    return discover([folder], any_pair=True)
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def request(tmp_path: Path, name: str = "set", *, count: int = 4, **options: Any) -> Request:
+    cases = made_cases(tmp_path / "in", count)
+    return Request(tmp_path / name, cases, patient="(p[0-9]+)_", test=0.5, val=0, **options)
+
+
+def test_a_set_holds_sources_degraded_sources_truth_and_every_hash(tmp_path: Path) -> None:
+    prepared = prepare(request(tmp_path))
+    out = tmp_path / "set"
+    manifest = json.loads((out / "manifest.json").read_text())
+    assert (manifest["complete"], len(manifest["cases"]), manifest["failed"]) == (True, 4, {})
+    assert prepared.splits() == {"train": (2, 1), "val": (0, 0), "test": (2, 1)}
+    listed = {name: sha for record in manifest["cases"] for name, sha in record["files"].items()}
+    assert all(hashlib.sha256((out / name).read_bytes()).hexdigest() == sha for name, sha in listed.items())
+    records = {f"records/{record['id']}.json" for record in manifest["cases"]}
+    assert tree(out).keys() == listed.keys() | records | {"manifest.json"}
+    record = next(record for record in manifest["cases"] if record["id"] == "p0_1")
+    assert [s["modality"] for s in record["sources"].values()] == ["mr-t1", "mr-t2", "spect"]
+    source = tmp_path / "in" / "p0_1" / "spect.png"
+    assert record["sources"]["functional"]["sha256"] == hashlib.sha256(source.read_bytes()).hexdigest()
+    images = [read_file(tmp_path / "in" / "p0_1" / f"{name}.png")[0] for name in ("mr-t1", "mr-t2", "spect")]
+    for channel, image in enumerate(images):
+        for scale in (1, 2, 4, 8):
+            name = f"{record['split']}/x{scale}/p0_1_{channel:04d}.png"
+            side = 32 // scale
+            expected = Image.fromarray(image).resize((side, side), Image.Resampling.BICUBIC)
+            np.testing.assert_array_equal(read_file(out / name)[0], np.asarray(expected))
+    np.testing.assert_array_equal(read_file(out / f"{record['split']}/truth/p0_1.png")[0], bitonicx.fuse(*images))
+
+
+def test_a_prepared_folder_is_one_that_fuse_takes_and_training_reads(tmp_path: Path) -> None:
+    prepare(request(tmp_path))
+    found = discover([tmp_path / "set" / "test" / "x4"], output=tmp_path / "out")
+    groups = read_groups(tmp_path / "set", "test")
+    assert [case.id for case in found] == [group.id for group in groups]
+    assert all(isinstance(case, Case) for case in found)
+    np.testing.assert_array_equal(bitonicx.fuse(*groups[0].sources), groups[0].truth)
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_twenty_kills_leave_the_tree_of_an_undisturbed_run(tmp_path: Path, workers: int) -> None:
+    """Each run is killed somewhere in its first twenty writes: before a file gets its name, or just after."""
+    prepare(request(tmp_path, "undisturbed", count=12))
+    again = request(tmp_path, "killed", count=12, workers=workers)
+    for kill in range(20):
+        child = os.fork()
+        if child == 0:
+            die_at(1 + kill * 7 % 20, after_rename=bool(kill % 2))
+            prepare(again)
+            os._exit(0)
+        assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
+        for path in (tmp_path / "killed").rglob("*.png"):
+            if not path.name.startswith("."):
+                read_file(path)  # whole
+    prepare(again)
+    assert tree(tmp_path / "killed") == tree(tmp_path / "undisturbed")
+
+
+def die_at(write: int, *, after_rename: bool) -> None:
+    writes, rename = itertools.count(1), Path.replace  # `next` is one step, whatever the threads do
+
+    def replace(self: Path, target: str | Path) -> Path:
+        this = next(writes)
+        if this == write and not after_rename:
+            os.kill(os.getpid(), signal.SIGKILL)
+        moved = rename(self, target)
+        if this == write:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return moved
+
+    Path.replace = replace  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def test_what_is_done_is_not_done_again_and_what_was_damaged_or_changed_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = request(tmp_path)
+    prepare(asked)
+    before = tree(tmp_path / "set")
+    fused: list[None] = []
+    real = bitonicx.fuse
+    monkeypatch.setattr("tfs_rt_reference.prepare.bitonicx.fuse", lambda *images: fused.append(None) or real(*images))
+    prepare(asked)
+    assert (fused, tree(tmp_path / "set")) == ([], before)
+    victim = next((tmp_path / "set").glob("*/x4/p0_0_0001.png"))
+    victim.write_bytes(victim.read_bytes()[:-9])
+    next((tmp_path / "set").glob("*/truth/p1_2.png")).unlink()
+    (tmp_path / "set" / "records" / "p1_3.json").write_text("{}")
+    prepare(asked)
+    assert (len(fused), tree(tmp_path / "set")) == (3, before)
+    changed = tmp_path / "in" / "p1_3" / "mr-t1.png"
+    changed.write_bytes(png(np.full((32, 32), 9, np.uint8)))
+    prepare(asked)
+    assert len(fused) == 4
+    assert tree(tmp_path / "set").keys() == before.keys()
+
+
+def test_a_bad_case_stops_only_itself_and_can_be_mended(tmp_path: Path) -> None:
+    made_cases(tmp_path / "in")
+    whole = (tmp_path / "in" / "p0_1" / "mr-t2.png").read_bytes()
+    (tmp_path / "in" / "p0_1" / "mr-t2.png").unlink()
+    (tmp_path / "in" / "p1_2" / "pet.png").write_bytes(png(np.zeros((30, 32), np.uint8)))
+    write_case(tmp_path / "in" / "p9_9", size=36)
+    options = {"patient": "(p[0-9]+)_", "test": 0.5, "val": 0.0}
+    prepared = prepare(Request(tmp_path / "set", discover([tmp_path / "in"], any_pair=True), **options))
+    reasons = {case: error.reason for case, error in prepared.failed.items()}
+    assert reasons["p0_1"].startswith("found 1 anatomical images (mr-t1), expected two")
+    assert "expected 3 images of one size" in reasons["p1_2"]
+    assert reasons["p9_9"] == "36x36 cannot be divided by 8"
+    assert sorted(prepared.records) == ["p0_0", "p1_3"]
+    assert json.loads((tmp_path / "set" / "manifest.json").read_text())["failed"].keys() == reasons.keys()
+    (tmp_path / "in" / "p0_1" / "mr-t2.png").write_bytes(whole)
+    mended = prepare(Request(tmp_path / "set", discover([tmp_path / "in"], any_pair=True), **options))
+    assert sorted(mended.records) == ["p0_0", "p0_1", "p1_3"]
+
+
+def test_another_recipe_or_a_foreign_folder_is_refused(tmp_path: Path) -> None:
+    prepare(request(tmp_path))
+    with pytest.raises(UsageError, match="another recipe .it differs in scales."):
+        prepare(request(tmp_path, scales=(2,)))
+    foreign = tmp_path / "foreign"
+    foreign.mkdir()
+    (foreign / "thesis.txt").write_text("mine")
+    with pytest.raises(UsageError, match="is not empty"):
+        prepare(request(tmp_path, "foreign"))
+    (foreign / "manifest.json").write_text("{}")
+    with pytest.raises(InputError, match="no training set's manifest"):
+        prepare(request(tmp_path, "foreign"))
+
+
+def test_an_incomplete_set_is_not_trained_on(tmp_path: Path) -> None:
+    prepare(request(tmp_path))
+    path = tmp_path / "set" / "manifest.json"
+    path.write_text(path.read_text().replace('"complete": true', '"complete": false'))
+    assert not read_manifest(tmp_path / "set")["complete"]
+    with pytest.raises(InputError, match="run the same tfs-rt prepare again"):
+        read_groups(tmp_path / "set", "train")
+
+
+def named(*ids: str, **labels: list[str]) -> list[Found]:
+    return [Case(case, {}, {key: values[i] for key, values in labels.items()}) for i, case in enumerate(ids)]
+
+
+def test_the_patient_is_told_or_asked_for() -> None:
+    assert assign_patients(named("a_1", "a_2", "b_1"), "(.+)_") == {"a_1": "a", "a_2": "a", "b_1": "b"}
+    assert assign_patients(named("x", "y", patient=["p", "q"]), None) == {"x": "p", "y": "q"}
+    with pytest.raises(UsageError, match=r"case a_1: does not say which patient .* makes it 'a'"):
+        assign_patients(named("a_1"), None)
+    with pytest.raises(UsageError, match="case b1"):
+        assign_patients(named("a_1", "b1", patient=["p", "q"]), "(.+)_")
+    assert assign_patients([RefusedCase("odd", InputError("odd", "is odd", "mend it"))], None) == {}
+
+
+@pytest.mark.parametrize("sizes", [[1] * 20, [35, 16, 21, 6, 1], [5, 5], [3], [1, 1, 1], list(range(1, 30))])
+def test_no_patient_is_in_two_splits_and_shares_are_kept(sizes: list[int]) -> None:
+    ids = [f"p{i}_{k}" for i, size in enumerate(sizes) for k in range(size)]
+    cases = named(*ids)
+    patients = assign_patients(cases, "(.+)_")
+    splits = assign_splits(cases, patients, val=0.1, test=0.2)
+    by_patient = {patient: {splits[c] for c in ids if patients[c] == patient} for patient in patients.values()}
+    assert all(len(of) == 1 for of in by_patient.values())
+    counts = {split: sum(s == split for s in splits.values()) for split in ("train", "val", "test")}
+    assert counts["train"] > 0
+    if len(sizes) > 2:
+        assert counts["val"] > 0
+        assert counts["test"] > 0
+        assert counts["test"] <= max(0.2 * len(ids) + 0.5, min(sizes))
+    assert splits == assign_splits(cases[::-1], patients, val=0.1, test=0.2)
+
+
+def test_given_splits_rule_and_may_not_cut_a_patient() -> None:
+    cases = named("a", "b", "c", patient=["p", "p", "q"], split=["train", "train", "test"])
+    patients = assign_patients(cases, None)
+    assert assign_splits(cases, patients, val=0.1, test=0.2) == {"a": "train", "b": "train", "c": "test"}
+    cut = named("a", "b", "c", patient=["p", "p", "q"], split=["train", "test", "test"])
+    with pytest.raises(UsageError, match="patient p: is in the splits test and train"):
+        assign_splits(cut, patients, val=0.1, test=0.2)
+    with pytest.raises(UsageError, match="case c: has the split ''"):
+        assign_splits(named("a", "b", "c", split=["train", "val", ""]), patients, val=0.1, test=0.2)
+
+
+def test_the_command_prepares_from_a_csv_and_tells_what_it_made(tmp_path: Path, cli: Cli) -> None:
+    made_cases(tmp_path / "in")
+    lines = ["id,m1,m2,functional,patient,split"]
+    for i in range(4):
+        functional = "spect" if i % 2 else "pet"
+        files = [f"in/p{i // 2}_{i}/{name}.png" for name in ("mr-t1", "mr-t2", functional)]
+        lines.append(",".join([f"k{i}", *files, f"p{i // 2}", ["train", "test"][i // 2]]))
+    (tmp_path / "list.csv").write_text("\n".join(lines))
+    done = cli("prepare", tmp_path / "list.csv", "-o", tmp_path / "set", "--scales", "4")
+    assert done.code == 0
+    assert "train: 2 cases of 1 patients" in done.err
+    assert sorted(p.name for p in (tmp_path / "set" / "test").iterdir()) == ["truth", "x1", "x4"]
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ([], "--patient '([^_.-]+)', which makes it 'p0'"),
+        (["--patient", "p("], "is no regular expression"),
+        (["--patient", "p.*"], "has no group"),
+        (["--patient", "(p.)", "--scales", "2,3"], "3 is not a scale"),
+        (["--patient", "(p.)", "--scales", "all"], "is no list of scales"),
+        (["--patient", "(p.)", "--val", "0.6", "--test", "0.4"], "leave nothing to train on"),
+    ],
+)
+def test_wrong_use_of_prepare_is_said_in_one_line(tmp_path: Path, cli: Cli, options: list[str], words: str) -> None:
+    made_cases(tmp_path / "in")
+    done = cli("prepare", tmp_path / "in", "-o", tmp_path / "set", *options)
+    assert done.code == 2
+    assert words in done.err
+    assert not (tmp_path / "set").exists()
+
+
+def test_temporary_files_are_those_that_writing_makes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from tfs_rt_reference.prepare import TEMPORARY
+
+    names: list[str] = []
+    monkeypatch.setattr(tfs_rt.files.os, "fsync", lambda _: names.extend(p.name for p in tmp_path.iterdir()))
+    tfs_rt.files.write_file(tmp_path / "a.png", b"x")
+    assert len(names) == 1
+    assert TEMPORARY.fullmatch(names[0])
