@@ -51,7 +51,7 @@ def test_every_form_of_the_report_tells_the_same(folders: Path, cli: Cli) -> Non
     summary = of_good["summary"]["psnr"]
     assert summary["mean"] == pytest.approx(np.mean(list(expected.values())))
     assert summary["low"] <= summary["mean"] <= summary["high"]
-    rows = list(csv.DictReader((folders / "report" / "cases.csv").read_text().splitlines()))
+    rows = list(csv.DictReader((folders / "report" / "eval.csv").read_text().splitlines()))
     assert [(row["method"], row["case"]) for row in rows] == [("good", case) for case in IDS]
     assert float(rows[0]["psnr"]) == pytest.approx(expected["a"])
     table = (folders / "report" / "table1.md").read_text()
@@ -68,7 +68,7 @@ def test_methods_are_compared_case_by_case_and_the_best_is_bold(folders: Path, c
     report = scored(cli, folders / "good", folders / "bad", folders / "truth", "-o", folders / "report")
     differences = report["paired_differences"]
     assert differences["minus"] == "good"
-    psnr = differences["bad"]["psnr"]
+    psnr = differences["methods"]["bad"]["psnr"]
     per_case = [report["methods"][m]["per_case"] for m in ("bad", "good")]
     gaps = [per_case[0][case]["psnr"] - per_case[1][case]["psnr"] for case in IDS]
     assert psnr["difference"]["mean"] == pytest.approx(np.mean(gaps))
@@ -107,8 +107,8 @@ def test_an_infinite_psnr_is_said_and_not_averaged(folders: Path, cli: Cli) -> N
         assert "(without 1 infinite)" in said
     psnr = [line.split("|")[5] for line in table.splitlines()[2:4]]
     assert not any("**" in cell for cell in psnr)  # means over unlike cases have no best
-    assert report["paired_differences"]["bad"]["psnr"]["difference"]["cases"] == 3
-    assert "inf" in (folders / "report" / "cases.csv").read_text().splitlines()[1]
+    assert report["paired_differences"]["methods"]["bad"]["psnr"]["difference"]["infinite"] == 1
+    assert "inf" in (folders / "report" / "eval.csv").read_text().splitlines()[1]
     same = scored(cli, folders / "truth", shutil.copytree(folders / "truth", folders / "copy"))
     assert same["methods"]["truth"]["summary"]["psnr"]["mean"] is None
     assert "PSNR ↑" in cli("eval", folders / "truth", folders / "copy").out
@@ -160,6 +160,44 @@ def test_a_case_without_sources_is_left_out_when_sources_are_asked_for(folders: 
     report = scored(cli, folders / "good", folders / "truth", "--sources", folders / "sources", code=3)
     assert {*report["methods"]["good"]["per_case"]} == {"a", "d"}
     assert any("b: the sources have no such case" in problem for problem in report["problems"])
+
+
+def test_sources_of_another_shape_are_refused_and_smaller_ones_are_said_to_be_resized(folders: Path, cli: Cli) -> None:
+    for case in ("a", "b"):
+        write_case(folders / "sources" / case, size=24)
+    (folders / "sources" / "c" / "mr-t2.png").write_bytes(png(np.zeros((24, 48), np.uint8)))
+    for name in ("mr-t1", "mr-t2", "pet"):
+        (folders / "sources" / "d" / f"{name}.png").write_bytes(png(np.zeros((24, 48), np.uint8)))
+    report = scored(cli, folders / "good", folders / "truth", "--sources", folders / "sources", code=3)
+    assert {*report["methods"]["good"]["per_case"]} == {"a", "b"}
+    assert any("expected 3 images of one size" in problem for problem in report["problems"])
+    assert any("its sources are 48x24, its ground truth is 48x48" in problem for problem in report["problems"])
+    assert "the sources of 2 cases were resized to the ground truth's size by bicubic" in report["definitions"]
+
+
+def test_what_is_left_out_stands_in_every_form(folders: Path, cli: Cli) -> None:
+    (folders / "good" / "a.png").unlink()
+    done = cli("eval", folders / "good", folders / "truth", "-q", "-o", folders / "report")
+    for said in (done.out, (folders / "report" / "table1.md").read_text()):
+        assert "3 cases (1 left out, see below)" in said
+        assert "left out: a: good has no result for it" in said
+
+
+def test_odd_folder_names_are_shown_as_they_are(folders: Path, cli: Cli) -> None:
+    names = ["x [v1]", "x [v2]", "y[b]z", "a:smile:b", "minus", "methods"]
+    odd = [shutil.copytree(folders / "good", folders / name) for name in names]
+    for one in odd:
+        assert one.name in cli("eval", one, folders / "truth").out
+    done = cli("eval", *odd, folders / "truth", "-o", folders / "report")
+    assert done.code == 0
+    report = json.loads((folders / "report" / "eval.json").read_text())["paired_differences"]
+    assert (report["minus"], list(report["methods"])) == (names[0], names[1:])
+
+
+def test_an_output_that_cannot_be_is_refused_before_anything_is_scored(folders: Path, cli: Cli) -> None:
+    (folders / "file").write_text("x")
+    done = cli("eval", folders / "good", folders / "truth", "-o", folders / "file")
+    assert (done.code, done.out, "file" in done.err) == (6, "", True)
 
 
 def test_methods_are_called_by_what_tells_their_folders_apart() -> None:

@@ -284,4 +284,5 @@ def test_what_cannot_be_averaged_is_counted() -> None:
 def test_paired_differences_take_the_cases_that_both_have() -> None:
     found = compare([2.0, 5.0, math.inf, 1.0, None], [1.0, 5.0, 3.0, 2.0, 2.0])
     assert (found.difference.mean, found.difference.cases) == (0, 3)
-    assert (found.larger, found.smaller) == (1, 1)
+    assert (found.difference.infinite, found.difference.undefined) == (1, 1)
+    assert (found.larger, found.smaller, found.cases) == (2, 1, 4)

@@ -1,9 +1,11 @@
 """A training set: what is in it, who is in which split, and that no interruption changes a byte of it."""
 
+import fcntl
 import hashlib
 import itertools
 import json
 import os
+import shutil
 import signal
 from pathlib import Path
 from typing import Any
@@ -13,9 +15,8 @@ import pytest
 from helpers import Cli, png, write_case
 from PIL import Image
 
-import tfs_rt.files
 from tfs_rt.cases import Case, Found, RefusedCase, discover
-from tfs_rt.errors import InputError, UsageError
+from tfs_rt.errors import EnvironmentFault, InputError, UsageError
 from tfs_rt.intake import read_file
 from tfs_rt_reference.data import read_groups, read_manifest
 from tfs_rt_reference.fusion import bitonicx
@@ -158,7 +159,7 @@ def test_another_recipe_or_a_foreign_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="is not empty"):
         prepare(request(tmp_path, "foreign"))
     (foreign / "manifest.json").write_text("{}")
-    with pytest.raises(InputError, match="no training set's manifest"):
+    with pytest.raises(UsageError, match="no training set's manifest"):
         prepare(request(tmp_path, "foreign"))
 
 
@@ -233,7 +234,7 @@ def test_the_command_prepares_from_a_csv_and_tells_what_it_made(tmp_path: Path, 
         ([], "--patient '([^_.-]+)', which makes it 'p0'"),
         (["--patient", "p("], "is no regular expression"),
         (["--patient", "p.*"], "has no group"),
-        (["--patient", "(p.)", "--scales", "2,3"], "3 is not a scale"),
+        (["--patient", "(p.)", "--scales", "2,3"], "is no list of scales"),
         (["--patient", "(p.)", "--scales", "all"], "is no list of scales"),
         (["--patient", "(p.)", "--val", "0.6", "--test", "0.4"], "leave nothing to train on"),
     ],
@@ -246,11 +247,93 @@ def test_wrong_use_of_prepare_is_said_in_one_line(tmp_path: Path, cli: Cli, opti
     assert not (tmp_path / "set").exists()
 
 
-def test_temporary_files_are_those_that_writing_makes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from tfs_rt_reference.prepare import TEMPORARY
+def test_only_what_is_provably_a_runs_own_is_ever_deleted(tmp_path: Path) -> None:
+    foreign = tmp_path / "foreign"
+    foreign.mkdir()
+    (foreign / ".letter.abcdefgh.tmp").write_text("mine")
+    (foreign / ".manifest.json.abcdefgh.tmp").write_text("half")
+    with pytest.raises(UsageError, match="is not empty"):
+        prepare(request(tmp_path, "foreign"))
+    assert len(list(foreign.iterdir())) == 2
+    asked = request(tmp_path)
+    prepare(asked)
+    before = tree(asked.output)
+    mine = asked.output / "test" / "x4" / ".note.abcdefgh.tmp"
+    mine.write_text("mine")
+    name = next((asked.output / "test" / "x4").glob("*.png")).name
+    (mine.parent / f".{name}.a1b2c3_4.tmp").write_text("half")
+    prepare(asked)
+    assert tree(asked.output) == before | {"test/x4/.note.abcdefgh.tmp": b"mine"}
 
-    names: list[str] = []
-    monkeypatch.setattr(tfs_rt.files.os, "fsync", lambda _: names.extend(p.name for p in tmp_path.iterdir()))
-    tfs_rt.files.write_file(tmp_path / "a.png", b"x")
-    assert len(names) == 1
-    assert TEMPORARY.fullmatch(names[0])
+
+def test_a_run_over_changed_sources_that_is_killed_leaves_no_set_to_train_on(tmp_path: Path) -> None:
+    asked = request(tmp_path)
+    prepare(asked)
+    for path in (tmp_path / "in").glob("*/mr-t1.png"):
+        path.write_bytes(png(np.full((32, 32), 9, np.uint8)))
+    child = os.fork()
+    if child == 0:
+        die_at(6, after_rename=True)
+        prepare(asked)
+        os._exit(0)
+    os.waitpid(child, 0)
+    with pytest.raises(InputError, match="is not complete"):
+        read_groups(asked.output, "test")
+    prepare(asked)
+    groups = read_groups(asked.output, "test")
+    assert all((bitonicx.fuse(*group.sources) == group.truth).all() for group in groups)
+    next((asked.output / "test" / "truth").iterdir()).write_bytes(png(np.zeros((32, 32), np.uint8)))
+    with pytest.raises(InputError, match="is not the file that the manifest lists"):
+        read_groups(asked.output, "test")
+
+
+def test_a_case_that_fails_now_leaves_nothing_of_its_earlier_success(tmp_path: Path) -> None:
+    asked = request(tmp_path)
+    prepare(asked)
+    (tmp_path / "in" / "p0_1" / "mr-t2.png").write_bytes(b"")
+    assert prepare(asked).failed.keys() == {"p0_1"}
+    assert not [name for name in tree(asked.output) if "p0_1" in name]
+
+
+def test_two_runs_do_not_work_in_one_folder(tmp_path: Path) -> None:
+    asked = request(tmp_path)
+    asked.output.mkdir()
+    holder = os.open(asked.output, os.O_RDONLY)
+    fcntl.flock(holder, fcntl.LOCK_EX)
+    with pytest.raises(UsageError, match="another tfs-rt prepare is at work there"):
+        prepare(asked)
+    os.close(holder)
+    assert len(prepare(asked).records) == 4
+
+
+def test_what_is_in_the_way_ends_the_run_with_its_name(tmp_path: Path) -> None:
+    asked = request(tmp_path)
+    (asked.output / "records" / "p0_0.json").mkdir(parents=True)
+    with pytest.raises(UsageError, match="is not empty"):
+        prepare(asked)
+    shutil.rmtree(asked.output)
+    prepare(asked)
+    (asked.output / "records" / "p0_0.json").unlink()
+    (asked.output / "records" / "p0_0.json").mkdir()
+    with pytest.raises(EnvironmentFault, match=r"p0_0.json: is in the way"):
+        prepare(asked)
+
+
+def test_a_first_try_that_made_nothing_is_no_obstacle(tmp_path: Path) -> None:
+    write_case(tmp_path / "odd" / "p0_0", size=30)
+    wrong = Request(tmp_path / "set", discover([tmp_path / "odd"], any_pair=True), patient="(p[0-9]+)_")
+    assert prepare(wrong).records == {}
+    assert len(prepare(request(tmp_path)).records) == 4
+
+
+def test_one_patient_is_written_one_way() -> None:
+    with pytest.raises(UsageError, match="patient p1: is also written 'P1'"):
+        assign_patients(named("a", "b", patient=["P1", "p1"]), None)
+
+
+@pytest.mark.parametrize("case", ["ct.1", "pet.a_b"])
+def test_an_id_that_begins_like_a_modality_is_found_again(tmp_path: Path, case: str) -> None:
+    (found,) = discover([write_case(tmp_path / "in" / "x", size=32)], any_pair=True)
+    assert isinstance(found, Case)
+    prepare(Request(tmp_path / "set", [Case(case, found.files, {"patient": "p"})]))
+    assert [c.id for c in discover([tmp_path / "set" / "train" / "x8"])] == [case]

@@ -196,7 +196,7 @@ def _from_csv(path: Path) -> Iterator[Found]:
             rows = [(reader.line_num, row) for row in reader]
     except (OSError, ValueError, csv.Error) as error:
         raise UsageError(path, f"cannot be read as CSV ({first_line(error)})", "save it as UTF-8 CSV") from error
-    for name in ("id", *SLOTS):
+    for name in dict.fromkeys(("id", *SLOTS, *filter(None, header))):
         if list(header).count(name) != 1:
             reason = f"has {list(header).count(name)} columns {name!r} (first line: {','.join(header)})"
             raise UsageError(path, reason, "its first line must be id,m1,m2,functional, with commas")
@@ -260,5 +260,7 @@ def _images(folder: Path) -> list[Path]:
 
 def modality_of(file: Path) -> str | None:
     """The modality that a file's name says, whatever its case and ending; None if it says none."""
-    name = file.name.split(".")[0].lower().replace("_", "-")
+    name = file.name.lower()
+    ending = max((ending for ending in IMAGE_ENDINGS if name.endswith(ending)), key=len, default="")
+    name = name.removesuffix(ending).replace("_", "-")
     return name if name in MODALITIES else None

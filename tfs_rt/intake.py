@@ -17,6 +17,7 @@ from tfs_rt.reader import MAX_PIXELS, read_image
 from tfs_rt.spec import SLOTS
 
 MAX_BYTES = 2**28  # more than 4096 x 4096 pixels ever need
+FAINT = 64  # level: an image without a brighter one is too dark to tell colour from grey
 COLOUR_SPREAD, COLOUR_SHARE = 16, 0.001  # levels between channels, and the share of pixels that makes an image coloured
 
 
@@ -78,7 +79,7 @@ def _check_colours(case: Case, images: list[RGB]) -> None:
         if _coloured(image):
             reason = f"is in colour, but {slot} is an anatomical image"
             raise InputError(case.files[slot], reason, "swap the slots, or save it as grey")
-    if not _coloured(functional[1], share=0) and functional[1].std() > 0:
+    if functional[1].max() > FAINT and functional[1].std() > 0 and not _coloured(functional[1], share=0):
         reason = "has no colour, but the functional image is expected in pseudo-colour"
         raise InputError(case.files["functional"], reason, "swap the slots, or apply its colour map first")
 

@@ -11,8 +11,7 @@ from pathlib import Path
 from tfs_rt.cases import IMAGE_ENDINGS, Case, discover
 from tfs_rt.errors import InputError, NothingFound, TfsRtError, UsageError
 from tfs_rt.images import RGB, resize
-from tfs_rt.intake import read_file
-from tfs_rt.spec import SLOTS
+from tfs_rt.intake import load_case, read_file
 from tfs_rt_bench.fusion_metrics import FUSION_METRICS, against_sources
 from tfs_rt_bench.intervals import Comparison, Summary, compare, summarise
 from tfs_rt_bench.metrics import METRICS, Metric, Scores, average_gradient, colour_bias, fidelity, in_head
@@ -41,6 +40,7 @@ class Evaluation:
     scores: dict[str, dict[str, Scores]]  # by method, then case
     truth_ag: dict[str, float | None]
     problems: list[TfsRtError] = field(default_factory=list)
+    resized: int = 0  # cases whose sources had to be
 
     @property
     def metrics(self) -> dict[str, Metric]:
@@ -80,7 +80,7 @@ def evaluate(request: Request, on_case: Callable[[int], None] = lambda cases: No
     problems = missing(folders, truths)
     sources = _sources(request.sources, problems)
     scores: dict[str, dict[str, Scores]] = {name: {} for name in names}
-    truth_ag = {}
+    truth_ag, resized = {}, 0
     for case, truth_file in truths.items():
         if all(case in files for files in folders.values()):
             try:
@@ -93,20 +93,31 @@ def evaluate(request: Request, on_case: Callable[[int], None] = lambda cases: No
                 for name, image in images.items():
                     scores[name][case] = score(image, truth, of_case, request.lpips)
                 truth_ag[case] = average_gradient(truth)
+                resized += of_case is not None and of_case[0].shape != truth.shape
         on_case(1)
     if not truth_ag:
         said = f" ({problems[0]})" if problems else ""
         raise NothingFound(request.truth, f"no case could be scored{said}", "name results as the ground truth is named")
-    return Evaluation(names, request.truth, sources is not None, request.lpips is not None, scores, truth_ag, problems)
+    return Evaluation(
+        methods=names,
+        truth=request.truth,
+        with_sources=sources is not None,
+        with_lpips=request.lpips is not None,
+        scores=scores,
+        truth_ag=truth_ag,
+        problems=problems,
+        resized=resized,
+    )
 
 
 def score(result: RGB, truth: RGB, sources: Sequence[RGB] | None, lpips: Lpips | None) -> Scores:
-    """All measures of a result (H, W, 3)."""
+    """All measures of a result (H, W, 3); sources of another size are resized to it."""
     scores = fidelity(result, truth) | in_head(result, truth) | colour_bias(result, truth)
     if lpips:
         scores["lpips"] = lpips(result, truth)
     if sources:
-        scores |= against_sources(result, sources)
+        size = (truth.shape[0], truth.shape[1])
+        scores |= against_sources(result, [resize(source, size) for source in sources])
     return scores
 
 
@@ -173,5 +184,9 @@ def _sources(folders: Sequence[Path], problems: list[TfsRtError]) -> dict[str, C
 def _read_sources(case: str, sources: dict[str, Case], truth: RGB) -> list[RGB]:
     if case not in sources:
         raise InputError(case, "the sources have no such case", "name them as the ground truth is named")
-    size = (truth.shape[0], truth.shape[1])
-    return [resize(read_file(sources[case].files[slot])[0], size) for slot in SLOTS]
+    images = load_case(sources[case], 1, None).images
+    (height, width), (h, w) = truth.shape[:2], images[0].shape[:2]
+    if height * w != width * h:
+        reason = f"its sources are {w}x{h}, its ground truth is {width}x{height}"
+        raise InputError(f"case {case}", reason, "give sources of the same proportions")
+    return list(images)

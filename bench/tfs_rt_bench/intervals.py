@@ -36,19 +36,21 @@ def summarise(values: Sequence[float | None]) -> Summary:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """A measure's difference to the first method, over the cases where both have a finite value."""
+    """A measure's difference to the first method, case by case."""
 
-    difference: Summary
+    difference: Summary  # infinite: where one of the two is
     larger: int  # cases in which this method's value is larger
     smaller: int
+    cases: int  # in which both are defined
 
 
 def compare(values: Sequence[float | None], first: Sequence[float | None]) -> Comparison:
-    """Paired differences `values` - `first`, case by case."""
+    """Paired differences `values` - `first`; those that are not finite are counted, not averaged."""
     pairs = [(a, b) for a, b in zip(values, first, strict=True) if a is not None and b is not None]
-    pairs = [(a, b) for a, b in pairs if math.isfinite(a) and math.isfinite(b)]
-    difference = summarise([a - b for a, b in pairs])
-    return Comparison(difference, sum(a > b for a, b in pairs), sum(a < b for a, b in pairs))
+    differences: list[float | None] = [a - b if math.isfinite(a) and math.isfinite(b) else math.inf for a, b in pairs]
+    differences += [None] * (len(values) - len(pairs))
+    larger, smaller = sum(a > b for a, b in pairs), sum(a < b for a, b in pairs)
+    return Comparison(summarise(differences), larger, smaller, len(pairs))
 
 
 def interval(values: NDArray[np.float64]) -> tuple[float, float]:

@@ -12,11 +12,12 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from tfs_rt import __version__
 from tfs_rt.errors import printable
 from tfs_rt.files import write_file
-from tfs_rt.results import RESEARCH_USE, prepare_output, write_json
+from tfs_rt.results import RESEARCH_USE, write_json
 from tfs_rt_bench.evaluation import Evaluation
 from tfs_rt_bench.intervals import LEVEL, RESAMPLES, Summary, summarise
 from tfs_rt_bench.metrics import HEAD_DEFINITION, METRICS, Metric
@@ -27,55 +28,60 @@ DIGITS = {"vif": 4, "ssim": 4, "ssim_head": 4, "lpips": 4, "qabf": 4, "mi": 4, "
 
 
 def write(evaluation: Evaluation, folder: Path) -> None:
-    """Write `eval.json`, `cases.csv` and `table1.md`."""
-    prepare_output(folder)
+    """Write `eval.json`, `eval.csv` and `table1.md`."""
     write_json(folder / "eval.json", to_json(evaluation))
-    write_file(folder / "cases.csv", to_csv(evaluation).encode())
+    write_file(folder / "eval.csv", to_csv(evaluation).encode())
     write_file(folder / "table1.md", to_table_1(evaluation).encode())
 
 
 def print_table(evaluation: Evaluation) -> None:
     """Means with their intervals, the differences between methods, and every definition, on stdout."""
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
-    count = len(evaluation.cases)
-    table = Table(title=f"{count} case{'s' if count > 1 else ''}: mean [{LEVEL:.0%} interval]")
+    console = Console(highlight=False, markup=False, emoji=False, width=None if sys.stdout.isatty() else 160)
+    table = Table(title=Text(f"{_count(evaluation)}: mean [{LEVEL:.0%} interval]"))
     table.add_column("")
     for method in evaluation.methods:
-        table.add_column(printable(method, 60), justify="right")
+        table.add_column(Text(printable(method, 60)), justify="right")
     for key, metric in evaluation.metrics.items():
         cells = [_cell(key, evaluation.summaries[method][key]) for method in evaluation.methods]
-        table.add_row(f"{metric.label} {ARROWS[metric.better]}", *cells)
+        table.add_row(f"{metric.label} {ARROWS[metric.better]}", *map(Text, cells))
     console.print(table)
     for method, differences in evaluation.comparisons.items():
-        table = Table(title=f"{printable(method, 60)} minus {printable(evaluation.methods[0], 60)}, paired")
+        title = f"{printable(method, 60)} minus {printable(evaluation.methods[0], 60)}, paired"
+        table = Table(title=Text(title))
         for column in ("", "mean difference", "better in"):
             table.add_column(column, justify="left" if column == "" else "right")
         for key, comparison in differences.items():
-            if comparison.difference.cases:
-                metric, of = evaluation.metrics[key], comparison.difference.cases
+            if comparison.cases:
+                metric, of = evaluation.metrics[key], comparison.cases
                 better = {"higher": f"{comparison.larger} of {of}", "lower": f"{comparison.smaller} of {of}"}
                 cells = [_cell(key, comparison.difference), better.get(metric.better, "")]
-                table.add_row(f"{metric.label} {ARROWS[metric.better]}", *cells)
+                table.add_row(f"{metric.label} {ARROWS[metric.better]}", *map(Text, cells))
         console.print(table)
     for line in definitions(evaluation):
-        console.print(line, markup=False, soft_wrap=True)
+        console.print(line, soft_wrap=True)
 
 
 def definitions(evaluation: Evaluation) -> list[str]:
     """One line for each measure, and what else a reader must know."""
     truth = summarise(list(evaluation.truth_ag.values()))
-    lines = [f"{metric.label}: {metric.definition}" for metric in evaluation.metrics.values()]
+    told = {**{key: metric.definition for key, metric in evaluation.metrics.items()}}
+    if not evaluation.with_lpips:
+        told["lpips"] = "n/a, no weights given (--lpips-weights)"
+    lines = [f"{evaluation.metrics[key].label}: {definition}" for key, definition in told.items()]
     lines.append(HEAD_DEFINITION)
     lines.append(f"AG of the ground truth: {_number('ag', truth.mean)}; closer to it is better, not larger")
-    if evaluation.with_sources:
-        lines.append("sources: in luminance; those of another size are resized to the ground truth's by bicubic")
-    if not evaluation.with_lpips:
-        lines.append("LPIPS: n/a, no weights given (--lpips-weights)")
+    if evaluation.resized:
+        lines.append(f"the sources of {evaluation.resized} cases were resized to the ground truth's size by bicubic")
     lines.append(
         f"interval: percentile bootstrap over cases, {RESAMPLES} resamples, seed 0; slices of one patient are not"
         " independent, so it is too narrow where patients have several"
     )
-    return lines
+    return lines + [f"left out: {error}" for error in evaluation.problems]
+
+
+def _count(evaluation: Evaluation) -> str:
+    count, left_out = len(evaluation.cases), len(evaluation.problems)
+    return f"{count} case{'s' if count > 1 else ''}" + (f" ({left_out} left out, see below)" if left_out else "")
 
 
 def to_json(evaluation: Evaluation) -> dict[str, Any]:
@@ -99,7 +105,7 @@ def to_json(evaluation: Evaluation) -> dict[str, Any]:
         },
         "paired_differences": {
             "minus": evaluation.methods[0],
-            **{
+            "methods": {
                 method: {key: dataclasses.asdict(comparison) for key, comparison in differences.items()}
                 for method, differences in evaluation.comparisons.items()
             },
@@ -136,7 +142,7 @@ def to_table_1(evaluation: Evaluation) -> str:
         lines.append(f"| {printable(method, 60).replace('|', '/')} | " + " | ".join(cells) + " |")
     truth = _number("ag", summarise(list(evaluation.truth_ag.values())).mean)
     lines.append(f"| ground truth |{' |' * (len(TABLE_1) - 1)} {truth} |")
-    notes = [f"{len(evaluation.cases)} cases. Bold: the best.", *definitions(evaluation)]
+    notes = [f"{_count(evaluation)}. Bold: the best.", *definitions(evaluation)]
     return "\n".join([*lines, "", *(f"* {note}" for note in notes)]) + "\n"
 
 
@@ -160,10 +166,10 @@ def _cell(key: str, summary: Summary) -> str:
 
 def _short(key: str, summary: Summary) -> str:
     """The mean, and how many values it leaves out."""
-    if not summary.cases:
-        return "inf" if summary.infinite and not summary.undefined else "n/a"
     left_out = [f"{summary.infinite} infinite"] * bool(summary.infinite)
     left_out += [f"{summary.undefined} undefined"] * bool(summary.undefined)
+    if not summary.cases and len(left_out) < 2:
+        return "inf" if summary.infinite else "n/a"
     return _number(key, summary.mean) + (f" (without {', '.join(left_out)})" if left_out else "")
 
 

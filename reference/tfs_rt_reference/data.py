@@ -46,11 +46,18 @@ def read_groups(root: Path, split: str) -> list[Group]:
     for record in manifest["cases"]:
         if record["split"] == split:
             names = [name for name in record["files"] if "/x1/" in name or "/truth/" in name]
-            *sources, truth = (read_file(root / name)[0] for name in names)
+            *sources, truth = (_read(root / name, record["files"][name]) for name in names)
             groups.append(Group(record["id"], tuple(sources), truth))
     if not groups:
         raise InputError(root, f"holds no case of split {split!r}", "check the split's name")
     return groups
+
+
+def _read(path: Path, sha256: str) -> RGB:
+    image, found = read_file(path)
+    if found != sha256:
+        raise InputError(path, "is not the file that the manifest lists", "run the same tfs-rt prepare again")
+    return image
 
 
 def low_resolution(image: RGB, scale: int) -> RGB:

@@ -12,11 +12,14 @@ and every file has the hash that stands there; anything else is made again, so t
 
 from __future__ import annotations
 
+import fcntl
+import glob
 import hashlib
 import json
-import re
-from collections.abc import Callable, Iterable, Sequence
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -32,8 +35,6 @@ from tfs_rt.spec import SLOTS
 from tfs_rt_reference.data import MANIFEST, low_resolution, read_manifest
 from tfs_rt_reference.fusion import bitonicx
 from tfs_rt_reference.splits import SPLITS, assign_patients, assign_splits
-
-TEMPORARY = re.compile(r"\..+\.[a-z0-9_]{8}\.tmp")  # what `write_file` leaves behind if it is killed
 
 Record = dict[str, Any]
 Outcome = Record | TfsRtError
@@ -86,13 +87,33 @@ def prepare(request: Request, on_outcome: Callable[[str, Outcome], None] = lambd
     def work(case: Case) -> tuple[str, Outcome]:
         return case.id, _attempt(case, places[case.id], request)
 
-    _open(request.output, recipe)
-    for case in request.cases:
-        if isinstance(case, RefusedCase):
-            done(case.id, case.error)
-    _in_parallel(work, [case for case in request.cases if isinstance(case, Case)], request.workers, done)
-    _write_manifest(request.output, recipe, prepared)
+    cases = [case for case in request.cases if isinstance(case, Case)]
+    with _alone(request.output):
+        _open(request.output, recipe)
+        for case in request.cases:
+            if isinstance(case, RefusedCase):
+                done(case.id, case.error)
+        _in_parallel(work, cases, request.workers, done)
+        for case in prepared.failed.keys() & places.keys():
+            _remove(case, places[case]["split"], request)
+        _write_manifest(request.output, recipe, prepared)
     return prepared
+
+
+@contextmanager
+def _alone(output: Path) -> Iterator[None]:
+    """Hold the folder, so that no other run works in it; the lock goes with the process, however it ends."""
+    prepare_output(output)
+    descriptor = os.open(output, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(descriptor)
+        raise UsageError(output, "another tfs-rt prepare is at work there", "wait for it") from error
+    try:
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _in_parallel(
@@ -119,6 +140,11 @@ def _attempt(case: Case, place: dict[str, str], request: Request) -> Outcome:
         raise
     except TfsRtError as error:
         return error
+    except OSError as error:
+        where = error.filename or request.output
+        raise EnvironmentFault(
+            where, f"is in the way ({error.strerror})", "move it, or choose another --output"
+        ) from error
     except Exception as error:  # no file, however odd, may stop the others
         return InputError(case.id, f"cannot be prepared ({first_line(error)})", "report this case")
 
@@ -177,32 +203,47 @@ def _sha256(path: Path) -> str:
 
 
 def _open(output: Path, recipe: Record) -> None:
-    """Begin a set, or go on with one of the same recipe; whatever a killed run left half-written goes away."""
-    prepare_output(output)
-    if (output / MANIFEST).exists():
-        earlier = read_manifest(output)["recipe"]
-        if differing := sorted(key for key in {*earlier, *recipe} if earlier.get(key) != recipe.get(key)):
+    """Begin a set, or go on with one of the same recipe; what a killed run left half-written goes away.
+
+    Until it is done the set counts as incomplete: what lies there may be of earlier sources.
+    """
+    unfinished = set(output.glob(f".{MANIFEST}.????????.tmp"))
+    if not (output / MANIFEST).exists():
+        if any(path not in unfinished for path in output.iterdir()):
+            raise UsageError(output, "is not empty, and holds no training set", "choose another --output")
+    else:
+        differing = _differences(output, recipe)
+        if differing and any(path not in unfinished for path in output.iterdir() if path.name != MANIFEST):
             reason = f"holds a set made by another recipe (it differs in {', '.join(differing)})"
             raise UsageError(output, reason, "choose another --output")
-        folders = [
-            output,
-            output / "records",
-            *(f for s in SPLITS if (output / s).is_dir() for f in (output / s).iterdir()),
-        ]
-        for folder in folders:
-            _remove_temporary(folder)
-        return
-    _remove_temporary(output)
-    if any(output.iterdir()):
-        raise UsageError(output, "is not empty, and holds no training set", "choose another --output")
     _write_manifest(output, recipe, None)
+    for case, place in recipe["cases"].items():
+        for name in (*_names(case, place["split"], tuple(recipe["scales"])), f"records/{case}.json"):
+            path = output / name
+            unfinished |= set(path.parent.glob(f".{glob.escape(path.name[:100])}.????????.tmp"))
+    for path in unfinished:
+        path.unlink()
 
 
-def _remove_temporary(folder: Path) -> None:
-    if folder.is_dir():
-        for path in folder.iterdir():
-            if TEMPORARY.fullmatch(path.name):
-                path.unlink()
+def _differences(output: Path, recipe: Record) -> list[str]:
+    try:
+        earlier = read_manifest(output)["recipe"]
+    except InputError as error:
+        raise UsageError(error.subject, error.reason, "choose another --output") from error
+    return sorted(key for key in {*earlier, *recipe} if earlier.get(key) != recipe.get(key))
+
+
+def _remove(case: str, split: str, request: Request) -> None:
+    """Take away what an earlier run made of a case that has failed now, as far as its record tells."""
+    record_file = request.output / "records" / f"{case}.json"
+    try:
+        files = json.loads(record_file.read_bytes())["files"]
+        ours = [name for name in _names(case, split, request.scales) if _sha256(request.output / name) == files[name]]
+    except (OSError, ValueError, KeyError, TypeError):
+        return
+    for name in ours:
+        (request.output / name).unlink()
+    record_file.unlink()
 
 
 def _write_manifest(output: Path, recipe: Record, prepared: Prepared | None) -> None:

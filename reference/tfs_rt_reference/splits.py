@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 
@@ -28,6 +29,12 @@ def assign_patients(cases: Iterable[Found], pattern: str | None) -> dict[str, st
             start = re.split(r"[_.-]", case.id)[0]
             remedy = f"give --patient '([^_.-]+)', which makes it {start!r}, or a CSV with the column patient"
             raise UsageError(f"case {case.id}", "does not say which patient it is of", remedy)
+    spellings: dict[str, str] = {}
+    for patient in patients.values():
+        other = spellings.setdefault(unicodedata.normalize("NFC", patient).casefold(), patient)
+        if other != patient:
+            reason = f"is also written {other!r}: one patient, or two?"
+            raise UsageError(f"patient {patient}", reason, "write one the same everywhere, or name two apart")
     return patients
 
 

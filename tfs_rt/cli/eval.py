@@ -32,7 +32,7 @@ def evaluate(
         typer.Option(help="AlexNet's weights and LPIPS's heads (.pth), in one file or two. (default: LPIPS is n/a)"),
     ] = None,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Folder for eval.json, cases.csv and table1.md.")
+        Path | None, typer.Option("--output", "-o", help="Folder for eval.json, eval.csv and table1.md.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON on stdout, not a table.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="The table only: no progress.")] = False,
@@ -45,11 +45,15 @@ def evaluate(
     """
     if len(folders) < 2:
         raise UsageError("RESULTS... GROUND_TRUTH", "only one folder is given", "give results and then ground truth")
+    from tfs_rt.results import prepare_output
+
     talk = Talk(quiet=quiet)
     evaluation, report = (workshop(f"tfs_rt_bench.{name}", extras="metrics") for name in ("evaluation", "report"))
     lpips = None
     if lpips_weights:
         lpips = workshop("tfs_rt_bench.lpips", extras="metrics,export").load_lpips(lpips_weights)
+    if output:
+        prepare_output(output)
     *results, truth = folders
     request = evaluation.Request(tuple(results), truth, tuple(sources or ()), lpips)
     with talk.progress("scoring", len(evaluation.image_files(truth)), "cases") as advance:
@@ -58,7 +62,7 @@ def evaluate(
         talk.warn(str(error))
     if output:
         report.write(found, output)
-        talk.say(f"wrote {output / 'eval.json'}, cases.csv and table1.md")
+        talk.say(f"wrote {output / 'eval.json'}, eval.csv and table1.md")
     if as_json:
         typer.echo(json.dumps(report.to_json(found)))
     else:

@@ -117,7 +117,7 @@ def fuse(  # noqa: PLR0913 - one parameter an option
     if not found:
         raise UsageError("CASES", "nothing to fuse", "give a folder of cases, a CSV, or --m1 --m2 --functional")
     if method:
-        fuser, how = _two_stage(method, scale or 4)
+        fuser, how = _two_stage(method, scale or 4, size)
     else:
         fuser, how = _pipeline(model, scale, recipe, backend or Backend.auto)
     prepare_output(output)
@@ -145,10 +145,11 @@ def _check_no_model_options(options: dict[str, Any], method: Method) -> None:
             raise UsageError(option, f"says how a model runs, and --method {method} has none", "leave one of them out")
 
 
-def _two_stage(method: Method, scale: int) -> tuple[Fuser, str]:
+def _two_stage(method: Method, scale: int, size: tuple[int, int] | None) -> tuple[Fuser, str]:
     """The classical method, and what to say of it."""
     fuser = workshop("tfs_rt_reference.fusion.two_stage", extras="fusion").TwoStage(method.value, scale)
-    return fuser, f"method: {method}" + (f", after bicubic x{scale}" if scale > 1 else "")
+    to = f" to {size[1]}x{size[0]}" if size else f" x{scale}"
+    return fuser, f"method: {method}" + (f", after bicubic{to}" if size or scale > 1 else "")
 
 
 def _pipeline(model: str | None, scale: int | None, recipe: dict[str, Any], backend: Backend) -> tuple[Fuser, str]:

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from tfs_rt.cli.fuse import check_scale_value
+from tfs_rt.cli.fuse import SCALES
 from tfs_rt.cli.lazy import workshop
 from tfs_rt.cli.talk import Talk
 from tfs_rt.errors import TfsRtError, UsageError
@@ -29,11 +29,13 @@ def prepare(  # noqa: PLR0913 - one parameter an option
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the set; an interrupted one is finished.")],
     patient: Annotated[
         str | None,
-        typer.Option(help="A pattern whose first group is the patient in a case's id. (default: the column patient)"),
+        typer.Option(help="A pattern whose first group is the patient in a case's id; instead of a CSV's column."),
     ] = None,
     scales: Annotated[str, typer.Option(help="Which low-resolution inputs.")] = "2,4,8",
-    val: Annotated[float, typer.Option(min=0, max=1, help="Share of the cases for validation.")] = 0.1,
-    test: Annotated[float, typer.Option(min=0, max=1, help="Share of the cases for the test.")] = 0.2,
+    val: Annotated[
+        float, typer.Option(min=0, max=1, help="Share of the cases for validation, unless a CSV's column split says.")
+    ] = 0.1,
+    test: Annotated[float, typer.Option(min=0, max=1, help="Share of the cases for the test, likewise.")] = 0.2,
     workers: Annotated[int | None, typer.Option(min=1, help="Cases at a time. (default: one a processor)")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the manifest on stdout.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Errors only.")] = False,
@@ -76,12 +78,10 @@ def prepare(  # noqa: PLR0913 - one parameter an option
 
 
 def _scales(text: str) -> tuple[int, ...]:
-    scales = sorted({part.strip() for part in text.split(",")})
-    if not all(part.isdecimal() for part in scales):
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part in map(str, SCALES) for part in parts):
         raise UsageError("--scales", f"{text!r} is no list of scales", "write 2,4,8 or fewer of them")
-    for part in scales:
-        check_scale_value(int(part))
-    return tuple(map(int, scales))
+    return tuple(sorted(set(map(int, parts))))
 
 
 def _check_patient(pattern: str | None) -> None:

@@ -19,7 +19,7 @@ class Talk:
 
     quiet: bool = False
     verbose: bool = False
-    console: Console = field(default_factory=lambda: Console(stderr=True, highlight=False, soft_wrap=True))
+    console: Console = field(default_factory=lambda: Console(stderr=True, highlight=False, emoji=False, soft_wrap=True))
 
     def say(self, text: str) -> None:
         """A line for the user."""

@@ -45,6 +45,6 @@ class TwoStage:
         return fused
 
     def provenance(self) -> dict[str, Any]:
-        """Method, scale and versions."""
+        """Method and versions; a sidecar has the sizes of inputs and result."""
         versions = {package.__name__: package.__version__ for package in (np, PIL, scipy, numba)}
-        return {"method": {"name": self.method, "scale": self.scale}, "versions": versions}
+        return {"method": self.method, "versions": versions}
