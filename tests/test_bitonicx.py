@@ -109,6 +109,82 @@ def test_directions_follow_a_stripe_and_smooth_the_list_of_its_pixels(rng: Gener
         assert found.sine[p] == pytest.approx(k * math.sin(turned), abs=1e-9)
 
 
+def written_out(image: Field) -> Field:  # noqa: C901 - one formula after the other
+    """The bitonic filter, step by step, with nothing shared with the module."""
+    height, width = image.shape
+    p = np.pad(image, 1, mode="edge")
+
+    def at(i: int, j: int) -> Field:
+        return p[1 + i : 1 + i + height, 1 + j : 1 + j + width]
+
+    x = (at(-1, 1) - at(-1, -1) + 2 * at(0, 1) - 2 * at(0, -1) + at(1, 1) - at(1, -1)) / 8
+    y = (at(1, -1) - at(-1, -1) + 2 * at(1, 0) - 2 * at(-1, 0) + at(1, 1) - at(-1, 1)) / 8
+
+    def taps(extent: int) -> Field:
+        weights = np.exp(-((np.arange(-extent, extent + 1) / (0.5 * extent)) ** 2))
+        return weights / weights.sum()
+
+    def blurred(field: Field) -> Field:
+        return convolve2d(np.pad(field, 18, mode="edge"), np.outer(taps(18), taps(18)), mode="valid")
+
+    xx, yy, xy = blurred(x * x), blurred(y * y), blurred(2 * x * y)
+    r = np.sqrt((xx - yy) ** 2 + xy**2)
+    some = (xx + yy).ravel(order="F") > 0
+    listed = np.pad((xx + yy - r).ravel(order="F")[some], 36, mode="edge")
+    an = np.zeros(image.size)
+    an[some] = np.maximum(1 - np.convolve(listed, taps(36), "valid") / (xx + yy + r).ravel(order="F")[some], 0)
+    turned = np.mod(1.5 * np.pi - (np.arctan2(xy, xx - yy) + np.pi) / 2, np.pi)
+    k = np.minimum(an.reshape(image.shape, order="F") ** 2 / 0.36, 1.2)
+    c, s = k * np.cos(turned), k * np.sin(turned)
+    rows, columns = np.mgrid[:height, :width]
+
+    def aniso(field: Field) -> Field:
+        out = np.zeros_like(field)
+        for i, j in np.ndindex(field.shape):
+            dr, dc = rows - i, columns - j
+            weight = np.exp(-((2 / 18) ** 2) * (dr**2 + dc**2)) * ((abs(dr) <= 18) & (abs(dc) <= 18))
+            weight = weight / (1 + abs(dc * c[i, j] - dr * s[i, j])) / (1 + abs(dc * c - dr * s))
+            out[i, j] = (weight * field).sum() / weight.sum()
+        return out
+
+    mask = aniso(image)
+
+    def ranked(field: Field, sign: int) -> Field:
+        out = np.zeros_like(field)
+        for i, j in np.ndindex(field.shape):
+            window = np.s_[max(i - 15, 0) : i + 16, max(j - 15, 0) : j + 16]
+            inside = np.sort(sign * field[window][abs(mask[window] - mask[i, j]) <= 0.2356367508])
+            rank = math.floor(0.08 * (len(inside) - 1) + 0.5)
+            out[i, j] = sign * inside[1 if rank == 0 and len(inside) > 3 else rank]
+        return out
+
+    low, high = ranked(image, 1), ranked(image, -1)
+    opening, closing = np.maximum(ranked(low, -1), low), np.minimum(ranked(high, 1), high)
+    if height < 30 or width < 30:
+        opening = closing = image
+    over, under = aniso(image - opening), aniso(closing - image)
+    wo, wc = abs(over) ** 3, abs(under) ** 3
+    neither = wo + wc == 0
+    wo[neither] = wc[neither] = 0.5
+    return (wo * (closing - under) + wc * (opening + over)) / (wo + wc)
+
+
+@pytest.mark.parametrize("shape", [(30, 38), (29, 40)])
+def test_the_filter_is_as_written_out(shape: tuple[int, int], rng: Generator) -> None:
+    y, x = np.mgrid[: shape[0], : shape[1]]
+    image = 0.3 + 0.5 * (x + y > 30) + 0.1 * rng.standard_normal(shape)
+    np.testing.assert_allclose(bitonic(image), written_out(image), atol=1e-12)
+
+
+def test_where_two_anatomies_tie_the_first_ones_details_and_the_larger_base_are_taken(rng: Generator) -> None:
+    y, x = np.mgrid[0:40, 0:40]
+    image = 0.4 + 0.2 * np.sin(x / 5) * np.cos(y / 6) + 0.05 * rng.standard_normal((40, 40))
+    mirrored = 1 - image  # details of equal size and opposite sign
+    fused = bitonicx.fuse_anatomical(image, mirrored)
+    base, base_m = bitonic(bitonic(image)), bitonic(bitonic(mirrored))
+    np.testing.assert_allclose(fused - np.maximum(base, base_m), image - base, atol=1e-9)
+
+
 def test_a_constant_image_passes_the_filter_unchanged_and_a_single_speck_does_not() -> None:
     flat = np.full((40, 36), 0.37)
     np.testing.assert_array_equal(bitonic(flat), flat)

@@ -173,8 +173,11 @@ def test_all_bad_is_exit_4(tmp_path: Path, cli: Cli) -> None:
 
 def test_a_result_that_is_made_anew_never_stands_beside_an_old_sidecar(tmp_path: Path, cli: Cli) -> None:
     write_case(tmp_path / "in" / "a")
+    images = []
     for seed in (0, 1):
         assert cli("fuse", tmp_path / "in", "-o", tmp_path / "out", "--seed", seed).code == 0
+        images += [path.read_bytes() for path in (tmp_path / "out").glob("*.png")]
+    assert len({*images}) == len(images)  # each seed has noise of its own
     sidecar = json.loads((tmp_path / "out" / "a.json").read_text())
     assert sidecar["seed"] == 1
     assert sidecar["result"]["sha256"] == hashlib.sha256((tmp_path / "out" / "a.png").read_bytes()).hexdigest()

@@ -9,6 +9,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 from tfs_rt_reference.fusion import ctsr
+from tfs_rt_reference.fusion.colour import from_yuv, to_yuv
 from tfs_rt_reference.fusion.dictionary import learn
 from tfs_rt_reference.fusion.guidance import cross_bilateral, rolling_guidance
 from tfs_rt_reference.fusion.pursuit import sparse_codes
@@ -126,6 +127,42 @@ def test_structures_are_chosen_by_value_and_by_sharpness_where_they_are_equal(rn
         gap = first[p] - second[p]
         takes_first = gap > 9e-5 or (abs(gap) < 9e-5 and s1[p] > s2[p])
         assert chosen[p] == (first if takes_first else second)[p]
+
+
+def written_out(first: Field, second: Field, atoms: Field) -> Field:
+    """One stage of CTSR, patch by patch."""
+
+    def structure(image: Field) -> Field:
+        guide = np.zeros_like(image)
+        for _ in range(3):
+            guide = bilateral_grid(image, guide)
+        return guide
+
+    s = structure(first), structure(second)
+    t = first - s[0], second - s[1]
+    total, count = np.zeros_like(first), np.zeros_like(first)
+    for r, c in product(range(0, first.shape[0] - 7, 2), range(0, first.shape[1] - 7, 2)):
+        window = np.s_[r : r + 8, c : c + 8]
+        a, b = (pursue(atoms, layer[window].ravel(order="F"), error=0.01, atoms=64) for layer in t)
+        code = a if abs(a).sum() >= abs(b).sum() else b
+        total[window] += (atoms @ code).reshape((8, 8), order="F")
+        count[window] += 1
+    texture = np.where(count > 0, total / np.maximum(count, 1), (t[0] + t[1]) / 2)
+    return texture + ctsr.choose_structure(*s)
+
+
+def test_three_images_are_fused_as_written_out(rng: Generator) -> None:
+    y, x = np.mgrid[0:18, 0:17]
+    m1 = (90 + 70 * np.sin(x / 2) + rng.normal(0, 9, (18, 17))).clip(0, 255).astype(np.uint8)
+    m2 = (90 + 70 * np.cos(y / 3) + rng.normal(0, 9, (18, 17))).clip(0, 255).astype(np.uint8)
+    m1[:9] = m2[:9]  # ties
+    colour = rng.integers(0, 200, (18, 17, 3)).astype(np.uint8)
+    atoms, yuv = ctsr.shipped_dictionary(), to_yuv(colour)
+    stage_1 = written_out(m1 / 255, m2 / 255, atoms)
+    np.testing.assert_allclose(ctsr.fuse_pair(m1 / 255, m2 / 255, atoms), stage_1, atol=1e-9)
+    yuv[..., 0] = written_out(stage_1, yuv[..., 0], atoms)
+    fused = ctsr.fuse(np.dstack([m1] * 3), np.dstack([m2] * 3), colour)
+    assert np.abs(fused.astype(int) - from_yuv(yuv)).max() <= 1  # a level where a half is rounded
 
 
 def test_the_shipped_dictionary_tells_a_real_picture_in_few_atoms() -> None:

@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 from helpers import Cli, png, write_case
 from numpy.random import Generator
+from sewar import vifp
 from skimage.metrics import peak_signal_noise_ratio
 
 from tfs_rt.intake import read_file
-from tfs_rt_bench.evaluation import method_names
+from tfs_rt_bench import fusion_metrics, metrics
+from tfs_rt_bench.evaluation import Request, evaluate, method_names
 
 IDS = ("a", "b", "c", "d")
 
@@ -64,6 +66,22 @@ def test_every_form_of_the_report_tells_the_same(folders: Path, cli: Cli) -> Non
         assert measure in done.out
 
 
+def test_every_measure_is_handed_its_images_in_the_right_order(folders: Path) -> None:
+    request = Request(
+        (folders / "bad",), folders / "truth", (folders / "sources",), lpips=lambda r, t: float(r[9, 9, 0])
+    )
+    found = evaluate(request)
+    for case in IDS:
+        result, truth = (read_file(folders / name / f"{case}.png")[0] for name in ("bad", "truth"))
+        parts = [read_file(folders / "sources" / case / f"{name}.png")[0] for name in ("mr-t1", "mr-t2", "pet")]
+        expected = metrics.fidelity(result, truth) | metrics.in_head(result, truth) | metrics.colour_bias(result, truth)
+        expected |= fusion_metrics.against_sources(result, parts) | {"lpips": float(result[9, 9, 0])}
+        assert found.scores["bad"][case] == expected
+        assert expected["vif"] == pytest.approx(vifp(truth, result))
+        assert expected["bias_r"] == pytest.approx(result[..., 0].mean() - truth[..., 0].mean())
+        assert found.truth_ag[case] == metrics.average_gradient(truth)
+
+
 def test_methods_are_compared_case_by_case_and_the_best_is_bold(folders: Path, cli: Cli) -> None:
     report = scored(cli, folders / "good", folders / "bad", folders / "truth", "-o", folders / "report")
     differences = report["paired_differences"]
@@ -73,6 +91,11 @@ def test_methods_are_compared_case_by_case_and_the_best_is_bold(folders: Path, c
     gaps = [per_case[0][case]["psnr"] - per_case[1][case]["psnr"] for case in IDS]
     assert psnr["difference"]["mean"] == pytest.approx(np.mean(gaps))
     assert (psnr["larger"], psnr["smaller"]) == (0, 4)
+    said = cli("eval", folders / "good", folders / "bad", folders / "truth").out.split("paired")[1]
+    better = {line.split("│")[1].split()[0]: line.split("│")[3].strip() for line in said.splitlines() if "│" in line}
+    assert (better["PSNR"], better["MSE"], better["AG"]) == ("0 of 4", "0 of 4", "")
+    reverse = cli("eval", folders / "bad", folders / "good", folders / "truth").out
+    assert "4 of 4" in reverse
     good, bad = (folders / "report" / "table1.md").read_text().splitlines()[2:4]
     assert good.count("**") == 12  # six measures with a direction; LPIPS has no weights, AG has none
     assert "**" not in bad
@@ -111,7 +134,8 @@ def test_an_infinite_psnr_is_said_and_not_averaged(folders: Path, cli: Cli) -> N
     assert "inf" in (folders / "report" / "eval.csv").read_text().splitlines()[1]
     same = scored(cli, folders / "truth", shutil.copytree(folders / "truth", folders / "copy"))
     assert same["methods"]["truth"]["summary"]["psnr"]["mean"] is None
-    assert "PSNR ↑" in cli("eval", folders / "truth", folders / "copy").out
+    (line,) = [line for line in cli("eval", folders / "truth", folders / "copy").out.splitlines() if "PSNR ↑" in line]
+    assert line.split("│")[2].strip() == "inf"
 
 
 def test_constant_images_and_a_single_case_give_no_wrong_number(tmp_path: Path, cli: Cli) -> None:
@@ -150,6 +174,7 @@ def test_wrong_use_is_said_in_one_line(folders: Path, cli: Cli) -> None:
     assert "only one folder is given" in cli("eval", folders / "good").err
     twice = cli("eval", folders / "good", folders / "good", folders / "truth")
     assert (twice.code, "the same folder is given twice" in twice.err) == (2, True)
+    assert cli("eval", folders / "truth", folders / "truth").code == 2
     weights = cli("eval", folders / "good", folders / "truth", "--lpips-weights", folders / "good" / "a.png")
     assert (weights.code, "cannot be read as weights" in weights.err) == (5, True)
 

@@ -1,5 +1,6 @@
 """A training set: what is in it, who is in which split, and that no interruption changes a byte of it."""
 
+import dataclasses
 import fcntl
 import hashlib
 import itertools
@@ -136,12 +137,17 @@ def test_a_bad_case_stops_only_itself_and_can_be_mended(tmp_path: Path) -> None:
     (tmp_path / "in" / "p0_1" / "mr-t2.png").unlink()
     (tmp_path / "in" / "p1_2" / "pet.png").write_bytes(png(np.zeros((30, 32), np.uint8)))
     write_case(tmp_path / "in" / "p9_9", size=36)
+    for name in ("mr-t1", "mr-t2", "pet"):
+        write_case(tmp_path / "in" / "p9_8", size=32)
+        whole_pixels = read_file(tmp_path / "in" / "p9_8" / f"{name}.png")[0]
+        (tmp_path / "in" / "p9_9" / f"{name}.png").write_bytes(png(whole_pixels[:, :30]))
+    shutil.rmtree(tmp_path / "in" / "p9_8")
     options = {"patient": "(p[0-9]+)_", "test": 0.5, "val": 0.0}
     prepared = prepare(Request(tmp_path / "set", discover([tmp_path / "in"], any_pair=True), **options))
     reasons = {case: error.reason for case, error in prepared.failed.items()}
     assert reasons["p0_1"].startswith("found 1 anatomical images (mr-t1), expected two")
     assert "expected 3 images of one size" in reasons["p1_2"]
-    assert reasons["p9_9"] == "36x36 cannot be divided by 8"
+    assert reasons["p9_9"] == "30x32 cannot be divided by 4"
     assert sorted(prepared.records) == ["p0_0", "p1_3"]
     assert json.loads((tmp_path / "set" / "manifest.json").read_text())["failed"].keys() == reasons.keys()
     (tmp_path / "in" / "p0_1" / "mr-t2.png").write_bytes(whole)
@@ -153,6 +159,8 @@ def test_another_recipe_or_a_foreign_folder_is_refused(tmp_path: Path) -> None:
     prepare(request(tmp_path))
     with pytest.raises(UsageError, match="another recipe .it differs in scales."):
         prepare(request(tmp_path, scales=(2,)))
+    with pytest.raises(UsageError, match="it differs in cases"):
+        prepare(dataclasses.replace(request(tmp_path), patient="(p[0-9]+_[0-9]+)"))
     foreign = tmp_path / "foreign"
     foreign.mkdir()
     (foreign / "thesis.txt").write_text("mine")
@@ -200,7 +208,7 @@ def test_no_patient_is_in_two_splits_and_shares_are_kept(sizes: list[int]) -> No
         assert counts["val"] > 0
         assert counts["test"] > 0
         assert counts["test"] <= max(0.2 * len(ids) + 0.5, min(sizes))
-    assert splits == assign_splits(cases[::-1], patients, val=0.1, test=0.2)
+    assert splits == assign_splits(cases[::-1], assign_patients(cases[::-1], "(.+)_"), val=0.1, test=0.2)
 
 
 def test_given_splits_rule_and_may_not_cut_a_patient() -> None:
@@ -317,6 +325,18 @@ def test_what_is_in_the_way_ends_the_run_with_its_name(tmp_path: Path) -> None:
     (asked.output / "records" / "p0_0.json").mkdir()
     with pytest.raises(EnvironmentFault, match=r"p0_0.json: is in the way"):
         prepare(asked)
+
+
+def test_a_full_disk_ends_the_run_and_is_no_cases_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(path: Path, data: bytes) -> None:
+        raise EnvironmentFault(path, "cannot be written (No space left on device)", "free space")
+
+    asked = request(tmp_path)
+    monkeypatch.setattr("tfs_rt_reference.prepare.write_file", full)
+    with pytest.raises(EnvironmentFault, match="No space left"):
+        prepare(asked)
+    monkeypatch.undo()
+    assert len(prepare(asked).records) == 4
 
 
 def test_a_first_try_that_made_nothing_is_no_obstacle(tmp_path: Path) -> None:

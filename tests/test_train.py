@@ -79,4 +79,5 @@ def test_scores_are_their_formulas(rng: np.random.Generator) -> None:
     got = score(result, truth)
     assert got["psnr"] == pytest.approx(10 * np.log10(255**2 / 12))
     assert (got["bias_r"], got["bias_g"]) == (6, 0)
+    assert got["ssim"] is not None
     assert 0.9 < got["ssim"] < 1

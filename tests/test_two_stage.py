@@ -8,6 +8,8 @@ import pytest
 from helpers import Cli, write_case
 from PIL import Image
 
+from tfs_rt.cli.lazy import workshop
+from tfs_rt.errors import EnvironmentFault
 from tfs_rt.intake import read_file
 from tfs_rt_reference.fusion import bitonicx, ctsr
 
@@ -73,3 +75,12 @@ def test_an_image_too_small_for_a_method_fails_alone(tmp_path: Path, cli: Cli) -
     assert done.code == 3
     assert "CTSR needs at least 8x8 pixels, got 6x6" in done.err
     assert (tmp_path / "out" / "large.png").exists()
+
+
+def test_a_machine_where_nothing_compiled_can_be_kept_is_told_how(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(module: str) -> None:
+        raise RuntimeError(f"cannot cache function '_smooth': no locator available for file '{module}'")
+
+    monkeypatch.setattr("tfs_rt.cli.lazy.import_module", fail)
+    with pytest.raises(EnvironmentFault, match="set NUMBA_CACHE_DIR"):
+        workshop("tfs_rt_reference.fusion.two_stage", extras="fusion")

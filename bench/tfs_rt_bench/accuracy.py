@@ -14,24 +14,22 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from tfs_rt.bundle import load_bundle, write_manifest
 from tfs_rt.errors import TfsRtError
 from tfs_rt.images import RGB, resize
 from tfs_rt.pipeline import Pipeline, load_pipeline
-from tfs_rt_bench.metrics import colour_bias, fidelity
+from tfs_rt_bench.intervals import summarise
+from tfs_rt_bench.metrics import Scores, colour_bias, fidelity
 from tfs_rt_reference.data import Group, low_resolution, read_groups
 
 
-def score(result: RGB, truth: RGB) -> dict[str, float]:
+def score(result: RGB, truth: RGB) -> Scores:
     """PSNR in dB, SSIM, and the mean difference per channel in grey levels."""
     scores = fidelity(result, truth) | colour_bias(result, truth)
-    chosen = {key: scores[key] for key in ("psnr", "ssim", "bias_r", "bias_g", "bias_b")}
-    return {key: float("nan") if value is None else value for key, value in chosen.items()}
+    return {key: scores[key] for key in ("psnr", "ssim", "bias_r", "bias_g", "bias_b")}
 
 
-def evaluate(pipeline: Pipeline, groups: list[Group]) -> dict[str, float]:
+def evaluate(pipeline: Pipeline, groups: list[Group]) -> Scores:
     """Mean scores of a pipeline over groups, from their degraded sources."""
     scale = pipeline.bundle.manifest.model.scale
     scores = []
@@ -42,16 +40,16 @@ def evaluate(pipeline: Pipeline, groups: list[Group]) -> dict[str, float]:
     return mean(scores)
 
 
-def bicubic_truth(groups: list[Group], scale: int) -> dict[str, float]:
+def bicubic_truth(groups: list[Group], scale: int) -> Scores:
     """Mean scores of the ground truth itself, degraded and upsampled."""
     shapes = [(group.truth.shape[0], group.truth.shape[1]) for group in groups]
     restored = [resize(low_resolution(g.truth, scale), size) for g, size in zip(groups, shapes, strict=True)]
     return mean([score(image, group.truth) for image, group in zip(restored, groups, strict=True)])
 
 
-def mean(scores: list[dict[str, float]]) -> dict[str, float]:
-    """The mean of each measure."""
-    return {key: float(np.mean([s[key] for s in scores])) for key in scores[0]}
+def mean(scores: list[Scores]) -> Scores:
+    """The mean of each measure over the cases where it is finite; None where it is nowhere."""
+    return {key: summarise([s[key] for s in scores]).mean for key in scores[0]}
 
 
 def record(model: Path, quality: dict[str, Any]) -> None:
@@ -87,7 +85,7 @@ def run() -> None:
             lines[f"{pipeline.recipe.sampler} {steps}"] = evaluate(pipeline, groups)
         for method, scores in lines.items():
             line = {"split": split, "cases": len(groups), "method": method}
-            recorded[split] = line | {key: round(value, 4) for key, value in scores.items()}
+            recorded[split] = line | {key: value and round(value, 4) for key, value in scores.items()}
             print(json.dumps(recorded[split]), flush=True)
     if arguments.record:
         record(arguments.model, recorded)

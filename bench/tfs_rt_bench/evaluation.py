@@ -74,11 +74,11 @@ def evaluate(request: Request, on_case: Callable[[int], None] = lambda cases: No
     A case that cannot be scored for one method is left out for all, and is among the problems. Raises NothingFound if
     no case is left.
     """
-    names = method_names(request.results)
+    names = method_names([*request.results, request.truth])[:-1]
     folders = dict(zip(names, map(image_files, request.results), strict=True))
     truths = image_files(request.truth)
     problems = missing(folders, truths)
-    sources = _sources(request.sources, problems)
+    sources = _sources(request.sources, truths, problems)
     scores: dict[str, dict[str, Scores]] = {name: {} for name in names}
     truth_ag, resized = {}, 0
     for case, truth_file in truths.items():
@@ -122,10 +122,10 @@ def score(result: RGB, truth: RGB, sources: Sequence[RGB] | None, lpips: Lpips |
 
 
 def method_names(folders: Sequence[Path]) -> tuple[str, ...]:
-    """What the methods are called: their folders' names, with as many parents as tell them apart."""
+    """What folders are called: by their names, with as many parents as tell them apart."""
     parts = [folder.resolve().parts for folder in folders]
     if len(set(parts)) < len(parts):
-        raise UsageError("RESULTS", "the same folder is given twice", "name each folder once")
+        raise UsageError("RESULTS... GROUND_TRUTH", "the same folder is given twice", "name each folder once")
     depth = 1
     while len({part[-depth:] for part in parts}) < len(parts):
         depth += 1
@@ -172,12 +172,12 @@ def _read_result(file: Path, truth: RGB, truth_file: Path) -> RGB:
     return result
 
 
-def _sources(folders: Sequence[Path], problems: list[TfsRtError]) -> dict[str, Case] | None:
+def _sources(folders: Sequence[Path], truths: dict[str, Path], problems: list[TfsRtError]) -> dict[str, Case] | None:
     """The cases by id; None if no sources are given."""
     if not folders:
         return None
     found = discover(folders, any_pair=True)
-    problems += [case.error for case in found if not isinstance(case, Case)]
+    problems += [case.error for case in found if not isinstance(case, Case) and case.id in truths]
     return {case.id: case for case in found if isinstance(case, Case)}
 
 

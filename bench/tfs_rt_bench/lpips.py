@@ -43,6 +43,8 @@ def load_lpips(files: Sequence[Path]) -> Callable[[RGB, RGB], float | None]:
             reason = f"expected {name} of shape {shape}, found {found}"
             remedy = "give torchvision's alexnet .pth and LPIPS 0.1's alex.pth"
             raise ModelError(", ".join(map(str, files)), reason, remedy)
+        if not tensors[name].isfinite().all():
+            raise ModelError(", ".join(map(str, files)), f"{name} holds NaN or infinity", "download the weights again")
     return lambda result, truth: _distance(tensors, result, truth)
 
 

@@ -35,7 +35,9 @@ METRICS = {
     "vif": Metric(
         "VIF", "higher", "pixel-domain VIF by sewar, vifp(ground truth, result), noise variance 2, mean of R, G, B"
     ),
-    "ssim": Metric("SSIM", "higher", "scikit-image, RGB, data range 255, uniform 7x7 window, sample covariance"),
+    "ssim": Metric(
+        "SSIM", "higher", "scikit-image, RGB, data range 255, 7x7 window, sample covariance, mean without a border of 3"
+    ),
     "psnr": Metric("PSNR", "higher", "10 log10(255^2 / MSE) in dB over RGB; infinite for equal images"),
     "lpips": Metric("LPIPS", "lower", "version 0.1 on AlexNet, RGB in [-1, 1], by the weights given"),
     "mae": Metric("MAE", "lower", "mean absolute difference of RGB levels"),
@@ -44,7 +46,7 @@ METRICS = {
         "AG", "", "mean of sqrt((dx^2 + dy^2) / 2), forward differences of luminance (0.299 R + 0.587 G + 0.114 B)"
     ),
     "psnr_head": Metric("PSNR, head", "higher", "PSNR over the head alone: black background flatters the whole image"),
-    "ssim_head": Metric("SSIM, head", "higher", "mean over the head of SSIM's map"),
+    "ssim_head": Metric("SSIM, head", "higher", "mean of SSIM's map over all of the head"),
     "mae_head": Metric("MAE, head", "lower", "MAE over the head"),
     "bias_r": Metric("bias R", "zero", "mean of result - ground truth in red, levels"),
     "bias_g": Metric("bias G", "zero", "the same in green"),

@@ -30,8 +30,8 @@ DIGITS = {"vif": 4, "ssim": 4, "ssim_head": 4, "lpips": 4, "qabf": 4, "mi": 4, "
 def write(evaluation: Evaluation, folder: Path) -> None:
     """Write `eval.json`, `eval.csv` and `table1.md`."""
     write_json(folder / "eval.json", to_json(evaluation))
-    write_file(folder / "eval.csv", to_csv(evaluation).encode())
-    write_file(folder / "table1.md", to_table_1(evaluation).encode())
+    write_file(folder / "eval.csv", to_csv(evaluation).encode(errors="backslashreplace"))
+    write_file(folder / "table1.md", to_table_1(evaluation).encode(errors="backslashreplace"))
 
 
 def print_table(evaluation: Evaluation) -> None:
@@ -40,7 +40,7 @@ def print_table(evaluation: Evaluation) -> None:
     table = Table(title=Text(f"{_count(evaluation)}: mean [{LEVEL:.0%} interval]"))
     table.add_column("")
     for method in evaluation.methods:
-        table.add_column(Text(printable(method, 60)), justify="right")
+        table.add_column(Text(printable(method, 60)), justify="right", overflow="fold")
     for key, metric in evaluation.metrics.items():
         cells = [_cell(key, evaluation.summaries[method][key]) for method in evaluation.methods]
         table.add_row(f"{metric.label} {ARROWS[metric.better]}", *map(Text, cells))
@@ -49,7 +49,7 @@ def print_table(evaluation: Evaluation) -> None:
         title = f"{printable(method, 60)} minus {printable(evaluation.methods[0], 60)}, paired"
         table = Table(title=Text(title))
         for column in ("", "mean difference", "better in"):
-            table.add_column(column, justify="left" if column == "" else "right")
+            table.add_column(column, justify="left" if column == "" else "right", overflow="fold")
         for key, comparison in differences.items():
             if comparison.cases:
                 metric, of = evaluation.metrics[key], comparison.cases

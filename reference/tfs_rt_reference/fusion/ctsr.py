@@ -23,6 +23,7 @@ from tfs_rt_reference.fusion.pursuit import sparse_codes
 Field = NDArray[np.float64]
 PATCH, STRIDE = 8, 2
 ERROR = 0.01  # L2 norm of what a sparse code may leave of a patch
+BLOCK = 4096  # patches coded at a time: codes are dense, and large images have many
 EQUAL = 9e-5  # structures that differ by less are weighed by their sharpness
 
 
@@ -56,9 +57,12 @@ def fuse_pair(first: Field, second: Field, dictionary: Field) -> Field:
 
 def fuse_textures(first: Field, second: Field, dictionary: Field) -> Field:
     """Every patch from the image whose code has the larger L1 norm, rebuilt from that code; overlaps are averaged."""
-    codes = [sparse_codes(dictionary, patches(layer), error=ERROR) for layer in (first, second)]
-    larger = np.abs(codes[1]).sum(axis=0) > np.abs(codes[0]).sum(axis=0)
-    return _assemble(dictionary @ np.where(larger, codes[1], codes[0]), (first + second) / 2)
+    signals, rebuilt = (patches(first), patches(second)), []
+    for start in range(0, signals[0].shape[1], BLOCK):
+        codes = [sparse_codes(dictionary, of[:, start : start + BLOCK], error=ERROR) for of in signals]
+        larger = np.abs(codes[1]).sum(axis=0) > np.abs(codes[0]).sum(axis=0)
+        rebuilt.append(dictionary @ np.where(larger, codes[1], codes[0]))
+    return _assemble(np.concatenate(rebuilt, axis=1), (first + second) / 2)
 
 
 def patches(image: Field, stride: int = STRIDE) -> Field:

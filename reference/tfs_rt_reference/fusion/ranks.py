@@ -21,6 +21,7 @@ def rank_in_mask(values: Field, guide: Field, *, half: int, limit: float, centil
     `values` and `guide` are (H, W); the mask is made by `guide` in a window of `half` pixels to every side, cut at the
     image's border. Where r would be 0 although n > 3, it is 1.
     """
+    assert np.isfinite(guide).all()
     flat = values.ravel()
     order = np.argsort(flat, kind="stable")
     ranks = np.empty(flat.size, np.int64)
