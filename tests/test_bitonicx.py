@@ -185,6 +185,16 @@ def test_where_two_anatomies_tie_the_first_ones_details_and_the_larger_base_are_
     np.testing.assert_allclose(fused - np.maximum(base, base_m), image - base, atol=1e-9)
 
 
+def test_the_luminance_is_fused_from_the_clearer_details_and_the_larger_base(rng: Generator) -> None:
+    m, y = 0.5 + 0.1 * rng.standard_normal((2, 40, 44))
+    m[:, :22] += 0.3
+    m_base, y_base = bitonic(m), bitonic(y)
+    clearer = bitonicx._majority(bitonicx._clarity(m - m_base) > bitonicx._clarity(y - y_base))
+    expected = np.where(clearer, m - m_base, y - y_base) + np.maximum(m_base, y_base)
+    np.testing.assert_allclose(bitonicx.fuse_luminance(m, y), expected)
+    assert 0 < (m_base > y_base).mean() < 1
+
+
 def test_a_constant_image_passes_the_filter_unchanged_and_a_single_speck_does_not() -> None:
     flat = np.full((40, 36), 0.37)
     np.testing.assert_array_equal(bitonic(flat), flat)

@@ -113,6 +113,7 @@ def test_a_textures_larger_code_wins_and_every_pixel_is_rebuilt(shape: tuple[int
 def test_structures_are_chosen_by_value_and_by_sharpness_where_they_are_equal(rng: Generator) -> None:
     first, second = rng.random((2, 9, 8))
     second[:5] = first[:5] + rng.uniform(-8e-5, 8e-5, (5, 8))
+    second[5:8] = first[5:8] + rng.choice([-2e-4, 2e-4], (3, 8))
 
     def sharpness(image: Field) -> Field:
         p = np.pad(image, 1, mode="symmetric")
