@@ -269,9 +269,26 @@ def test_only_what_is_provably_a_runs_own_is_ever_deleted(tmp_path: Path) -> Non
     mine = asked.output / "test" / "x4" / ".note.abcdefgh.tmp"
     mine.write_text("mine")
     name = next((asked.output / "test" / "x4").glob("*.png")).name
-    (mine.parent / f".{name}.a1b2c3_4.tmp").write_text("half")
+    (mine.parent / f".{name}.a1b2c3d4.tmp").write_text("half")
     prepare(asked)
     assert tree(asked.output) == before | {"test/x4/.note.abcdefgh.tmp": b"mine"}
+
+
+def test_an_id_that_leads_elsewhere_is_refused_and_nothing_there_is_touched(tmp_path: Path) -> None:
+    made_cases(tmp_path / "in", 2)
+    (tmp_path / "list.csv").write_text(
+        "id,m1,m2,functional,patient\n"
+        + "".join(
+            f"{case},in/p0_0/mr-t1.png,in/p0_0/mr-t2.png,in/p0_0/pet.png,p\n" for case in ("a", "../../../victim")
+        )
+    )
+    victim = tmp_path / ".victim_0000.png.0123abcd.tmp"
+    victim.write_text("mine")
+    found = discover([tmp_path / "list.csv"], any_pair=True)
+    prepared = prepare(Request(tmp_path / "set", found))
+    assert (sorted(prepared.records), len(prepared.failed)) == (["a"], 1)
+    prepare(Request(tmp_path / "set", found))
+    assert victim.exists()
 
 
 def test_a_run_over_changed_sources_that_is_killed_leaves_no_set_to_train_on(tmp_path: Path) -> None:

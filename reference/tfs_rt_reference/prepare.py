@@ -13,10 +13,11 @@ and every file has the hash that stands there; anything else is made again, so t
 from __future__ import annotations
 
 import fcntl
-import glob
 import hashlib
 import json
 import os
+import re
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
@@ -35,6 +36,8 @@ from tfs_rt.spec import SLOTS
 from tfs_rt_reference.data import MANIFEST, low_resolution, read_manifest
 from tfs_rt_reference.fusion import bitonicx
 from tfs_rt_reference.splits import SPLITS, assign_patients, assign_splits
+
+TEMPORARY = re.compile(r"\.(.+)\.[0-9a-f]{8}\.tmp")
 
 Record = dict[str, Any]
 Outcome = Record | TfsRtError
@@ -73,7 +76,8 @@ def prepare(request: Request, on_outcome: Callable[[str, Outcome], None] = lambd
     """
     patients = assign_patients(request.cases, request.patient)
     splits = assign_splits(request.cases, patients, val=request.val, test=request.test)
-    places = {case: {"patient": patients[case], "split": splits[case]} for case in sorted(patients)}
+    plain = [case for case in sorted(patients) if Path(case).name == case]  # a refused id may be anything
+    places = {case: {"patient": patients[case], "split": splits[case]} for case in plain}
     recipe = {"tfs-rt": __version__, "truth": "bitonicx", "scales": list(request.scales), "cases": places}
     prepared = Prepared()
 
@@ -207,7 +211,7 @@ def _open(output: Path, recipe: Record) -> None:
 
     Until it is done the set counts as incomplete: what lies there may be of earlier sources.
     """
-    unfinished = set(output.glob(f".{MANIFEST}.????????.tmp"))
+    unfinished = _unfinished(output, {MANIFEST})
     if not (output / MANIFEST).exists():
         if any(path not in unfinished for path in output.iterdir()):
             raise UsageError(output, "is not empty, and holds no training set", "choose another --output")
@@ -217,12 +221,21 @@ def _open(output: Path, recipe: Record) -> None:
             reason = f"holds a set made by another recipe (it differs in {', '.join(differing)})"
             raise UsageError(output, reason, "choose another --output")
     _write_manifest(output, recipe, None)
+    names = defaultdict(set)
     for case, place in recipe["cases"].items():
         for name in (*_names(case, place["split"], tuple(recipe["scales"])), f"records/{case}.json"):
-            path = output / name
-            unfinished |= set(path.parent.glob(f".{glob.escape(path.name[:100])}.????????.tmp"))
-    for path in unfinished:
+            folder, _, file = name.rpartition("/")
+            names[output / folder].add(file)
+    for path in unfinished.union(*(_unfinished(folder, files) for folder, files in names.items())):
         path.unlink()
+
+
+def _unfinished(folder: Path, names: set[str]) -> set[Path]:
+    """What `write_file` leaves of files of these names if it is killed."""
+    starts = {name[:100] for name in names}
+    found = [path for path in folder.iterdir() if path.name.endswith(".tmp")] if folder.is_dir() else []
+    parts = {path: TEMPORARY.fullmatch(path.name) for path in found}
+    return {path for path, match in parts.items() if match and match[1] in starts and path.is_file()}
 
 
 def _differences(output: Path, recipe: Record) -> list[str]:
