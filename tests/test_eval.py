@@ -204,7 +204,7 @@ def test_what_is_left_out_stands_in_every_form(folders: Path, cli: Cli) -> None:
     (folders / "good" / "a.png").unlink()
     done = cli("eval", folders / "good", folders / "truth", "-q", "-o", folders / "report")
     for said in (done.out, (folders / "report" / "table1.md").read_text()):
-        assert "3 cases (1 left out, see below)" in said
+        assert "3 cases (others left out, see below)" in said
         assert "left out: a: good has no result for it" in said
 
 

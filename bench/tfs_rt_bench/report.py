@@ -45,26 +45,29 @@ def print_table(evaluation: Evaluation) -> None:
         cells = [_cell(key, evaluation.summaries[method][key]) for method in evaluation.methods]
         table.add_row(f"{metric.label} {ARROWS[metric.better]}", *map(Text, cells))
     console.print(table)
-    for method, differences in evaluation.comparisons.items():
-        title = f"{printable(method, 60)} minus {printable(evaluation.methods[0], 60)}, paired"
-        table = Table(title=Text(title))
-        for column in ("", "mean difference", "better in"):
-            table.add_column(column, justify="left" if column == "" else "right", overflow="fold")
-        for key, comparison in differences.items():
-            if comparison.cases:
-                metric, of = evaluation.metrics[key], comparison.cases
-                better = {"higher": f"{comparison.larger} of {of}", "lower": f"{comparison.smaller} of {of}"}
-                cells = [_cell(key, comparison.difference), better.get(metric.better, "")]
-                table.add_row(f"{metric.label} {ARROWS[metric.better]}", *map(Text, cells))
-        console.print(table)
+    for method in evaluation.comparisons:
+        console.print(_differences(evaluation, method))
     for line in definitions(evaluation):
         console.print(line, soft_wrap=True)
+
+
+def _differences(evaluation: Evaluation, method: str) -> Table:
+    table = Table(title=Text(f"{printable(method, 60)} minus {printable(evaluation.methods[0], 60)}, paired"))
+    for column in ("", "mean difference", "better in"):
+        table.add_column(column, justify="right" if column else "left", overflow="fold")
+    for key, comparison in evaluation.comparisons[method].items():
+        if comparison.cases:
+            metric, of = evaluation.metrics[key], comparison.cases
+            better = {"higher": f"{comparison.larger} of {of}", "lower": f"{comparison.smaller} of {of}"}
+            cells = [_cell(key, comparison.difference), better.get(metric.better, "")]
+            table.add_row(f"{metric.label} {ARROWS[metric.better]}", *map(Text, cells))
+    return table
 
 
 def definitions(evaluation: Evaluation) -> list[str]:
     """One line for each measure, and what else a reader must know."""
     truth = summarise(list(evaluation.truth_ag.values()))
-    told = {**{key: metric.definition for key, metric in evaluation.metrics.items()}}
+    told = {key: metric.definition for key, metric in evaluation.metrics.items()}
     if not evaluation.with_lpips:
         told["lpips"] = "n/a, no weights given (--lpips-weights)"
     lines = [f"{evaluation.metrics[key].label}: {definition}" for key, definition in told.items()]
@@ -80,8 +83,9 @@ def definitions(evaluation: Evaluation) -> list[str]:
 
 
 def _count(evaluation: Evaluation) -> str:
-    count, left_out = len(evaluation.cases), len(evaluation.problems)
-    return f"{count} case{'s' if count > 1 else ''}" + (f" ({left_out} left out, see below)" if left_out else "")
+    count = len(evaluation.cases)
+    left_out = " (others left out, see below)" if evaluation.problems else ""
+    return f"{count} case{'s' if count > 1 else ''}{left_out}"
 
 
 def to_json(evaluation: Evaluation) -> dict[str, Any]:
