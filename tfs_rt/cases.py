@@ -69,11 +69,11 @@ def discover(
             empty.append(error)
     if not found and empty:
         raise empty[0]
-    counts = Counter(_key(case.id) for case in found)
+    counts = Counter(folded(case.id) for case in found)
     inputs = {_resolved(file) for case in found for file in _files(case)}
     if output and any(file.parent == _resolved(output / "sheets") for file in inputs):
         raise UsageError(output / "sheets", "holds an input of this run", "choose another --output")
-    checked = [_checked(case, counts[_key(case.id)], output, inputs) for case in found]
+    checked = [_checked(case, counts[folded(case.id)], output, inputs) for case in found]
     return [*checked, *(RefusedCase(Path(error.subject).name, error) for error in empty)]
 
 
@@ -104,7 +104,7 @@ def _from_folder(folder: Path, output: Path | None, any_pair: bool) -> Iterator[
     inner = [path for path in sorted(folder.iterdir()) if path.is_dir() and not path.name.startswith(".")]
     ours = (output, output / "sheets") if output else ()
     inner = [path for path in inner if path.resolve() not in ours and not _is_output(path)]
-    if not any(modality_of(file) for file in _images(folder)):
+    if not any(modality_of(file) for file in images_in(folder)):
         yield from _from_nnunet(folder)
         for path in inner:
             yield from _from_inner_folder(path, any_pair)
@@ -116,7 +116,7 @@ def _from_folder(folder: Path, output: Path | None, any_pair: bool) -> Iterator[
 
 def _from_inner_folder(folder: Path, any_pair: bool) -> Iterator[Found]:
     try:
-        if _images(folder):
+        if images_in(folder):
             yield _from_case_folder(folder, any_pair)
         elif deeper := [path for path in sorted(folder.iterdir()) if path.is_dir() and _holds_a_case(path)]:
             reason = f"holds {len(deeper)} folders of cases, not images"
@@ -133,14 +133,14 @@ def _is_output(folder: Path) -> bool:
 
 def _holds_a_case(folder: Path) -> bool:
     try:
-        return any(modality_of(file) for file in _images(folder))
+        return any(modality_of(file) for file in images_in(folder))
     except OSError:
         return False
 
 
 def _from_case_folder(folder: Path, any_pair: bool) -> Found:
     present: dict[str, list[Path]] = defaultdict(list)
-    for file in _images(folder):
+    for file in images_in(folder):
         if modality := modality_of(file):
             present[modality].append(file)
     problem = _problem(present, any_pair)
@@ -174,7 +174,7 @@ def _problem(present: dict[str, list[Path]], any_pair: bool) -> tuple[str, str] 
 
 def _from_nnunet(folder: Path) -> Iterator[Found]:
     groups: dict[str, list[tuple[int, Path]]] = defaultdict(list)
-    for file in _images(folder):
+    for file in images_in(folder):
         if match := NNUNET.fullmatch(file.name):
             groups[match["id"]].append((int(match["channel"]), file))
     for case_id, members in groups.items():
@@ -234,7 +234,7 @@ def _checked(case: Found, count: int, output: Path | None, inputs: set[Path]) ->
 def _can_be_a_file_name(case_id: str) -> bool:
     if any(unicodedata.category(c).startswith("C") or c in '/\\:*?"<>|' for c in case_id):
         return False
-    return not case_id.startswith(".") and len(case_id.encode()) <= 200 and _key(case_id) not in RESERVED
+    return not case_id.startswith(".") and len(case_id.encode()) <= 200 and folded(case_id) not in RESERVED
 
 
 def _files(case: Found) -> tuple[Path, ...]:
@@ -248,11 +248,12 @@ def _resolved(path: Path) -> Path:
         return path
 
 
-def _key(case_id: str) -> str:
-    return unicodedata.normalize("NFC", case_id).casefold()
+def folded(name: str) -> str:
+    """A name without what a file system or a slip may not tell apart: letter case, composed characters."""
+    return unicodedata.normalize("NFC", name).casefold()
 
 
-def _images(folder: Path) -> list[Path]:
+def images_in(folder: Path) -> list[Path]:
     """Files that look like images by their ending; a wrong kind is refused later, by its content."""
     files = [path for path in folder.iterdir() if not path.name.startswith(".") and path.is_file()]
     return sorted(path for path in files if path.name.lower().endswith(IMAGE_ENDINGS))

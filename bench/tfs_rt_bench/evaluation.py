@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from tfs_rt.cases import IMAGE_ENDINGS, Case, discover
+from tfs_rt.cases import Case, discover, images_in
 from tfs_rt.errors import InputError, NothingFound, TfsRtError, UsageError
 from tfs_rt.images import RGB, resize
 from tfs_rt.intake import load_case, read_file
@@ -51,6 +51,11 @@ class Evaluation:
     def cases(self) -> list[str]:
         """The cases that were scored."""
         return list(self.truth_ag)
+
+    @cached_property
+    def truth_gradient(self) -> float | None:
+        """The ground truth's mean AG."""
+        return summarise(list(self.truth_ag.values())).mean
 
     @cached_property
     def summaries(self) -> dict[str, dict[str, Summary]]:
@@ -135,10 +140,9 @@ def method_names(folders: Sequence[Path]) -> tuple[str, ...]:
 def image_files(folder: Path) -> dict[str, Path]:
     """The images of a folder by case; what cannot be one image of one case is refused."""
     try:
-        files = sorted(path for path in folder.iterdir() if path.name.lower().endswith(IMAGE_ENDINGS))
+        files = images_in(folder)
     except OSError as error:
         raise NothingFound(folder, f"cannot be listed ({error.strerror})", "give a folder of images") from error
-    files = [path for path in files if not path.name.startswith(".")]
     if not files:
         raise NothingFound(folder, "holds no images", "give a folder that holds <case>.png")
     counts = Counter(path.stem for path in files)

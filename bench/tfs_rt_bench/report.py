@@ -19,7 +19,7 @@ from tfs_rt.errors import printable
 from tfs_rt.files import write_file
 from tfs_rt.results import RESEARCH_USE, write_json
 from tfs_rt_bench.evaluation import Evaluation
-from tfs_rt_bench.intervals import LEVEL, RESAMPLES, Summary, summarise
+from tfs_rt_bench.intervals import LEVEL, RESAMPLES, Summary
 from tfs_rt_bench.metrics import HEAD_DEFINITION, METRICS, Metric
 
 TABLE_1 = ("mse", "vif", "ssim", "psnr", "lpips", "mae", "rmse", "ag")  # the paper's order
@@ -66,13 +66,14 @@ def _differences(evaluation: Evaluation, method: str) -> Table:
 
 def definitions(evaluation: Evaluation) -> list[str]:
     """One line for each measure, and what else a reader must know."""
-    truth = summarise(list(evaluation.truth_ag.values()))
     told = {key: metric.definition for key, metric in evaluation.metrics.items()}
     if not evaluation.with_lpips:
         told["lpips"] = "n/a, no weights given (--lpips-weights)"
     lines = [f"{evaluation.metrics[key].label}: {definition}" for key, definition in told.items()]
     lines.append(HEAD_DEFINITION)
-    lines.append(f"AG of the ground truth: {_number('ag', truth.mean)}; closer to it is better, not larger")
+    lines.append(
+        f"AG of the ground truth: {_number('ag', evaluation.truth_gradient)}; closer to it is better, not larger"
+    )
     if evaluation.resized:
         lines.append(f"the sources of {evaluation.resized} cases were resized to the ground truth's size by bicubic")
     lines.append(
@@ -95,7 +96,7 @@ def to_json(evaluation: Evaluation) -> dict[str, Any]:
         "tfs-rt": __version__,
         "cases": len(evaluation.cases),
         "ground_truth": str(evaluation.truth),
-        "ground_truth_ag": summarise(list(evaluation.truth_ag.values())).mean,
+        "ground_truth_ag": evaluation.truth_gradient,
         "definitions": definitions(evaluation),
         "methods": {
             method: {
@@ -144,7 +145,7 @@ def to_table_1(evaluation: Evaluation) -> str:
             cell = _short(key, evaluation.summaries[method][key])
             cells.append(f"**{cell}**" if method in best[key] else cell)
         lines.append(f"| {printable(method, 60).replace('|', '/')} | " + " | ".join(cells) + " |")
-    truth = _number("ag", summarise(list(evaluation.truth_ag.values())).mean)
+    truth = _number("ag", evaluation.truth_gradient)
     lines.append(f"| ground truth |{' |' * (len(TABLE_1) - 1)} {truth} |")
     notes = [f"{_count(evaluation)}. Bold: the best.", *definitions(evaluation)]
     return "\n".join([*lines, "", *(f"* {note}" for note in notes)]) + "\n"

@@ -7,7 +7,6 @@ stripped, and where averaged weights (EMA) are among them, those are taken.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import pickle
 import re
@@ -22,6 +21,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from tfs_rt.errors import ModelError, TfsRtError, first_line
+from tfs_rt.files import file_sha256
 from tfs_rt.spec import Architecture, ModelSpec, from_dict
 from tfs_rt_reference.architecture import Tensors, compare_tensors, infer_architecture
 
@@ -97,7 +97,7 @@ def _read(path: Path) -> Contents:
     if bad := [name for name, tensor in tensors.items() if not bool(tensor.isfinite().all())]:
         remedy = "use a checkpoint from before the training diverged"
         raise ModelError(path, f"NaN or infinite weights in {bad[0]}", remedy)
-    return Contents(path, _sha256(path), tensors, buffers, ema, declared, architecture)
+    return Contents(path, file_sha256(path), tensors, buffers, ema, declared, architecture)
 
 
 def _read_safetensors(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
@@ -164,8 +164,3 @@ def _plain(path: Path, name: str, tensor: Tensor) -> Tensor:
     if tensor.layout is not torch.strided or not tensor.is_floating_point() or tensor.device.type != "cpu":
         raise ModelError(path, f"{name} is no plain floating-point tensor", "save the weights as float32")
     return tensor.float()
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

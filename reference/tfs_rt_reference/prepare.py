@@ -28,7 +28,7 @@ from typing import Any
 from tfs_rt import __version__, signals
 from tfs_rt.cases import Case, Found, RefusedCase, modality_of
 from tfs_rt.errors import EnvironmentFault, InputError, TfsRtError, UsageError, first_line
-from tfs_rt.files import write_file
+from tfs_rt.files import file_sha256, write_file
 from tfs_rt.images import RGB
 from tfs_rt.intake import Loaded, load_case
 from tfs_rt.results import encode_png, prepare_output, write_json
@@ -187,7 +187,7 @@ def _already_done(record_file: Path, facts: Record, output: Path, names: list[st
         record = json.loads(record_file.read_bytes())
         files = record["files"]
         whole = [*files] == names and record == {**facts, "files": files}
-        intact = whole and all(_sha256(output / name) == sha256 for name, sha256 in files.items())
+        intact = whole and all(file_sha256(output / name) == sha256 for name, sha256 in files.items())
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return record if intact else None
@@ -200,10 +200,6 @@ def _degraded(images: Sequence[RGB], scale: int) -> list[RGB]:
 def _plain(image: RGB) -> RGB:
     """(H, W) if the image is grey throughout."""
     return image[..., 0] if (image == image[..., :1]).all() else image
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _open(output: Path, recipe: Record) -> None:
@@ -251,7 +247,9 @@ def _remove(case: str, split: str, request: Request) -> None:
     record_file = request.output / "records" / f"{case}.json"
     try:
         files = json.loads(record_file.read_bytes())["files"]
-        ours = [name for name in _names(case, split, request.scales) if _sha256(request.output / name) == files[name]]
+        ours = [
+            name for name in _names(case, split, request.scales) if file_sha256(request.output / name) == files[name]
+        ]
     except (OSError, ValueError, KeyError, TypeError):
         return
     for name in ours:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import re
-import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 
-from tfs_rt.cases import Case, Found
+from tfs_rt.cases import Case, Found, folded
 from tfs_rt.errors import UsageError
 
 SPLITS = ("train", "val", "test")
@@ -31,7 +30,7 @@ def assign_patients(cases: Iterable[Found], pattern: str | None) -> dict[str, st
             raise UsageError(f"case {case.id}", "does not say which patient it is of", remedy)
     spellings: dict[str, str] = {}
     for patient in patients.values():
-        other = spellings.setdefault(unicodedata.normalize("NFC", patient).casefold(), patient)
+        other = spellings.setdefault(folded(patient), patient)
         if other != patient:
             reason = f"is also written {other!r}: one patient, or two?"
             raise UsageError(f"patient {patient}", reason, "write one the same everywhere, or name two apart")
