@@ -13,9 +13,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from tfs_rt.errors import ModelError, first_line
+from tfs_rt.files import write_file
 from tfs_rt.schedule import Float64, alphas_cumprod, betas, sigma_range
 from tfs_rt.spec import ModelSpec, Prediction, Schedule
 from tfs_rt_reference.architecture import Tensors
@@ -35,8 +36,8 @@ class Checkpoint:
 
 def save_checkpoint(path: Path, network: UNet, spec: ModelSpec) -> None:
     """Write a network's weights, under the published names, with its spec as metadata (safetensors)."""
-    tensors = {f"denoise_fn.{name}": tensor.contiguous() for name, tensor in network.state_dict().items()}
-    save_file(tensors, path, metadata={METADATA_KEY: json.dumps(dataclasses.asdict(spec))})
+    tensors = {f"denoise_fn.{name}": tensor.cpu().contiguous() for name, tensor in network.state_dict().items()}
+    write_file(path, save(tensors, metadata={METADATA_KEY: json.dumps(dataclasses.asdict(spec))}))
 
 
 def load_checkpoint(

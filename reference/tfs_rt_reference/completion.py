@@ -1,0 +1,146 @@
+"""Training groups from pairs of registered images: `python -m tfs_rt_reference.completion PAIRS.csv -o DIR`.
+
+PAIRS.csv is a list of cases (id,m1,m2,functional,patient,split) in which one of the three files is left empty. The
+missing image is made, and DIR/cases.csv lists whole groups for `tfs-rt prepare`, whose ground truth is then BitonicX of
+what is there. That truth is exact for any three images: a made one has to look like its kind, not to be right.
+
+* A missing functional image is borrowed from another patient.
+* A missing anatomical image is borrowed likewise in every second case, and else made from its companion by a smooth
+  random change of contrast, as another sequence shows the same edges in other greys.
+
+A borrowed image is the one whose head comes nearest in size among a few drawn at random, shifted by whole pixels so
+that the heads' centres meet; it is never resampled, which would blur it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from tfs_rt.errors import UsageError
+from tfs_rt.files import write_file
+from tfs_rt.images import RGB
+from tfs_rt.intake import read_file
+from tfs_rt.results import encode_png, prepare_output
+from tfs_rt.spec import SLOTS
+
+DRAWN = 24  # candidates for a loan
+AIR = 20  # level: what is darker is not part of the head
+TAIL = 0.01  # share of the head's pixels that may stick out of its box, on each side
+KNOTS = 6  # of the curve that changes contrast
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """A case of which one image is missing."""
+
+    id: str
+    patient: str
+    split: str
+    files: dict[str, Path]  # of the slots that are there
+    images: dict[str, RGB]
+
+    @property
+    def missing(self) -> str:
+        return next(slot for slot in SLOTS if slot not in self.files)
+
+    @property
+    def anatomy(self) -> RGB:
+        return next(self.images[slot] for slot in SLOTS if slot in self.images)
+
+
+def read_pairs(path: Path) -> list[Pair]:
+    """All pairs of a list."""
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        rows = list(csv.DictReader(file))
+    pairs = []
+    for row in rows:
+        files = {slot: path.parent / row[slot] for slot in SLOTS if row[slot]}
+        if len(files) != len(SLOTS) - 1:
+            raise UsageError(path, f"{row['id']} has {len(files)} files, not two", "leave one of m1,m2,functional empty")
+        images = {slot: read_file(file)[0] for slot, file in files.items()}
+        pairs.append(Pair(row["id"], row["patient"], row["split"], files, images))
+    return pairs
+
+
+def head(image: RGB) -> np.ndarray:
+    """(top, left, bottom, right) of what is brighter than air, but for a small share that may stick out."""
+    bright = image.max(axis=2) > AIR
+    shares = [np.cumsum(bright.sum(axis=axis)) / max(int(bright.sum()), 1) for axis in (1, 0)]
+    return np.array([np.searchsorted(share, quantile) for quantile in (TAIL, 1 - TAIL) for share in shares])
+
+
+def shifted(image: RGB, down: int, right: int) -> RGB:
+    """The image moved by whole pixels over black."""
+    height, width = image.shape[:2]
+    moved = np.zeros_like(image)
+    moved[max(down, 0) : height + down, max(right, 0) : width + right] = image[
+        max(-down, 0) : height - down, max(-right, 0) : width - right
+    ]
+    return moved
+
+
+def borrow(pair: Pair, lenders: Sequence[Pair], rng: np.random.Generator) -> RGB:
+    """Another patient's image for the missing slot, laid where this patient's head is."""
+    drawn = [lenders[i] for i in rng.permutation(len(lenders))[:DRAWN]]
+    own, boxes = head(pair.anatomy), [head(lender.anatomy) for lender in drawn]
+    apart = [np.abs((box[2:] - box[:2]) - (own[2:] - own[:2])).sum() for box in boxes]
+    best = int(np.argmin(apart))
+    down, right = (int(shift) for shift in (own[:2] + own[2:] - boxes[best][:2] - boxes[best][2:]) // 2)
+    return shifted(drawn[best].images[pair.missing], down, right)
+
+
+def remap(image: RGB, rng: np.random.Generator) -> RGB:
+    """The same structures in other greys: a random smooth curve through black, never flat, falling or rising."""
+    knots = np.linspace(0, 255, KNOTS)
+    while True:
+        values = np.concatenate([[0.0], rng.uniform(20, 255, KNOTS - 1)])
+        if np.abs(np.diff(values[1:])).mean() > 50:
+            break
+    return np.interp(image.astype(np.float64), knots, values).round().astype(np.uint8)
+
+
+def complete(pairs: Sequence[Pair], rng: np.random.Generator) -> list[RGB]:
+    """The missing image of each pair."""
+    made = []
+    for number, pair in enumerate(pairs):
+        lenders = [
+            other
+            for other in pairs
+            if pair.missing in other.images and other.patient != pair.patient and other.split == pair.split
+        ]
+        if pair.missing == "functional" or (number % 2 and lenders):
+            made.append(borrow(pair, lenders, rng))
+        else:
+            made.append(remap(pair.anatomy, rng))
+    return made
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("pairs", type=Path)
+    parser.add_argument("-o", "--output", type=Path, required=True)
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+    pairs = read_pairs(arguments.pairs)
+    prepare_output(arguments.output)
+    table = io.StringIO()
+    writer = csv.writer(table, lineterminator="\n")
+    writer.writerow(["id", *SLOTS, "patient", "split"])
+    for pair, image in zip(pairs, complete(pairs, np.random.default_rng(arguments.seed)), strict=True):
+        file = arguments.output.resolve() / f"{pair.id}_{pair.missing}.png"
+        write_file(file, encode_png(image))
+        files = {slot: str(path.resolve()) for slot, path in pair.files.items()} | {pair.missing: str(file)}
+        writer.writerow([pair.id, *(files[slot] for slot in SLOTS), pair.patient, pair.split])
+    write_file(arguments.output / "cases.csv", table.getvalue().encode())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,184 @@
+"""What a training run is asked for: a frozen dataclass, two presets, and files in TOML.
+
+`paper` is the configuration of the TFS-Diff paper (section 3.1) with the published program's network and schedule;
+`compact` is a network that a CPU can train and run, and predicts x_0 at the noise levels that few steps visit.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from tfs_rt.errors import UsageError, first_line
+from tfs_rt.schedule import sigma_range
+from tfs_rt.spec import Architecture, ModelSpec, Prediction, Schedule, from_dict
+
+PAPER_SCHEDULE = Schedule(schedule="linear", n_timestep=4000, linear_start=1e-6, linear_end=1e-2)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """Everything that decides the weights, but for the data and the machine."""
+
+    scale: int  # 2, 4 or 8
+    architecture: Architecture
+    prediction: Prediction
+    iterations: int
+    batch: int  # crops an iteration, over all processes
+    crop: int  # their side in pixels
+    rate: float
+    schedule: Schedule = PAPER_SCHEDULE
+    sigma_range: tuple[float, float] = sigma_range(PAPER_SCHEDULE)  # lowest and highest noise-to-signal ratio
+    spacing: Literal["t", "log-snr"] = "t"  # levels as SR3 draws them, or log-uniform within sigma_range
+    at_start: float = 0.0  # share of samples at the highest sigma, where a one-step chain begins
+    lambda_1: float = 1.0  # of the squared error of what is predicted (eqs. 1 and 3)
+    lambda_2: float = 0.0  # of 1 - SSIM of x_0 (eq. 4)
+    dropout: float = 0.0
+    rate_schedule: Literal["constant", "cosine"] = "constant"
+    warmup: int = 0  # iterations
+    weight_decay: float = 0.0
+    clip: float = 1.0  # norm of the gradient
+    ema: float = 0.9999  # decay of the averaged weights, which are what is validated and written
+    precision: Literal["fp32", "bf16"] = "fp32"
+    seed: int = 0
+    validate_every: int = 500  # iterations; the state on disk is renewed as often
+
+    def __post_init__(self) -> None:
+        stride, margin = self.architecture.stride, self.scale
+        positive = (self.iterations, self.batch, self.crop, self.validate_every)
+        checks = {
+            "iterations, batch, crop and validate_every are positive": min(positive) > 0,
+            f"crop is a multiple of the network's stride {stride} and of the scale": self.crop % stride == 0
+            and self.crop % margin == 0,
+            "crop is 16 or more": self.crop >= 16,
+            "rate is positive": self.rate > 0,
+            "at_start, dropout and ema are within 0 and 1": all(
+                0 <= share <= 1 for share in (self.at_start, self.dropout, self.ema)
+            ),
+            "lambda_1 and lambda_2 are not negative, nor both 0": min(self.lambda_1, self.lambda_2) >= 0
+            and self.lambda_1 + self.lambda_2 > 0,
+            "warmup, weight_decay and clip are not negative": min(self.warmup, self.weight_decay, self.clip) >= 0,
+            "a network takes three images": self.architecture.condition_channels == 9,
+            "spacing t draws from the whole schedule: leave sigma_range out": self.spacing == "log-snr"
+            or self.sigma_range == sigma_range(self.schedule),
+        }
+        for rule, holds in checks.items():
+            if not holds:
+                raise ValueError(f"not so: {rule}")
+        self.spec(self.crop)  # refuses a scale and a range that no model can have
+
+    def spec(self, trained_size: int) -> ModelSpec:
+        """What the runtime has to know of the network."""
+        return ModelSpec(
+            architecture=self.architecture,
+            prediction=self.prediction,
+            schedule=self.schedule,
+            scale=self.scale,
+            trained_size=trained_size,
+            sigma_range=self.sigma_range,
+        )
+
+
+PAPER: dict[str, Any] = {
+    "architecture": {
+        "in_channel": 12,
+        "out_channel": 3,
+        "inner_channel": 64,
+        "norm_groups": 32,
+        "channel_multiplier": [1, 2, 4, 8, 8],
+        "attention_levels": [4],
+        "res_blocks": 2,
+        "gate": "all",
+    },
+    "prediction": "eps",
+    "iterations": 800_000,
+    "batch": 32,
+    "crop": 256,
+    "rate": 1e-4,
+    "lambda_2": 0.05,  # the paper says (0, 1]
+    "dropout": 0.2,
+    "validate_every": 10_000,
+}
+
+COMPACT: dict[str, Any] = {
+    "architecture": {
+        "in_channel": 12,
+        "out_channel": 3,
+        "inner_channel": 64,
+        "norm_groups": 16,
+        "channel_multiplier": [1, 2],
+        "attention_levels": [],
+        "res_blocks": 2,
+        "gate": "all",
+        "patch_size": 4,
+        "condition_skip": True,
+    },
+    "prediction": "x0",
+    "iterations": 10_000,
+    "batch": 8,
+    "crop": 128,
+    "rate": 1e-3,
+    "sigma_range": [2.0, 80.0],  # below, x_t says more of x_0 than a network with a folded stem can pass on
+    "spacing": "log-snr",
+    "at_start": 0.5,
+    "lambda_2": 0.05,
+    "rate_schedule": "cosine",
+    "warmup": 100,
+    "weight_decay": 1e-4,
+    "ema": 0.998,
+    "precision": "bf16",
+}
+
+PRESETS = {"paper": PAPER, "compact": COMPACT}
+
+
+def read_config(preset: str, file: Path | None, settings: dict[str, Any]) -> Config:
+    """A preset, changed by a TOML file, changed by settings ("architecture.gate": "none"); unknown keys are errors."""
+    values: dict[str, Any] = PRESETS[preset]
+    if file is not None:
+        try:
+            values = _merged(values, tomllib.loads(file.read_text(encoding="utf-8")))
+        except (OSError, ValueError) as error:
+            raise UsageError(file, f"cannot be read as TOML ({first_line(error)})", "correct it") from error
+    for key, value in settings.items():
+        for part in reversed(key.split(".")):
+            value = {part: value}
+        values = _merged(values, value)
+    try:
+        return from_dict(Config, values, "configuration")
+    except ValueError as error:
+        source = file or "configuration"
+        raise UsageError(source, first_line(error), "see tfs-rt train --print-config") from error
+
+
+def from_json(text: str) -> Config:
+    """A configuration as `to_json` writes it; ValueError if it is none."""
+    return from_dict(Config, json.loads(text), "configuration")
+
+
+def to_json(config: Config) -> str:
+    """All of a configuration, on one line."""
+    return json.dumps(dataclasses.asdict(config))
+
+
+def setting(text: str) -> tuple[str, Any]:
+    """`key=value` as TOML reads it, or with a plain word for a string."""
+    key, equals, value = text.partition("=")
+    if not equals or not key.strip():
+        raise UsageError("--set", f"{text!r} is no setting", "write --set key=value")
+    try:
+        return key.strip(), tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        return key.strip(), value.strip()
+
+
+def _merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in changes.items():
+        old = merged.get(key)
+        merged[key] = _merged(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+    return merged

@@ -1,0 +1,141 @@
+"""A run on disk: its configuration, its state, the averaged weights, and its log.
+
+    RUN/state.pt            all that a resumed run needs to go on to the same weights
+    RUN/model.safetensors   the averaged weights, for `tfs-rt export`
+    RUN/log.jsonl           a line for each validation
+    RUN/curves.png          the log as a picture
+
+Randomness needs no state: samples and dropout are drawn anew from (seed, iteration).
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import io
+import json
+import pickle
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tfs_rt.errors import ModelError, UsageError, first_line
+from tfs_rt.files import write_file
+from tfs_rt_reference.checkpoint import load_checkpoint, save_checkpoint
+from tfs_rt_reference.network import UNet
+from tfs_rt_reference.training import config as configs
+from tfs_rt_reference.training.config import Config
+
+STATE, MODEL, LOG, CURVES = "state.pt", "model.safetensors", "log.jsonl", "curves.png"
+
+Line = dict[str, Any]
+
+
+@dataclass(slots=True)
+class State:
+    """A run at some iteration."""
+
+    config: Config
+    data: list[str]  # SHA-256 of each set's manifest
+    network: UNet
+    average: UNet
+    optimiser: torch.optim.Optimizer
+    iteration: int = 0
+    log: list[Line] = field(default_factory=list)
+
+    @torch.no_grad()
+    def update_average(self) -> None:
+        """Exponential moving average of the weights, faster at first."""
+        decay = min(self.config.ema, self.iteration / (self.iteration + 10))
+        torch._foreach_lerp_(list(self.average.parameters()), list(self.network.parameters()), 1 - decay)
+
+    def save(self, folder: Path, trained_size: int) -> None:
+        """Write everything; each file appears whole or stays what it was, and the state goes last."""
+        save_checkpoint(folder / MODEL, self.average, self.config.spec(trained_size))
+        write_file(folder / LOG, "".join(json.dumps(line) + "\n" for line in self.log).encode())
+        content = {
+            "config": configs.to_json(self.config),
+            "data": self.data,
+            "iteration": self.iteration,
+            "log": json.dumps(self.log),
+            "network": self.network.state_dict(),
+            "average": self.average.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+        }
+        buffer = io.BytesIO()
+        torch.save(content, buffer)
+        write_file(folder / STATE, buffer.getvalue())
+
+
+def new_state(config: Config, data: list[str], device: torch.device, *, init: Path | None) -> State:
+    """A run's beginning: random weights, or those of a checkpoint of the same architecture."""
+    torch.manual_seed(config.seed)
+    network = UNet(config.architecture, dropout=config.dropout)
+    begin_with_functional(network)
+    if init is not None:
+        found = load_checkpoint(init, norm_groups=None)
+        _same_architecture(init, config, dataclasses.asdict(found.spec.architecture))
+        network.load_state_dict(found.network.state_dict())
+    return _assembled(config, data, network.to(device))
+
+
+def resumed(folder: Path, config: Config | None, data: list[str], device: torch.device) -> State:
+    """The state on disk; UsageError if it is of another configuration or of other data."""
+    path = folder / STATE
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        stored, log = configs.from_json(content["config"]), json.loads(content["log"])
+        tensors: dict[str, dict[str, Tensor]] = {key: content[key] for key in ("network", "average")}
+        iteration, seen = int(content["iteration"]), list(content["data"])
+    except FileNotFoundError as error:
+        raise UsageError(folder, "holds no run to resume", "leave --resume out") from error
+    except (OSError, RuntimeError, ValueError, KeyError, TypeError, EOFError, pickle.UnpicklingError) as error:
+        raise ModelError(path, f"is no state of a run ({first_line(error)})", "train anew, elsewhere") from error
+    if config is not None and (lines := differences(stored, config)):
+        raise UsageError(path, "; ".join(lines), "resume with the options it was begun with, or none")
+    if seen != data:
+        raise UsageError(path, "was trained on other data", "resume with the sets it was begun with, in their order")
+    network = UNet(stored.architecture, dropout=stored.dropout)
+    network.load_state_dict(tensors["network"])
+    state = _assembled(stored, data, network.to(device))
+    state.average.load_state_dict(tensors["average"])
+    state.optimiser.load_state_dict(content["optimiser"])
+    state.iteration, state.log = iteration, log
+    return state
+
+
+def differences(stored: Config, asked: Config) -> list[str]:
+    """One line for each field in which two configurations differ."""
+    lines = []
+    for key, value in dataclasses.asdict(asked).items():
+        old = dataclasses.asdict(stored)[key]
+        if key == "architecture":
+            lines += [f"architecture.{k}: {old[k]} in the run, {v} asked" for k, v in value.items() if old[k] != v]
+        elif old != value:
+            lines.append(f"{key}: {old} in the run, {value} asked")
+    return lines
+
+
+def begin_with_functional(network: UNet) -> None:
+    """Let a network with a skip of the condition begin by answering with the functional image."""
+    if network.arch.condition_skip:
+        torch.nn.init.zeros_(network.final_conv.block[3].weight)
+        torch.nn.init.zeros_(network.condition_skip.weight)
+        network.condition_skip.weight.data[:, -3:, 0, 0] = torch.eye(3)
+
+
+def _assembled(config: Config, data: list[str], network: UNet) -> State:
+    network = network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    average = copy.deepcopy(network).eval().requires_grad_(requires_grad=False)
+    parameters, decay = list(network.parameters()), config.weight_decay
+    return State(config, data, network, average, torch.optim.AdamW(parameters, config.rate, weight_decay=decay))
+
+
+def _same_architecture(path: Path, config: Config, found: dict[str, Any]) -> None:
+    wanted = dataclasses.asdict(config.architecture)
+    lines = [f"{key}: {found[key]} in the file, {value} asked" for key, value in wanted.items() if found[key] != value]
+    if lines:
+        raise ModelError(path, f"has another architecture ({'; '.join(lines)})", "set architecture.* to what it has")
