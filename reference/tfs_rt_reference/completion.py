@@ -48,10 +48,12 @@ class Pair:
 
     @property
     def missing(self) -> str:
+        """The third slot."""
         return next(slot for slot in SLOTS if slot not in self.files)
 
     @property
     def anatomy(self) -> RGB:
+        """An anatomical image: every pair has one."""
         return next(self.images[slot] for slot in SLOTS if slot in self.images)
 
 
@@ -63,7 +65,9 @@ def read_pairs(path: Path) -> list[Pair]:
     for row in rows:
         files = {slot: path.parent / row[slot] for slot in SLOTS if row[slot]}
         if len(files) != len(SLOTS) - 1:
-            raise UsageError(path, f"{row['id']} has {len(files)} files, not two", "leave one of m1,m2,functional empty")
+            raise UsageError(
+                path, f"{row['id']} has {len(files)} files, not two", "leave one of m1,m2,functional empty"
+            )
         images = {slot: read_file(file)[0] for slot, file in files.items()}
         pairs.append(Pair(row["id"], row["patient"], row["split"], files, images))
     return pairs

@@ -8,7 +8,7 @@ import typer
 
 from tfs_rt import signals
 from tfs_rt.cli import eval as evaluation
-from tfs_rt.cli import export, fuse, inspect, prepare
+from tfs_rt.cli import export, fuse, inspect, prepare, train
 from tfs_rt.errors import TfsRtError, first_line, printable
 
 app = typer.Typer(
@@ -22,6 +22,7 @@ app.command()(export.export)
 app.command()(inspect.inspect)
 app.command("eval")(evaluation.evaluate)
 app.command()(prepare.prepare)
+app.command()(train.train)
 
 
 @app.callback(invoke_without_command=True)

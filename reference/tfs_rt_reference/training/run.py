@@ -21,7 +21,7 @@ from tfs_rt_reference.training.config import Config
 from tfs_rt_reference.training.curves import draw
 from tfs_rt_reference.training.material import Batch, Material
 from tfs_rt_reference.training.objective import loss
-from tfs_rt_reference.training.state import CURVES, STATE, Line, State, new_state, resumed
+from tfs_rt_reference.training.state import CURVES, STATE, Line, State, new_state, resumed, stored
 from tfs_rt_reference.training.validation import validate
 
 
@@ -48,9 +48,9 @@ class Place:
 
 
 def train(
-    request: Request, on_line: Callable[[Line], None], on_iteration: Callable[[int], None] = lambda iteration: None
+    request: Request, on_line: Callable[[Line], None], on_iterations: Callable[[int], None] = lambda done: None
 ) -> State:
-    """Train to the end, or go on with a run that was interrupted.
+    """Train to the end, or go on with a run that was interrupted; `on_iterations` hears how many more are done.
 
     Raises UsageError for a folder that holds a run already or another one, and if the loss is no number.
     """
@@ -59,6 +59,7 @@ def train(
     data = [file_sha256(root / MANIFEST) for root in request.sets]
     with _place(request.device) as place:
         state = _begun(request, data, place)
+        on_iterations(state.iteration)
         groups, validation = read_material(request.sets)
         trained_size = max(max(group.truth.shape[:2]) for group in validation)
         material = Material(groups, state.config)
@@ -68,7 +69,7 @@ def train(
         start, losses, clock = time.monotonic(), [], time.monotonic()
         while state.iteration < state.config.iterations:
             losses.append(step(next(batches)))
-            on_iteration(state.iteration)
+            on_iterations(1)
             if state.iteration % state.config.validate_every and state.iteration < state.config.iterations:
                 continue
             line = {
@@ -90,10 +91,17 @@ def read_material(sets: Sequence[Path]) -> tuple[list[list[Group]], list[Group]]
     """The groups to train on, by set, and those to validate on."""
     splits = [{record["split"] for record in read_manifest(root)["cases"]} for root in sets]
     train = [read_groups(root, "train") for root in sets]
-    validation = [g for root, there in zip(sets, splits, strict=True) if "val" in there for g in read_groups(root, "val")]
+    validation = [
+        g for root, there in zip(sets, splits, strict=True) if "val" in there for g in read_groups(root, "val")
+    ]
     if not validation:
         raise UsageError(sets[0], "holds no case to validate on", "add a set that has a split val")
     return train, validation
+
+
+def iterations(output: Path) -> int:
+    """How many iterations a run that is on disk is to have."""
+    return stored(output).config.iterations
 
 
 def _begun(request: Request, data: list[str], place: Place) -> State:

@@ -82,28 +82,46 @@ def new_state(config: Config, data: list[str], device: torch.device, *, init: Pa
     return _assembled(config, data, network.to(device))
 
 
-def resumed(folder: Path, config: Config | None, data: list[str], device: torch.device) -> State:
-    """The state on disk; UsageError if it is of another configuration or of other data."""
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What a state file holds."""
+
+    config: Config
+    data: list[str]
+    iteration: int
+    log: list[Line]
+    network: dict[str, Tensor]
+    average: dict[str, Tensor]
+    optimiser: dict[str, Any]
+
+
+def stored(folder: Path) -> Stored:
+    """A run's state on disk; UsageError if there is none, ModelError if it is none."""
     path = folder / STATE
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-        stored, log = configs.from_json(content["config"]), json.loads(content["log"])
-        tensors: dict[str, dict[str, Tensor]] = {key: content[key] for key in ("network", "average")}
-        iteration, seen = int(content["iteration"]), list(content["data"])
+        content |= {"config": configs.from_json(content["config"]), "log": json.loads(content["log"])}
+        return Stored(**content)
     except FileNotFoundError as error:
         raise UsageError(folder, "holds no run to resume", "leave --resume out") from error
     except (OSError, RuntimeError, ValueError, KeyError, TypeError, EOFError, pickle.UnpicklingError) as error:
         raise ModelError(path, f"is no state of a run ({first_line(error)})", "train anew, elsewhere") from error
-    if config is not None and (lines := differences(stored, config)):
-        raise UsageError(path, "; ".join(lines), "resume with the options it was begun with, or none")
-    if seen != data:
-        raise UsageError(path, "was trained on other data", "resume with the sets it was begun with, in their order")
-    network = UNet(stored.architecture, dropout=stored.dropout)
-    network.load_state_dict(tensors["network"])
-    state = _assembled(stored, data, network.to(device))
-    state.average.load_state_dict(tensors["average"])
-    state.optimiser.load_state_dict(content["optimiser"])
-    state.iteration, state.log = iteration, log
+
+
+def resumed(folder: Path, config: Config | None, data: list[str], device: torch.device) -> State:
+    """The run on disk; UsageError if it is of another configuration or of other data."""
+    held = stored(folder)
+    if config is not None and (lines := differences(held.config, config)):
+        raise UsageError(folder / STATE, "; ".join(lines), "resume with the options it was begun with, or none")
+    if held.data != data:
+        reason = "was trained on other sets"
+        raise UsageError(folder / STATE, reason, "resume with those that it was begun with, in their order")
+    network = UNet(held.config.architecture, dropout=held.config.dropout)
+    network.load_state_dict(held.network)
+    state = _assembled(held.config, data, network.to(device))
+    state.average.load_state_dict(held.average)
+    state.optimiser.load_state_dict(held.optimiser)
+    state.iteration, state.log = held.iteration, held.log
     return state
 
 

@@ -1,0 +1,78 @@
+"""`tfs-rt train`."""
+
+from __future__ import annotations
+
+import json
+import os
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from tfs_rt.cli.lazy import workshop
+from tfs_rt.cli.talk import Talk
+
+
+class Preset(StrEnum):
+    """A configuration to begin from."""
+
+    compact = "compact"
+    paper = "paper"
+
+
+class Device(StrEnum):
+    """Where the network is trained."""
+
+    cpu = "cpu"
+    cuda = "cuda"
+
+
+def train(  # noqa: PLR0913 - one parameter an option
+    sets: Annotated[
+        list[Path],
+        typer.Argument(help="Sets made by tfs-rt prepare; each is drawn from equally often.", show_default=False),
+    ],
+    *,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the run.")],
+    scale: Annotated[int | None, typer.Option(help="2, 4 or 8.", show_default=False)] = None,
+    preset: Annotated[Preset, typer.Option(help="The paper's configuration, or one for a CPU.")] = Preset.compact,
+    config: Annotated[Path | None, typer.Option(help="TOML file that changes the preset.")] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Change one key, as in --set architecture.gate=none."),
+    ] = None,
+    init: Annotated[Path | None, typer.Option(help="Begin with this checkpoint's weights.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in the output folder.")] = False,
+    device: Annotated[Device, typer.Option(help="Under torchrun, one process a GPU.")] = Device.cpu,
+    workers: Annotated[int, typer.Option(min=1, help="Threads that make samples.")] = 1,
+    print_config: Annotated[bool, typer.Option("--print-config", help="Print the configuration and stop.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Errors only.")] = False,
+) -> None:
+    """Train a TFS-Diff model; OUTPUT/model.safetensors is what tfs-rt export takes.
+
+    A run that was interrupted goes on with --resume, to the same weights. One JSON line per validation on stdout. Exit
+    codes: 0 done, 2 usage, 3 a set is refused, 5 a checkpoint is refused, 6 environment.
+    """
+    configs = workshop("tfs_rt_reference.training.config", extras="train")
+    changes = dict(configs.setting(text) for text in settings or ())
+    if scale is not None:
+        changes["scale"] = scale
+    given = not resume or bool(changes or config)
+    chosen = configs.read_config(preset.value, config, changes) if given else None
+    if print_config:
+        typer.echo(configs.to_json(chosen))
+        return
+    run = workshop("tfs_rt_reference.training.run", extras="train")
+    request = run.Request(
+        sets=sets, output=output, config=chosen, resume=resume, init=init, device=device.value, workers=workers
+    )
+    talk = Talk(quiet=quiet or os.environ.get("RANK", "0") != "0")
+
+    def on_line(line: dict[str, Any]) -> None:
+        if not quiet:
+            typer.echo(json.dumps(line))
+
+    with talk.progress("training", chosen.iterations if chosen else run.iterations(output), "iterations") as advance:
+        state = run.train(request, on_line, advance)
+    talk.say(f"{state.iteration} iterations, {state.log[-1]['psnr']} dB on validation: {output / 'model.safetensors'}")
