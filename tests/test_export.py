@@ -92,7 +92,7 @@ def test_another_network_does_not_pass_the_gate(published: Exported) -> None:
     bundle, network = published
     other = altered(network, "mid.0.res_block.block1.block.3.weight", lambda weight: weight * 1.01)
     with pytest.raises(ModelError, match="one step differs"):
-        certify(load(bundle), TorchEngine(bundle.manifest.model, other), bundle.manifest.recipe)
+        certify(load(bundle), TorchEngine(bundle.manifest.model, other), bundle.manifest.recipe, weights="float32")
 
 
 def test_a_graph_that_mixes_the_images_of_a_batch_does_not_pass_the_gate(published: Exported) -> None:
@@ -113,19 +113,19 @@ def test_a_graph_that_mixes_the_images_of_a_batch_does_not_pass_the_gate(publish
     engine = OrtCpuEngine(bundle.manifest.model, ort.InferenceSession(model.SerializeToString()))
     engine.try_out()
     with pytest.raises(ModelError, match="one step differs"):
-        certify(engine, TorchEngine(bundle.manifest.model, network), bundle.manifest.recipe)
+        certify(engine, TorchEngine(bundle.manifest.model, network), bundle.manifest.recipe, weights="float32")
 
 
 def test_a_network_that_returns_nan_does_not_pass_the_gate(published: Exported) -> None:
     bundle, network = published
     other = altered(network, "final_conv.block.3.bias", lambda bias: bias * float("nan"))
     with pytest.raises(ModelError, match="one step differs"):
-        certify(load(bundle), TorchEngine(bundle.manifest.model, other), bundle.manifest.recipe)
+        certify(load(bundle), TorchEngine(bundle.manifest.model, other), bundle.manifest.recipe, weights="float32")
 
 
 def test_below_the_bar_nothing_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     save_checkpoint(tmp_path / "a.safetensors", UNet(TINY), model_spec())
-    monkeypatch.setattr("tfs_rt_export.gate.STEP_RELATIVE_L2", 0.0)
+    monkeypatch.setattr("tfs_rt_export.gate.STEP_RELATIVE_L2", {"float32": 0.0})
     with pytest.raises(ModelError, match="fidelity gate"):
         export_bundle(Request(checkpoint=tmp_path / "a.safetensors", output=tmp_path / "b"), silent)
     assert [path.name for path in tmp_path.iterdir()] == ["a.safetensors"]

@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import onnx
 import onnxruntime
@@ -21,11 +22,13 @@ from tfs_rt.bundle import MANIFEST, SCHEMA, BundleFile, Manifest, load_bundle, w
 from tfs_rt.errors import EnvironmentFault, UsageError
 from tfs_rt.spec import SLOTS, ModelSpec, Prediction, Recipe, SamplerName
 from tfs_rt_export.gate import certify
-from tfs_rt_export.graph import write_step_graph
+from tfs_rt_export.graph import store_half, write_step_graph
 from tfs_rt_reference.checkpoint import Checkpoint, load_checkpoint
 from tfs_rt_reference.engine import TorchEngine
 
 INTENDED_USE = "Research on image fusion and super-resolution. Not a medical device; not for diagnosis."
+
+Weights = Literal["float32", "float16"]  # as stored; sums are float32 either way
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +43,7 @@ class Request:
     prediction: Prediction | None = None
     sampler: SamplerName = "ddim"
     steps: int | None = None
+    weights: Weights = "float32"
     overwrite: bool = False
 
 
@@ -91,10 +95,13 @@ def _export(request: Request, folder: Path, log: Callable[[str], None]) -> Manif
     recipe = default_recipe(source.spec, sampler=request.sampler, steps=request.steps)
     log(f"tracing {source.contents.parameters:,} parameters, predicting {source.spec.prediction}")
     write_step_graph(source.network, folder / "step.onnx")
+    if request.weights == "float16":
+        store_half(folder / "step.onnx")
     manifest = _manifest(request.output.name, source, recipe, folder / "step.onnx")
     write_manifest(folder, manifest)
     log("fidelity gate: exported graph against the PyTorch reference")
-    manifest.fidelity.update(certify(load(load_bundle(folder)), TorchEngine(source.spec, source.network), recipe))
+    reference = TorchEngine(source.spec, source.network)
+    manifest.fidelity.update(certify(load(load_bundle(folder)), reference, recipe, weights=request.weights))
     write_manifest(folder, manifest)
     return manifest
 

@@ -6,12 +6,16 @@ import logging
 import warnings
 from pathlib import Path
 
+import numpy as np
+import onnx
 import onnx_ir as ir
 import torch
+from onnx import TensorProto, helper, numpy_helper
 from torch.export import Dim
 
 from tfs_rt_reference.network import UNet
 
+LARGE = 256  # elements: smaller tensors (biases, normalisations) stay float32
 OPSET = 21  # the first with GroupNormalization in the sense of PyTorch's
 
 
@@ -48,3 +52,25 @@ def _restore_names(graph: ir.Graph, network: UNet) -> None:
     for name, tensor in network.state_dict().items():
         if name not in graph.initializers:
             graph.register_initializer(ir.Value(name=name, const_value=ir.tensor(tensor.numpy(), name=name)))
+
+
+def store_half(path: Path) -> None:
+    """Round the large weights of a graph to float16, each cast back where it is used: half the file, float32 sums."""
+    model = onnx.load(path)
+    casts, float32 = [], {}
+    for tensor in model.graph.initializer:
+        value = numpy_helper.to_array(tensor)
+        if value.dtype == np.float32 and value.size >= LARGE:
+            float32[tensor.name] = f"{tensor.name}.float32"
+            tensor.CopyFrom(numpy_helper.from_array(value.astype(np.float16), tensor.name))
+            casts.append(helper.make_node("Cast", [tensor.name], [float32[tensor.name]], to=TensorProto.FLOAT))
+    for node in model.graph.node:
+        for i, name in enumerate(node.input):
+            node.input[i] = float32.get(name, name)
+    nodes = [*casts, *model.graph.node]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    stale = [value for value in model.graph.value_info if value.name in float32]
+    for value in stale:
+        model.graph.value_info.remove(value)
+    onnx.save(model, path)

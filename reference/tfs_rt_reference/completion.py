@@ -126,6 +126,21 @@ def complete(pairs: Sequence[Pair], rng: np.random.Generator) -> list[RGB]:
     return made
 
 
+def run(source: Path, output: Path, *, seed: int) -> None:
+    """Complete a list of pairs in a folder."""
+    pairs = read_pairs(source)
+    prepare_output(output)
+    table = io.StringIO()
+    writer = csv.writer(table, lineterminator="\n")
+    writer.writerow(["id", *SLOTS, "patient", "split"])
+    for pair, image in zip(pairs, complete(pairs, np.random.default_rng(seed)), strict=True):
+        file = output.resolve() / f"{pair.id}_{pair.missing}.png"
+        write_file(file, encode_png(image))
+        files = {slot: str(path.resolve()) for slot, path in pair.files.items()} | {pair.missing: str(file)}
+        writer.writerow([pair.id, *(files[slot] for slot in SLOTS), pair.patient, pair.split])
+    write_file(output / "cases.csv", table.getvalue().encode())
+
+
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -133,17 +148,7 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path, required=True)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
-    pairs = read_pairs(arguments.pairs)
-    prepare_output(arguments.output)
-    table = io.StringIO()
-    writer = csv.writer(table, lineterminator="\n")
-    writer.writerow(["id", *SLOTS, "patient", "split"])
-    for pair, image in zip(pairs, complete(pairs, np.random.default_rng(arguments.seed)), strict=True):
-        file = arguments.output.resolve() / f"{pair.id}_{pair.missing}.png"
-        write_file(file, encode_png(image))
-        files = {slot: str(path.resolve()) for slot, path in pair.files.items()} | {pair.missing: str(file)}
-        writer.writerow([pair.id, *(files[slot] for slot in SLOTS), pair.patient, pair.split])
-    write_file(arguments.output / "cases.csv", table.getvalue().encode())
+    run(arguments.pairs, arguments.output, seed=arguments.seed)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ It takes its weights from the bundle's ONNX initializers, which keep the tensors
 
 from __future__ import annotations
 
+import numpy as np
 import onnx
 import torch
 from onnx import numpy_helper
@@ -57,7 +58,10 @@ def load(bundle: Bundle) -> TorchEngine:
         with torch.device("meta"):
             network = UNet(spec.architecture)
         stored = {tensor.name: tensor for tensor in onnx.load_from_string(data).graph.initializer}
-        weights = {name: torch.from_numpy(numpy_helper.to_array(stored[name]).copy()) for name in network.state_dict()}
+        weights = {
+            name: torch.from_numpy(numpy_helper.to_array(stored[name]).astype(np.float32))
+            for name in network.state_dict()
+        }
         network.load_state_dict(weights, assign=True)
     except Exception as error:  # of protobuf, a dict or PyTorch: it is not what the manifest says
         reason = f"is not the network that model.json describes ({first_line(error)})"

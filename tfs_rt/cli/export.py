@@ -22,6 +22,13 @@ class Prediction(StrEnum):
     v = "v"
 
 
+class Weights(StrEnum):
+    """How a bundle stores its weights."""
+
+    float32 = "float32"
+    float16 = "float16"
+
+
 def export(  # noqa: PLR0913 - one parameter an option
     checkpoint: Annotated[Path, typer.Argument(help="A TFS-Diff or SR3 checkpoint: .pth or .safetensors.")],
     *,
@@ -36,6 +43,7 @@ def export(  # noqa: PLR0913 - one parameter an option
     ] = None,
     sampler: Annotated[Sampler, typer.Option(help="The bundle's default sampler.")] = Sampler.ddim,
     steps: Annotated[int | None, typer.Option(min=1, max=100_000, help="The bundle's default steps.")] = None,
+    weights: Annotated[Weights, typer.Option(help="As they are stored; sums are float32.")] = Weights.float32,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a bundle at OUTPUT.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the fidelity certificate on stdout.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Errors only.")] = False,
@@ -53,6 +61,7 @@ def export(  # noqa: PLR0913 - one parameter an option
         prediction=prediction.value if prediction else None,
         sampler=sampler.value,
         steps=steps,
+        weights=weights.value,
         overwrite=overwrite,
     )
     manifest = exporter.export_bundle(request, talk.say)
