@@ -12,6 +12,7 @@ import torch
 from helpers import Cli, png
 from torch import Tensor
 
+from tfs_rt.bundle import load_bundle
 from tfs_rt.cases import Case, Found
 from tfs_rt.errors import ModelError, TfsRtError, UsageError
 from tfs_rt.schedule import sigma
@@ -19,6 +20,7 @@ from tfs_rt.spec import SLOTS, Prediction
 from tfs_rt_reference.checkpoint import load_checkpoint
 from tfs_rt_reference.data import Group, read_groups
 from tfs_rt_reference.diffusion import draw_noise_level, q_sample
+from tfs_rt_reference.engine import load
 from tfs_rt_reference.network import UNet
 from tfs_rt_reference.prepare import Request as Preparation
 from tfs_rt_reference.prepare import prepare
@@ -125,6 +127,15 @@ def test_a_run_begins_with_another_runs_weights(made_set: Path, tmp_path: Path) 
     run(made_set, tmp_path / "b", config=small(iterations=1, rate=1e-12, warmup=0), init=weights)
     a, b = (load_checkpoint(tmp_path / n / "model.safetensors").network.state_dict() for n in "ab")
     assert all(torch.allclose(a[key], b[key], atol=1e-6) for key in a)
+
+
+def test_a_shipped_bundle_can_be_trained_further(made_set: Path, x4: Path, tmp_path: Path) -> None:
+    shipped = load(load_bundle(x4))
+    sizes = {f"architecture.{k}": v for k, v in dataclasses.asdict(shipped.spec.architecture).items()}
+    config = small(**sizes | {"iterations": 1, "rate": 1e-12, "warmup": 0})
+    run(made_set, tmp_path / "run", config=config, init=x4)
+    trained = load_checkpoint(tmp_path / "run" / "model.safetensors").network.state_dict()
+    assert all(torch.allclose(trained[key], value, atol=1e-6) for key, value in shipped.network.state_dict().items())
 
 
 Spoil = Callable[[Path, Path], dict]

@@ -180,7 +180,14 @@ class UNet(nn.Module):
         for layer in self.ups:
             h = layer(h if isinstance(layer, Upsample) else torch.cat([h, skips.pop()], dim=1), embedding)
         prediction = F.pixel_shuffle(self.final_conv(h), self.arch.patch_size)
-        return prediction + self.condition_skip(condition) if self.arch.condition_skip else prediction
+        return prediction + self._skip(condition) if self.arch.condition_skip else prediction
+
+    def _skip(self, condition: Tensor) -> Tensor:
+        """The condition's map, in float32 even when training in bfloat16, which near black is as coarse as a level."""
+        if not self.training:
+            return self.condition_skip(condition)
+        with torch.autocast(condition.device.type, enabled=False):
+            return self.condition_skip(condition)
 
     def _gated(self, condition: Tensor, x_t: Tensor) -> Tensor:
         """TMFA in its two forms: over the condition (paper, Fig. 1) or over condition and x_t (published code)."""

@@ -42,7 +42,7 @@ def train(  # noqa: PLR0913 - one parameter an option
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Change one key, as in --set architecture.gate=none."),
     ] = None,
-    init: Annotated[Path | None, typer.Option(help="Begin with this checkpoint's weights.")] = None,
+    init: Annotated[Path | None, typer.Option(help="Begin with the weights of this checkpoint or bundle.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in the output folder.")] = False,
     device: Annotated[Device, typer.Option(help="Under torchrun, one process a GPU.")] = Device.cpu,
     workers: Annotated[int, typer.Option(min=1, help="Threads that make samples.")] = 1,

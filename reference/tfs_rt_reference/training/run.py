@@ -33,7 +33,7 @@ class Request:
     output: Path
     config: Config | None  # None: that of the run to be resumed
     resume: bool = False
-    init: Path | None = None  # a checkpoint to begin with
+    init: Path | None = None  # a checkpoint or a bundle to begin with
     device: str = "cpu"
     workers: int = 1  # threads that make samples
 
@@ -79,7 +79,7 @@ def train(
                 "loss": _mean(losses, state, place),
             }
             if place.rank == 0:
-                state.log.append(line | validate(state.average, state.config.spec(trained_size), validation))
+                state.log.append(line | validate(state.average, state.config, trained_size, validation))
                 state.save(request.output, trained_size)
                 draw(state.log, request.output / CURVES)
                 on_line(state.log[-1])

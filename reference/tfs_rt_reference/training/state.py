@@ -1,7 +1,7 @@
 """A run on disk: its configuration, its state, the averaged weights, and its log.
 
     RUN/state.pt            all that a resumed run needs to go on to the same weights
-    RUN/model.safetensors   the averaged weights, for `tfs-rt export`
+    RUN/model.safetensors   the averaged weights that validated best, for `tfs-rt export`
     RUN/log.jsonl           a line for each validation
     RUN/curves.png          the log as a picture
 
@@ -22,9 +22,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from tfs_rt.bundle import load_bundle
 from tfs_rt.errors import ModelError, UsageError, first_line
 from tfs_rt.files import write_file
 from tfs_rt_reference.checkpoint import load_checkpoint, save_checkpoint
+from tfs_rt_reference.engine import load
 from tfs_rt_reference.network import UNet
 from tfs_rt_reference.training import config as configs
 from tfs_rt_reference.training.config import Config
@@ -54,7 +56,8 @@ class State:
 
     def save(self, folder: Path, trained_size: int) -> None:
         """Write everything; each file appears whole or stays what it was, and the state goes last."""
-        save_checkpoint(folder / MODEL, self.average, self.config.spec(trained_size))
+        if self.log[-1]["val_loss"] == min(line["val_loss"] for line in self.log):
+            save_checkpoint(folder / MODEL, self.average, self.config.spec(trained_size))
         write_file(folder / LOG, "".join(json.dumps(line) + "\n" for line in self.log).encode())
         content = {
             "config": configs.to_json(self.config),
@@ -71,14 +74,14 @@ class State:
 
 
 def new_state(config: Config, data: list[str], device: torch.device, *, init: Path | None) -> State:
-    """A run's beginning: random weights, or those of a checkpoint of the same architecture."""
+    """A run's beginning: random weights, or those of a checkpoint or bundle of the same architecture."""
     torch.manual_seed(config.seed)
     network = UNet(config.architecture, dropout=config.dropout)
     begin_with_functional(network)
     if init is not None:
-        found = load_checkpoint(init, norm_groups=None)
-        _same_architecture(init, config, dataclasses.asdict(found.spec.architecture))
-        network.load_state_dict(found.network.state_dict())
+        found = load(load_bundle(init)).network if init.is_dir() else load_checkpoint(init).network
+        _same_architecture(init, config, dataclasses.asdict(found.arch))
+        network.load_state_dict(found.state_dict())
     return _assembled(config, data, network.to(device))
 
 

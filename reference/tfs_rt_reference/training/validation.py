@@ -1,4 +1,4 @@
-"""Validation on whole images, sampled as the runtime samples them: PSNR, SSIM and the bias of each colour."""
+"""Validation on whole images, sampled as the runtime samples them: PSNR, SSIM, the bias of each colour, and L_PSF."""
 
 from __future__ import annotations
 
@@ -15,12 +15,17 @@ from tfs_rt.table import step_table
 from tfs_rt_reference.data import Group, low_resolution
 from tfs_rt_reference.engine import TorchEngine
 from tfs_rt_reference.network import UNet
+from tfs_rt_reference.training.config import Config
 
 FEW = 8  # steps of an eps network, whose first x_0 is no image
 
 
-def validate(network: UNet, spec: ModelSpec, groups: Sequence[Group]) -> dict[str, float]:
-    """Means over groups of PSNR in dB, SSIM, and the largest of the three colours' mean differences in grey levels."""
+def validate(network: UNet, config: Config, trained_size: int, groups: Sequence[Group]) -> dict[str, float]:
+    """Means over groups of PSNR in dB, SSIM, and the largest of the three colours' mean differences in grey levels.
+
+    `val_loss` is L_PSF of those images, by which the best weights of a run are told.
+    """
+    spec = config.spec(trained_size)
     engine, table = TorchEngine(spec, network), step_table(spec, recipe(spec))
     rows = []
     for group in groups:
@@ -35,11 +40,17 @@ def validate(network: UNet, spec: ModelSpec, groups: Sequence[Group]) -> dict[st
 
         result = from_model(sample(engine, condition, table, noise)[0, :, : size[0], : size[1]])
         error = result.astype(np.float64) - group.truth
-        psnr = 10 * np.log10(255**2 / max(np.mean(error**2), 1e-9))
-        ssim = structural_similarity(result, group.truth, channel_axis=-1)
-        rows.append([psnr, ssim, *error.mean(axis=(0, 1))])
-    psnr, ssim, *bias = np.mean(rows, axis=0).tolist()
-    return {"psnr": round(psnr, 3), "ssim": round(ssim, 4), "bias": round(max(bias, key=abs), 2)}
+        mse = max(float(np.mean(error**2)), 1e-9)
+        ssim = float(structural_similarity(result, group.truth, channel_axis=-1))  # pyright: ignore[reportArgumentType]
+        psf = config.lambda_1 * mse / 127.5**2 + config.lambda_2 * (1 - ssim)
+        rows.append([10 * np.log10(255**2 / mse), ssim, psf, *error.mean(axis=(0, 1))])
+    psnr, ssim, psf, *bias = np.mean(rows, axis=0).tolist()
+    return {
+        "psnr": round(psnr, 3),
+        "ssim": round(ssim, 4),
+        "bias": round(max(bias, key=abs), 2),
+        "val_loss": round(psf, 6),
+    }
 
 
 def recipe(spec: ModelSpec) -> Recipe:
