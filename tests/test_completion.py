@@ -11,7 +11,6 @@ from tfs_rt.errors import UsageError
 from tfs_rt.intake import read_file
 from tfs_rt.spec import SLOTS
 from tfs_rt_reference.completion import complete, head, read_pairs, remap, run, shifted
-from tfs_rt_reference.fusion import bitonicx
 
 
 def disc(rng: np.random.Generator, *, centre: tuple[int, int], radius: int, colours: int) -> np.ndarray:
@@ -87,10 +86,3 @@ def test_a_row_that_is_no_pair_is_refused(pairs: Path) -> None:
     pairs.write_text("id,m1,m2,functional,patient,split\nk0,a.png,,,p0,train\n")
     with pytest.raises(UsageError, match="k0 has 1 files, not two"):
         read_pairs(pairs)
-
-
-def test_bitonicx_hardly_minds_the_order_of_the_anatomical_images(rng: np.random.Generator) -> None:
-    a, b = (np.repeat(disc(rng, centre=(32, 32), radius=26, colours=1)[..., None], 3, axis=2) for _ in range(2))
-    functional = disc(rng, centre=(30, 34), radius=20, colours=3)
-    one, other = bitonicx.fuse(a, b, functional), bitonicx.fuse(b, a, functional)
-    assert np.mean(one != other) < 0.01

@@ -21,6 +21,7 @@ from tfs_rt_reference.checkpoint import load_checkpoint
 from tfs_rt_reference.data import Group, read_groups
 from tfs_rt_reference.diffusion import draw_noise_level, q_sample
 from tfs_rt_reference.engine import load
+from tfs_rt_reference.fusion import bitonicx
 from tfs_rt_reference.network import UNet
 from tfs_rt_reference.prepare import Request as Preparation
 from tfs_rt_reference.prepare import prepare
@@ -295,6 +296,16 @@ def test_a_crop_and_its_truth_show_the_same_place(rng: np.random.Generator) -> N
         condition, truth = crop(Group("a", (image,) * 3, image), 4, 32, rng)
         for slot in range(3):
             assert np.corrcoef(condition[3 * slot].ravel(), truth[0].ravel())[0, 1] > 0.98
+
+
+@pytest.mark.parametrize("mirror", [np.s_[::-1], np.s_[:, ::-1]])
+def test_the_truth_of_a_mirrored_group_is_the_mirrored_truth(rng: np.random.Generator, mirror: tuple) -> None:
+    smooth = np.fft.ifft2(np.fft.fft2(rng.standard_normal((5, 64, 64))) * _low_pass(64)).real
+    a, b, *rgb = np.clip(128 + smooth / smooth.std() * 60, 0, 255).astype(np.uint8)
+    images = [np.dstack([a] * 3), np.dstack([b] * 3), np.dstack(rgb)]
+    truth = bitonicx.fuse(*images).astype(np.float64)
+    mirrored = bitonicx.fuse(*(np.ascontiguousarray(image[mirror]) for image in images))[mirror]
+    assert 10 * np.log10(255**2 / max(np.mean(np.square(truth - mirrored)), 1e-9)) > 40
 
 
 def _low_pass(n: int) -> np.ndarray:

@@ -87,16 +87,15 @@ def crop(group: Group, scale: int, size: int, rng: np.random.Generator) -> tuple
     """Condition (9, size, size) and x_0 (3, size, size), both in [-1, 1].
 
     The window lies at any pixel of the full-resolution group, which is degraded around it, so that every sub-pixel
-    phase of the low-resolution grid is seen; over the image's border its own edge goes on. Turned and mirrored at
-    random, and the two anatomical images exchanged, which BitonicX does not mind but for ties.
+    phase of the low-resolution grid is seen; over the image's border its own edge goes on. Mirrored at random, and
+    nothing else, for BitonicX is blind to little else: of a group turned by 90 degrees it gives what lies 33 to 39 dB
+    from the turned truth (mirrored: 48 dB or more), of one with m1 and m2 exchanged 25 to 33 dB.
     """
     height, width = group.truth.shape[:2]
     top, left = (int(rng.integers(side - size + 1)) for side in (height, width))
-    m1, m2, functional = group.sources
-    anatomy = (m2, m1) if rng.integers(2) else (m1, m2)
-    images = [_window(image, top, left, size + 2 * MARGIN) for image in (*anatomy, functional, group.truth)]
-    turns, mirrored = int(rng.integers(4)), bool(rng.integers(2))
-    images = [np.ascontiguousarray(np.rot90(i, turns)[:, :: -1 if mirrored else 1]) for i in images]
+    images = [_window(image, top, left, size + 2 * MARGIN) for image in (*group.sources, group.truth)]
+    down, along = (-1 if rng.integers(2) else 1 for _ in range(2))
+    images = [np.ascontiguousarray(image[::down, ::along]) for image in images]
     condition = to_condition([low_resolution(i, scale) for i in images[:-1]], images[-1].shape[:2])
     inner = np.s_[:, MARGIN : MARGIN + size, MARGIN : MARGIN + size]
     return condition[inner], to_model(images[-1])[inner]
