@@ -288,7 +288,7 @@ WRONG_USES = {
     "two of three files": (["fuse", "--m1", "a.png", "--m2", "b.png", "-o", "{out}"], 2, "only some of the three"),
     "a png as cases": (["fuse", "{case}/pet.png", "-o", "{out}"], 2, "neither a folder nor a CSV"),
     "scale 3": (["fuse", "{case}", "-o", "{out}", "--scale", "3"], 2, "3 is not a scale"),
-    "scale of no shipped model": (["fuse", "{case}", "-o", "{out}", "--scale", "8"], 5, "no such model ships"),
+    "no such shipped model": (["fuse", "{case}", "-o", "{out}", "--model", "tfs-rt/x3"], 5, "no such model ships"),
     "scale against model": (["fuse", "{case}", "-o", "{out}", "--scale", "2", "--model", "tfs-rt/x4"], 2, "x4"),
     "no model": (["fuse", "{case}", "-o", "{out}", "--model", "{absent}"], 5, "no bundle there"),
     "edited model": (["fuse", "{case}", "-o", "{out}", "--model", "{edited}"], 5, "does not match its SHA-256"),

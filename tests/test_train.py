@@ -5,6 +5,7 @@ import json
 import math
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -201,7 +202,7 @@ def _no_gpu(made_set: Path, out: Path) -> dict:
 def test_what_cannot_be_trained_is_said_and_nothing_is_lost(
     made_set: Path, tmp_path: Path, spoil: Spoil, words: str
 ) -> None:
-    request = {"sets": [made_set]} | spoil(made_set, tmp_path / "run")
+    request: dict[str, Any] = {"sets": [made_set]} | spoil(made_set, tmp_path / "run")
     before = {path: path.read_bytes() for path in (tmp_path / "run").glob("*")}
     with pytest.raises(TfsRtError, match=words):
         train(Request(output=tmp_path / "run", **request), lambda line: None)
@@ -213,7 +214,7 @@ def test_a_loss_that_is_no_number_ends_the_run_and_keeps_what_was_saved(made_set
         pass
 
     def spoil(line: dict) -> None:  # after the first validation, as a wrong driver might
-        network.final_conv.block[3].bias.data.fill_(math.nan)
+        torch.nn.init.constant_(network.final_conv.block[3].bias, math.nan)  # type: ignore[arg-type]
 
     import tfs_rt_reference.training.run as module
 

@@ -67,8 +67,8 @@ class Material:
     def sample(self, i: int, j: int) -> tuple[Array, Array, Array, Array]:
         """(condition, x_0, eps, noise level) of sample j in iteration i."""
         rng = np.random.default_rng([self.config.seed, i, j])
-        groups = self.sets[rng.integers(len(self.sets))]
-        condition, x_0 = crop(groups[rng.integers(len(groups))], self.config.scale, self.config.crop, rng)
+        groups = self.sets[int(rng.integers(len(self.sets)))]
+        condition, x_0 = crop(groups[int(rng.integers(len(groups)))], self.config.scale, self.config.crop, rng)
         eps = rng.standard_normal(x_0.shape, dtype=np.float32)
         return condition, x_0, eps, np.array([self.noise_level(rng)], dtype=np.float32)
 

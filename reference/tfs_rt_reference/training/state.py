@@ -52,7 +52,8 @@ class State:
     def update_average(self) -> None:
         """Exponential moving average of the weights, faster at first."""
         decay = min(self.config.ema, self.iteration / (self.iteration + 10))
-        torch._foreach_lerp_(list(self.average.parameters()), list(self.network.parameters()), 1 - decay)
+        for mean, value in zip(self.average.parameters(), self.network.parameters(), strict=True):
+            mean.lerp_(value, 1 - decay)
 
     def save(self, folder: Path, trained_size: int) -> None:
         """Write everything; each file appears whole or stays what it was, and the state goes last."""
@@ -143,7 +144,7 @@ def differences(stored: Config, asked: Config) -> list[str]:
 def begin_with_functional(network: UNet) -> None:
     """Let a network with a skip of the condition begin by answering with the functional image."""
     if network.arch.condition_skip:
-        torch.nn.init.zeros_(network.final_conv.block[3].weight)
+        torch.nn.init.zeros_(network.final_conv.block[3].weight)  # pyright: ignore[reportArgumentType]
         torch.nn.init.zeros_(network.condition_skip.weight)
         network.condition_skip.weight.data[:, -3:, 0, 0] = torch.eye(3)
 
