@@ -3,6 +3,8 @@
 import dataclasses
 import json
 import math
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -122,6 +124,30 @@ def test_a_batch_is_shared_out_among_processes_without_loss_or_repetition(made_s
     shares = [next(material.batches(7, rank=rank, world=2)).x_0 for rank in (0, 1)]
     assert torch.equal(whole[0::2], shares[0])
     assert torch.equal(whole[1::2], shares[1])
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+def test_a_gpu_trains_to_nearly_what_a_cpu_does(made_set: Path, tmp_path: Path) -> None:
+    for device in ("cpu", "cuda"):
+        run(made_set, tmp_path / device, config=small(iterations=2, dropout=0.0), device=device)
+    logs = [json.loads((tmp_path / d / "log.jsonl").read_text().splitlines()[-1]) for d in ("cpu", "cuda")]
+    assert logs[0]["loss"] == pytest.approx(logs[1]["loss"], rel=1e-3)
+    assert logs[0]["psnr"] == pytest.approx(logs[1]["psnr"], abs=0.05)
+
+
+@pytest.mark.slow
+def test_two_processes_train_to_what_one_does(made_set: Path, tmp_path: Path) -> None:
+    settings = [f"--set={key}={value}" for key, value in (SMALL | {"dropout": 0.0, "lambda_2": 0.0}).items()]
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    for name, launcher in (("one", [sys.executable]), ("two", torchrun)):
+        command = [*launcher, "-m", "tfs_rt", "train", str(made_set), "-o", str(tmp_path / name), *settings]
+        subprocess.run(command, check=True, capture_output=True, timeout=300)
+    logs = [(tmp_path / name / "log.jsonl").read_text().splitlines() for name in ("one", "two")]
+    assert len(logs[0]) == len(logs[1]) == 3
+    for one, two in zip(*logs, strict=True):
+        assert json.loads(one)["loss"] == pytest.approx(json.loads(two)["loss"], rel=1e-3)
+        assert json.loads(one)["psnr"] == pytest.approx(json.loads(two)["psnr"], abs=0.05)
 
 
 def test_a_run_begins_with_another_runs_weights(made_set: Path, tmp_path: Path) -> None:

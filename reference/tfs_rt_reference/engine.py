@@ -22,31 +22,32 @@ from tfs_rt_reference.network import UNet
 
 
 class TorchEngine:
-    """A network in PyTorch on the CPU, float32; handles are tensors."""
+    """A network in PyTorch, float32, where its weights are; handles are tensors there."""
 
     def __init__(self, spec: ModelSpec, network: UNet) -> None:
         self.spec = spec
         self.network = network
+        self.device = next(network.parameters()).device
 
     def to_device(self, array: Array, /) -> Tensor:
-        """A tensor that shares the array's memory."""
-        return torch.from_numpy(array)
+        """A tensor; on a CPU it shares the array's memory."""
+        return torch.from_numpy(array).to(self.device)
 
     def to_host(self, handle: Tensor, /) -> Array:
-        """An array that shares the tensor's memory."""
-        return handle.numpy()
+        """An array; on a CPU it shares the tensor's memory."""
+        return handle.cpu().numpy()
 
     def predict(self, condition: Array, x_t: Array, noise_level: Array) -> Array:
         """The network alone: (B, 9, H, W), (B, 3, H, W), (B, 1) -> (B, 3, H, W)."""
         with torch.inference_mode():
-            return self.network(*map(torch.from_numpy, (condition, x_t, noise_level))).numpy()
+            return self.to_host(self.network(*map(self.to_device, (condition, x_t, noise_level))))
 
     def step(
         self, x_t: Tensor, x_0: Tensor | None, condition: Tensor, row: StepRow, z: Tensor | None, /
     ) -> tuple[Tensor, Tensor]:
         """One reverse step."""
         with torch.inference_mode():
-            noise_level = torch.full((x_t.shape[0], 1), row.noise_level)
+            noise_level = torch.full((x_t.shape[0], 1), row.noise_level, device=self.device)
             return reverse_step(self.network(condition, x_t, noise_level), x_t, x_0, row, z)
 
 

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor, distributed, nn
 
@@ -125,7 +126,8 @@ def _stepper(state: State, place: Place) -> Callable[[Batch], Tensor]:
         network = nn.parallel.DistributedDataParallel(network, device_ids=ids)
 
     def step(batch: Batch) -> Tensor:
-        torch.manual_seed(hash((config.seed, state.iteration, place.rank)))  # of dropout
+        seeds = np.random.SeedSequence([config.seed, state.iteration, place.rank])  # of dropout
+        torch.manual_seed(int(seeds.generate_state(1)[0]))
         state.network.train()
         value = loss(network, batch.to(place.device), config)
         state.optimiser.zero_grad(set_to_none=True)
