@@ -75,4 +75,6 @@ def train(  # noqa: PLR0913 - one parameter an option
 
     with talk.progress("training", chosen.iterations if chosen else run.iterations(output), "iterations") as advance:
         state = run.train(request, on_line, advance)
-    talk.say(f"{state.iteration} iterations, {state.log[-1]['psnr']} dB on validation: {output / 'model.safetensors'}")
+    if state.log:  # which the first process alone keeps
+        best = min(state.log, key=lambda line: line["val_loss"])
+        talk.say(f"best at iteration {best['iteration']}, {best['psnr']} dB: {output / 'model.safetensors'}")
