@@ -160,8 +160,8 @@ def test_a_run_begins_with_another_runs_weights(made_set: Path, tmp_path: Path) 
 
 def test_a_shipped_bundle_can_be_trained_further(made_set: Path, x4: Path, tmp_path: Path) -> None:
     shipped = load(load_bundle(x4))
-    sizes = {f"architecture.{k}": v for k, v in dataclasses.asdict(shipped.spec.architecture).items()}
-    config = small(**sizes | {"iterations": 1, "rate": 1e-12, "warmup": 0})
+    settings = small(iterations=1, rate=1e-12, warmup=0)
+    config = dataclasses.replace(settings, architecture=shipped.spec.architecture)
     run(made_set, tmp_path / "run", config=config, init=x4)
     trained = load_checkpoint(tmp_path / "run" / "model.safetensors").network.state_dict()
     assert all(torch.allclose(trained[key], value, atol=1e-6) for key, value in shipped.network.state_dict().items())
