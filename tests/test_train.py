@@ -382,6 +382,8 @@ def test_a_file_and_settings_change_a_preset_and_unknown_keys_are_refused(tmp_pa
         ({"scale": 16, "crop": 32}, "scale is not 2, 4 or 8"),
         ({"crop": 30}, "multiple of the network's stride"),
         ({"rate": 0.0}, "rate is positive"),
+        ({"clip": math.nan}, "clip are not negative"),
+        ({"seed": -1}, "seed is within"),
         ({"lambda_1": 0.0, "lambda_2": 0.0}, "nor both 0"),
         ({"prediction": "noise"}, "expected one of eps, x0, v"),
         ({"spacing": "t"}, "leave sigma_range out"),

@@ -12,6 +12,7 @@ import typer
 
 from tfs_rt.cli.lazy import workshop
 from tfs_rt.cli.talk import Talk
+from tfs_rt.errors import UsageError
 
 
 class Preset(StrEnum):
@@ -60,7 +61,9 @@ def train(  # noqa: PLR0913 - one parameter an option
         changes["scale"] = scale
     given = not resume or bool(changes or config)
     chosen = configs.read_config(preset.value, config, changes) if given else None
-    if print_config:
+    if resume and init:
+        raise UsageError("--init", "a run that is resumed has its weights", "leave one of the two options out")
+    if print_config and chosen:
         typer.echo(configs.to_json(chosen))
         return
     run = workshop("tfs_rt_reference.training.run", extras="train")

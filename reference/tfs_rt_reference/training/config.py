@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,13 +56,16 @@ class Config:
             f"crop is a multiple of the network's stride {stride} and of the scale": self.crop % stride == 0
             and self.crop % margin == 0,
             "crop is 16 or more": self.crop >= 16,
-            "rate is positive": self.rate > 0,
+            "rate is positive": 0 < self.rate < math.inf,
+            "seed is within 0 and 2^63": 0 <= self.seed < 2**63,
             "at_start, dropout and ema are within 0 and 1": all(
                 0 <= share <= 1 for share in (self.at_start, self.dropout, self.ema)
             ),
             "lambda_1 and lambda_2 are not negative, nor both 0": min(self.lambda_1, self.lambda_2) >= 0
             and self.lambda_1 + self.lambda_2 > 0,
-            "warmup, weight_decay and clip are not negative": min(self.warmup, self.weight_decay, self.clip) >= 0,
+            "warmup, weight_decay and clip are not negative": all(
+                0 <= value < math.inf for value in (self.warmup, self.weight_decay, self.clip)
+            ),
             "a network takes three images": self.architecture.condition_channels == 9,
             "spacing t draws from the whole schedule: leave sigma_range out": self.spacing == "log-snr"
             or self.sigma_range == sigma_range(self.schedule),
@@ -148,6 +152,8 @@ def read_config(preset: str, file: Path | None, settings: dict[str, Any]) -> Con
         for part in reversed(key.split(".")):
             value = {part: value}
         values = _merged(values, value)
+    if "scale" not in values:
+        raise UsageError("--scale", "is not given", "say 2, 4 or 8")
     try:
         return from_dict(Config, values, "configuration")
     except ValueError as error:

@@ -22,7 +22,7 @@ from tfs_rt_reference.training.config import Config
 from tfs_rt_reference.training.curves import draw
 from tfs_rt_reference.training.material import Batch, Material
 from tfs_rt_reference.training.objective import loss
-from tfs_rt_reference.training.state import CURVES, STATE, Line, State, new_state, resumed, stored
+from tfs_rt_reference.training.state import CURVES, LOG, MODEL, STATE, Line, State, new_state, resumed, stored
 from tfs_rt_reference.training.validation import validate
 
 
@@ -60,6 +60,9 @@ def train(
     data = [file_sha256(root / MANIFEST) for root in request.sets]
     with _place(request.device) as place:
         state = _begun(request, data, place)
+        if state.config.batch % place.world:
+            reason = f"{state.config.batch} samples cannot be shared out evenly among {place.world} processes"
+            raise UsageError("batch", reason, "set a multiple")
         on_iterations(state.iteration)
         groups, validation = read_material(request.sets)
         trained_size = max(max(group.truth.shape[:2]) for group in validation)
@@ -106,7 +109,7 @@ def iterations(output: Path) -> int:
 
 
 def _begun(request: Request, data: list[str], place: Place) -> State:
-    there = (request.output / STATE).exists()
+    there = any((request.output / name).exists() for name in (STATE, MODEL, LOG))
     if request.resume:
         return resumed(request.output, request.config, data, place.device)
     if there:
@@ -158,8 +161,9 @@ def _mean(losses: Sequence[Tensor], state: State, place: Place) -> float:
     if place.world > 1:
         distributed.all_reduce(mean)
         mean /= place.world
-    if not math.isfinite(mean.item()):
-        reason = f"the loss became {mean.item()} before iteration {state.iteration}; what was saved last is kept"
+    value = mean.item() if all(p.isfinite().all() for p in state.average.parameters()) else math.nan
+    if not math.isfinite(value):
+        reason = f"the loss became {value} before iteration {state.iteration}; what was saved last is kept"
         raise UsageError("training", reason, "resume is of no use: train anew with a lower rate, elsewhere")
     return round(mean.item(), 6)
 
