@@ -8,10 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import Cli, Outcome
+from helpers import Cli, Outcome, png
 from numpy.random import Generator
 
+from tfs_rt.cases import Case, Found
 from tfs_rt.cli import main
+from tfs_rt.spec import SLOTS
+from tfs_rt_reference.prepare import Request, prepare
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = Path(os.environ.get("TFS_RT_SHARED", ROOT.parent / "shared"))  # data that the repository may not hold
@@ -34,6 +37,23 @@ def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
         return Outcome(int(caught.value.code or 0), said.out, said.err)
 
     return run
+
+
+@pytest.fixture(scope="session")
+def made_set(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A training set of noise: two groups to train on, one to validate on."""
+    root, rng = tmp_path_factory.mktemp("made"), np.random.default_rng(5)
+    cases: list[Found] = []
+    for i, split in enumerate(["train", "train", "val"]):
+        folder = root / "in" / f"k{i}"
+        folder.mkdir(parents=True)
+        for name in ("ct", "mr-t2"):
+            (folder / f"{name}.png").write_bytes(png(rng.integers(0, 256, (96, 96)).astype(np.uint8)))
+        (folder / "pet.png").write_bytes(png(rng.integers(0, 256, (96, 96, 3)).astype(np.uint8)))
+        files = {slot: folder / f"{name}.png" for slot, name in zip(SLOTS, ("ct", "mr-t2", "pet"), strict=True)}
+        cases.append(Case(f"k{i}", files, {"patient": f"k{i}", "split": split}))
+    prepare(Request(root / "set", cases))
+    return root / "set"
 
 
 @pytest.fixture(scope="session")

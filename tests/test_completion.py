@@ -1,16 +1,17 @@
 """Pairs completed to groups: what is borrowed keeps its pixels, what is remapped keeps its edges."""
 
 import csv
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from helpers import png
 
-from tfs_rt.errors import UsageError
+from tfs_rt.errors import InputError, UsageError
 from tfs_rt.intake import read_file
 from tfs_rt.spec import SLOTS
-from tfs_rt_reference.completion import complete, head, read_pairs, remap, run, shifted
+from tfs_rt_reference.completion import complete, head, main, read_pairs, remap, run, shifted
 
 
 def disc(rng: np.random.Generator, *, centre: tuple[int, int], radius: int, colours: int) -> np.ndarray:
@@ -86,3 +87,41 @@ def test_a_row_that_is_no_pair_is_refused(pairs: Path) -> None:
     pairs.write_text("id,m1,m2,functional,patient,split\nk0,a.png,,,p0,train\n")
     with pytest.raises(UsageError, match="k0 has 1 files, not two"):
         read_pairs(pairs)
+
+
+def _row(**changes: str) -> str:
+    row = {"id": "k9", "m1": "0_m1.png", "m2": "0_m2.png", "functional": "", "patient": "p0", "split": "train"}
+    return ",".join((row | changes).values())
+
+
+@pytest.mark.parametrize(
+    ("rows", "words"),
+    [
+        ([_row(patient="")], "a row without a patient"),
+        ([_row(id="../k")], "an id that a file can be named by"),
+        ([_row(), _row()], "lists k9 more than once"),
+        ([_row(m1="none.png")], "none.png: cannot be read"),
+        ([_row(m1="small.png")], "its two images differ in size"),
+    ],
+)
+def test_a_faulty_list_of_pairs_is_refused_in_one_line(
+    pairs: Path, rows: list[str], words: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (pairs.parent / "small.png").write_bytes(png(np.full((32, 32), 90, np.uint8)))
+    pairs.write_text("\n".join(["id,m1,m2,functional,patient,split", *rows]) + "\n")
+    monkeypatch.setattr(sys, "argv", ["completion", str(pairs), "-o", str(pairs.parent / "out")])
+    with pytest.raises(SystemExit, match=words):
+        main()
+    assert not (pairs.parent / "out").exists()
+
+
+def test_a_list_without_a_column_or_without_a_lender_is_refused(pairs: Path) -> None:
+    row = _row()
+    pairs.write_text(f"id,m1,m2,functional,patient,split\n{row}\n")
+    with pytest.raises(InputError, match="k9: no other patient of its split has a functional image"):
+        run(pairs, pairs.parent / "out", seed=0)
+    pairs.write_text("id,m1,m2,functional,split\n")
+    with pytest.raises(UsageError, match="has no column patient"):
+        read_pairs(pairs)
+    with pytest.raises(UsageError, match="cannot be read as CSV"):
+        read_pairs(pairs.parent / "missing.csv")

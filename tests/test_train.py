@@ -6,33 +6,33 @@ import math
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from helpers import Cli, png
+from helpers import Cli
 from torch import Tensor
 
 from tfs_rt.bundle import load_bundle
-from tfs_rt.cases import Case, Found
 from tfs_rt.errors import ModelError, TfsRtError, UsageError
 from tfs_rt.intake import read_file
 from tfs_rt.schedule import sigma
-from tfs_rt.spec import SLOTS, Prediction
+from tfs_rt.spec import Prediction
 from tfs_rt_reference.checkpoint import load_checkpoint
-from tfs_rt_reference.data import Group, read_groups
+from tfs_rt_reference.data import Group, read_groups, singly
 from tfs_rt_reference.diffusion import draw_noise_level, q_sample
 from tfs_rt_reference.engine import load
 from tfs_rt_reference.fusion import bitonicx
 from tfs_rt_reference.network import UNet
-from tfs_rt_reference.prepare import Request as Preparation
-from tfs_rt_reference.prepare import prepare
-from tfs_rt_reference.training.config import Config, read_config, setting
+from tfs_rt_reference.training.config import PRESETS, Config, as_layer, make_config, setting, to_toml
+from tfs_rt_reference.training.config import read_file as read_layer
 from tfs_rt_reference.training.material import Batch, Material, crop
-from tfs_rt_reference.training.objective import loss, recovered, target
-from tfs_rt_reference.training.run import Request, rate, train
+from tfs_rt_reference.training.muon import Muon, hidden
+from tfs_rt_reference.training.objective import loss, recovered, sharpness, target
+from tfs_rt_reference.training.run import Request, Watch, rate, train
 
 SMALL = {
     "scale": 4,
@@ -48,27 +48,19 @@ SMALL = {
 }
 
 
+def nested(layer: dict[str, Any]) -> dict[str, Any]:
+    """{"a.b": c} as {"a": {"b": c}}."""
+    ((key, value),) = layer.items()
+    head, dot, rest = key.partition(".")
+    return {head: nested({rest: value})} if dot else layer
+
+
 def small(**changes: object) -> Config:
-    return read_config("compact", None, SMALL | changes)
+    layers = ({key: value} for key, value in (SMALL | changes).items())
+    return make_config(PRESETS["compact"], *map(nested, layers))
 
 
-@pytest.fixture(scope="module")
-def made_set(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root, rng = tmp_path_factory.mktemp("made"), np.random.default_rng(5)
-    cases: list[Found] = []
-    for i, split in enumerate(["train", "train", "val"]):
-        folder = root / "in" / f"k{i}"
-        folder.mkdir(parents=True)
-        for name in ("ct", "mr-t2"):
-            (folder / f"{name}.png").write_bytes(png(rng.integers(0, 256, (96, 96)).astype(np.uint8)))
-        (folder / "pet.png").write_bytes(png(rng.integers(0, 256, (96, 96, 3)).astype(np.uint8)))
-        files = {slot: folder / f"{name}.png" for slot, name in zip(SLOTS, ("ct", "mr-t2", "pet"), strict=True)}
-        cases.append(Case(f"k{i}", files, {"patient": f"k{i}", "split": split}))
-    prepare(Preparation(root / "set", cases))
-    return root / "set"
-
-
-def run(made_set: Path, output: Path, *, config: Config | None = None, stop: int = 10**9, **request: object) -> None:
+def run(made_set: Path, output: Path, *, config: Config, stop: int = 10**9, **request: object) -> None:
     """Train; `stop` breaks off as a signal would, in that iteration."""
     done = 0
 
@@ -78,7 +70,8 @@ def run(made_set: Path, output: Path, *, config: Config | None = None, stop: int
         if done >= stop:
             raise KeyboardInterrupt
 
-    train(Request([made_set], output, config, **request), lambda line: None, count)  # type: ignore[arg-type]
+    watch = Watch(progress=lambda doing, total, units: nullcontext(count))
+    train(Request([made_set], output, config, **request), watch)  # type: ignore[arg-type]
 
 
 def test_the_command_trains_a_checkpoint_that_exports_and_a_log_with_its_curves(
@@ -105,7 +98,7 @@ def test_an_interrupted_run_goes_on_to_the_same_bytes(made_set: Path, tmp_path: 
     run(made_set, tmp_path / "whole", config=small())
     with pytest.raises(KeyboardInterrupt):
         run(made_set, tmp_path / "broken", config=small(), stop=stop)
-    run(made_set, tmp_path / "broken", config=None, resume=True)
+    run(made_set, tmp_path / "broken", config=small(), resume=True)
     whole, broken = ((tmp_path / name / "model.safetensors").read_bytes() for name in ("whole", "broken"))
     assert whole == broken
 
@@ -181,7 +174,7 @@ def _a_run_there(made_set: Path, out: Path) -> dict:
 
 
 def _nothing_to_resume(made_set: Path, out: Path) -> dict:
-    return {"config": None, "resume": True}
+    return {"config": small(), "resume": True}
 
 
 def _other_architecture(made_set: Path, out: Path) -> dict:
@@ -195,11 +188,16 @@ def _other_weights(made_set: Path, out: Path) -> dict:
     return {"config": small(**{"architecture.inner_channel": 32}), "init": weights}
 
 
+def _other_prediction(made_set: Path, out: Path) -> dict:
+    run(made_set, out.parent / "other", config=small(iterations=1))
+    return {"config": small(prediction="eps"), "init": out.parent / "other" / "model.safetensors"}
+
+
 def _damaged_state(made_set: Path, out: Path) -> dict:
     run(made_set, out, config=small(iterations=1))
     state = out / "state.pt"
     state.write_bytes(state.read_bytes()[: 2**14])
-    return {"config": None, "resume": True}
+    return {"config": small(iterations=1), "resume": True}
 
 
 def _too_large_a_crop(made_set: Path, out: Path) -> dict:
@@ -217,6 +215,7 @@ def _no_gpu(made_set: Path, out: Path) -> dict:
         (_a_run_there, "add --resume"),
         (_nothing_to_resume, "no run to resume"),
         (_other_architecture, r"architecture.inner_channel: 16 in the run, 32 asked"),
+        (_other_prediction, "predicts x0, and eps is asked"),
         (_other_weights, r"another architecture \(inner_channel: 16 in the file, 32 asked\)"),
         (_damaged_state, "is no state of a run"),
         (_too_large_a_crop, "less than the crop of 128"),
@@ -231,7 +230,7 @@ def test_what_cannot_be_trained_is_said_and_nothing_is_lost(
     request: dict[str, Any] = {"sets": [made_set]} | spoil(made_set, tmp_path / "run")
     before = {path: path.read_bytes() for path in (tmp_path / "run").glob("*")}
     with pytest.raises(TfsRtError, match=words):
-        train(Request(output=tmp_path / "run", **request), lambda line: None)
+        train(Request(output=tmp_path / "run", **request))
     assert {path: path.read_bytes() for path in (tmp_path / "run").glob("*")} == before
 
 
@@ -255,7 +254,7 @@ def test_a_loss_that_is_no_number_ends_the_run_and_keeps_what_was_saved(made_set
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "_stepper", remember)
         with pytest.raises(UsageError, match="the loss became nan before iteration 4"):
-            train(Request([made_set], tmp_path / "run", small()), spoil)
+            train(Request([made_set], tmp_path / "run", small()), Watch(line=spoil))
     weights = load_checkpoint(tmp_path / "run" / "model.safetensors").network.state_dict()
     assert all(value.isfinite().all() for value in weights.values())
 
@@ -268,7 +267,7 @@ def test_an_altered_set_is_not_what_a_run_was_begun_with(made_set: Path, tmp_pat
     manifest = tmp_path / "set" / "manifest.json"
     manifest.write_text(manifest.read_text() + "\n")
     with pytest.raises(UsageError, match="trained on other sets"):
-        run(tmp_path / "set", tmp_path / "run", config=None, resume=True)
+        run(tmp_path / "set", tmp_path / "run", config=small(iterations=1), resume=True)
 
 
 @pytest.mark.parametrize("prediction", ["eps", "x0", "v"])
@@ -300,6 +299,86 @@ def test_the_structural_part_of_the_loss_vanishes_for_the_truth_alone(rng: np.ra
     other = batch.condition[:, :3]
     assert loss(lambda *_: other, batch, config).item() > 0.9
     assert loss(lambda *_: 3 * batch.x_0, batch, config).item() > 0  # clipped, as sampling clips it
+
+
+def test_where_the_truth_was_clipped_an_x0_beyond_it_is_no_error(rng: np.random.Generator) -> None:
+    batch = _batch(rng)
+    batch.x_0[0, :, :4], batch.x_0[1, :, :4] = 1.0, -1.0
+    over = batch.x_0.clone()
+    over[0, :, :4], over[1, :, :4] = 1.7, -1.3
+    config = small(lambda_2=0.0)
+    assert loss(lambda *_: over, batch, config).item() == 0
+    short = batch.x_0.clone()
+    short[0, :, :4] = 0.5  # on the near side it is an error like any other
+    assert loss(lambda *_: short, batch, config).item() == pytest.approx(0.25 * 4 / 64, rel=1e-5)
+
+
+def test_sharpness_is_the_average_gradient_of_a_block(rng: np.random.Generator) -> None:
+    x = rng.uniform(-1, 1, (1, 1, 16, 16))
+    found = sharpness(torch.from_numpy(x))[0, 0, 0, 1].item()
+    block = [
+        np.sqrt(((x[0, 0, r + 1, c] - x[0, 0, r, c]) ** 2 + (x[0, 0, r, c + 1] - x[0, 0, r, c]) ** 2) / 2)
+        for r in range(8)
+        for c in range(8, 15)
+    ]
+    assert found == pytest.approx(sum(block) / 64, rel=1e-3)  # the last column has no neighbour and counts as flat
+
+
+def test_only_late_steps_are_asked_to_be_sharp(rng: np.random.Generator) -> None:
+    batch = _batch(rng)  # at sigma = 3.2 and 0.75
+    flat = torch.zeros_like(batch.x_0)
+    asked = {
+        below: loss(lambda *_: flat, batch, small(lambda_1=1e-9, lambda_2=0.0, lambda_3=1.0, sharp_below=below)).item()
+        for below in (0.5, 1.0, 5.0)
+    }
+    both = sharpness(batch.x_0).mean(dim=(1, 2, 3))
+    assert asked[0.5] == pytest.approx(0, abs=1e-6)
+    assert asked[1.0] == pytest.approx(both[1].item() / 2, rel=0.01)
+    assert asked[5.0] == pytest.approx(both.mean().item(), rel=0.01)
+
+
+def test_muon_moves_by_about_the_nearest_orthogonal_matrix(rng: np.random.Generator) -> None:
+    weight = torch.nn.Parameter(torch.zeros(8, 4, 3, 3).to(memory_format=torch.channels_last))
+    gradient = torch.from_numpy(rng.standard_normal((8, 4, 3, 3)).astype(np.float32))
+    weight.grad = 1e-3 * gradient  # its size does not matter
+    Muon([weight], 0.5).step()
+    moved = -weight.detach().flatten(1).double() / 0.5
+    u, _, v = torch.linalg.svd(gradient.flatten(1).double(), full_matrices=False)
+    assert torch.linalg.svdvals(moved).numpy() == pytest.approx(np.ones(8), abs=0.35)
+    cosine = (moved * (u @ v)).sum() / (moved.norm() * (u @ v).norm())
+    assert cosine > 0.97
+
+
+def test_muon_takes_the_convolutions_inside_and_adamw_the_rest(made_set: Path, tmp_path: Path) -> None:
+    network = UNet(small().architecture)
+    names = {name for name, p in network.named_parameters() if any(p is inner for inner in hidden(network))}
+    assert {"downs.1.res_block.block1.block.3.weight", "mid.0.attn.qkv.weight"} <= names
+    assert not names & {
+        "downs.0.weight",
+        "final_conv.block.3.weight",
+        "condition_skip.weight",
+        "SE_block.linear1.weight",
+    }
+    for name, config in (("whole", small(muon=0.02)), ("broken", small(muon=0.02))):
+        if name == "broken":
+            with pytest.raises(KeyboardInterrupt):
+                run(made_set, tmp_path / name, config=config, stop=5)
+        run(made_set, tmp_path / name, config=config, resume=name == "broken")
+    whole, broken = ((tmp_path / name / "model.safetensors").read_bytes() for name in ("whole", "broken"))
+    assert whole == broken
+
+
+def test_a_network_for_one_image_learns_to_resolve_each_of_the_three(made_set: Path, tmp_path: Path) -> None:
+    config = small(**{"architecture.in_channel": 6, "architecture.gate": "none", "iterations": 2})
+    run(made_set, tmp_path / "run", config=config)
+    assert load_checkpoint(tmp_path / "run" / "model.safetensors").spec.architecture.condition_channels == 3
+    group = read_groups(made_set, "train")[0]
+    singles = singly([group])
+    assert [single.id for single in singles] == ["k0_m1", "k0_m2", "k0_functional"]
+    assert all(
+        single.truth is image and single.sources == (image,)
+        for single, image in zip(singles, group.sources, strict=True)
+    )
 
 
 def _batch(rng: np.random.Generator) -> Batch:
@@ -350,7 +429,7 @@ def test_noise_levels_are_those_of_few_step_sampling(made_set: Path, rng: np.ran
 
 
 def test_noise_levels_of_the_whole_schedule_are_those_of_the_reference(made_set: Path) -> None:
-    config = read_config("paper", None, {"scale": 4, "crop": 32})
+    config = make_config(PRESETS["paper"], {"scale": 4, "crop": 32})
     material = Material([read_groups(made_set, "train")], config)
     ours = [material.noise_level(np.random.default_rng(seed)) for seed in range(20)]
     theirs = [draw_noise_level(config.schedule, 1, np.random.default_rng(seed)).item() for seed in range(20)]
@@ -358,7 +437,7 @@ def test_noise_levels_of_the_whole_schedule_are_those_of_the_reference(made_set:
 
 
 def test_the_papers_preset_is_the_published_network() -> None:
-    config = read_config("paper", None, {"scale": 2})
+    config = make_config(PRESETS["paper"], {"scale": 2})
     with torch.device("meta"):
         count = sum(parameter.numel() for parameter in UNet(config.architecture).parameters())
     assert count == 97_811_034  # the published 128 -> 256 checkpoint
@@ -368,12 +447,28 @@ def test_the_papers_preset_is_the_published_network() -> None:
 def test_a_file_and_settings_change_a_preset_and_unknown_keys_are_refused(tmp_path: Path) -> None:
     file = tmp_path / "run.toml"
     file.write_text('rate = 2e-4\nsigma_range = [1, 20]\n[architecture]\ngate = "none"\n')
-    config = read_config("compact", file, dict([setting("scale=8"), setting("architecture.gate=condition")]))
+    layers = [PRESETS["compact"], read_layer(file), setting("scale=8"), setting("architecture.gate=condition")]
+    config = make_config(*layers)
     assert (config.rate, config.sigma_range, config.scale) == (2e-4, (1.0, 20.0), 8)
     assert config.architecture.gate == "condition"
     file.write_text("[architecture]\ngates = 1\n")
-    with pytest.raises(UsageError, match="architecture has the unknown key 'gates'"):
-        read_config("compact", file, {"scale": 8})
+    with pytest.raises(UsageError, match=r"run.toml: configuration.architecture has the unknown key 'gates'"):
+        make_config(*layers[:1], read_layer(file), setting("scale=8"), source=file)
+
+
+def test_a_printed_configuration_is_the_file_of_the_same(tmp_path: Path) -> None:
+    config = small(sigma_range=[0.5, 20.0], prediction="v")
+    file = tmp_path / "run.toml"
+    file.write_text(to_toml(config))
+    assert make_config(read_layer(file)) == config
+
+
+def test_a_schedule_is_changed_a_key_at_a_time_and_its_range_follows() -> None:
+    config = make_config(PRESETS["compact"], setting("scale=4"), setting("sigma_range=[]"))
+    shorter = make_config(to_layer := as_layer(config), setting("schedule.n_timestep=100"))
+    assert to_layer["schedule"]["n_timestep"] == 4000
+    assert config.spec(256).sigma_range == pytest.approx((1e-3, 2.2e4), rel=0.1)
+    assert shorter.spec(256).sigma_range[1] == pytest.approx(np.sqrt(np.expm1(0.5)), rel=0.01)
 
 
 @pytest.mark.parametrize(
@@ -384,9 +479,10 @@ def test_a_file_and_settings_change_a_preset_and_unknown_keys_are_refused(tmp_pa
         ({"rate": 0.0}, "rate is positive"),
         ({"clip": math.nan}, "clip are not negative"),
         ({"seed": -1}, "seed is within"),
-        ({"lambda_1": 0.0, "lambda_2": 0.0}, "nor both 0"),
+        ({"lambda_1": 0.0, "lambda_2": 0.0}, "nor the first two both 0"),
         ({"prediction": "noise"}, "expected one of eps, x0, v"),
-        ({"spacing": "t"}, "leave sigma_range out"),
+        ({"sigma_range": [1.0]}, r"sigma_range is \[\], or"),
+        ({"sigma_range": [3.0, 2.0]}, "sigma_range is no range"),
     ],
 )
 def test_a_configuration_that_makes_no_sense_is_refused(settings: dict, words: str) -> None:

@@ -62,20 +62,7 @@ class Pipeline:
         Raises ValueError if an image is no such array, FloatingPointError if the network returns NaN or infinity.
         """
         check_cases(cases, ids)
-        height, width = size
-        stride = self.engine.spec.architecture.stride
-        pad = ((0, 0), (0, -height % stride), (0, -width % stride))
-        condition = np.stack([np.pad(to_condition(images, size), pad, mode="reflect") for images in cases])
-        shape = (self.engine.spec.architecture.out_channel, *condition.shape[2:])
-        keys = [noise_key(seed, case_id) for case_id in ids]
-
-        def noise(draw: int) -> Array:
-            return np.stack([gaussian(key, draw, shape) for key in keys])
-
-        x_0 = sample(self.engine, condition, self.table, noise, on_step=on_step)
-        if not np.isfinite(x_0).all():
-            raise FloatingPointError("the network returned NaN or infinity")
-        return [from_model(image[:, :height, :width]) for image in x_0]
+        return fuse_batch(self.engine, self.table, cases, ids, size=size, seed=seed, on_step=on_step)
 
     def provenance(self) -> dict[str, Any]:
         """Model, recipe, backend and versions: with inputs, size and seed all that decides the pixels."""
@@ -88,6 +75,33 @@ class Pipeline:
         versions = {name: sys.modules[name].__version__ for name in ("numpy", "PIL", runtime)}
         recipe = dataclasses.asdict(self.recipe)
         return {"model": model, "recipe": recipe, "backend": self.backend, "versions": versions}
+
+
+def fuse_batch(
+    engine: Engine[Any],
+    table: StepTable,
+    cases: Sequence[Sequence[RGB]],
+    ids: Sequence[str],
+    *,
+    size: tuple[int, int],
+    seed: int = 0,
+    on_step: Callable[[int], None] | None = None,
+) -> list[RGB]:
+    """`Pipeline.fuse` of checked images, for an engine that came from elsewhere."""
+    height, width = size
+    stride = engine.spec.architecture.stride
+    pad = ((0, 0), (0, -height % stride), (0, -width % stride))
+    condition = np.stack([np.pad(to_condition(images, size), pad, mode="reflect") for images in cases])
+    shape = (engine.spec.architecture.out_channel, *condition.shape[2:])
+    keys = [noise_key(seed, case_id) for case_id in ids]
+
+    def noise(draw: int) -> Array:
+        return np.stack([gaussian(key, draw, shape) for key in keys])
+
+    x_0 = sample(engine, condition, table, noise, on_step=on_step)
+    if not np.isfinite(x_0).all():
+        raise FloatingPointError("the network returned NaN or infinity")
+    return [from_model(image[:, :height, :width]) for image in x_0]
 
 
 def load_pipeline(

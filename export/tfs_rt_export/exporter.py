@@ -20,11 +20,12 @@ from tfs_rt import __version__, signals
 from tfs_rt.backends.ort_cpu import load
 from tfs_rt.bundle import MANIFEST, SCHEMA, BundleFile, Manifest, load_bundle, write_manifest
 from tfs_rt.errors import EnvironmentFault, UsageError
-from tfs_rt.spec import SLOTS, ModelSpec, Prediction, Recipe, SamplerName
+from tfs_rt.spec import SLOTS, Prediction, Recipe, SamplerName
 from tfs_rt_export.gate import certify
 from tfs_rt_export.graph import store_half, write_step_graph
 from tfs_rt_reference.checkpoint import Checkpoint, load_checkpoint
 from tfs_rt_reference.engine import TorchEngine
+from tfs_rt_reference.recipe import default_recipe
 
 INTENDED_USE = "Research on image fusion and super-resolution. Not a medical device; not for diagnosis."
 
@@ -104,23 +105,6 @@ def _export(request: Request, folder: Path, log: Callable[[str], None]) -> Manif
     manifest.fidelity.update(certify(load(load_bundle(folder)), reference, recipe, weights=request.weights))
     write_manifest(folder, manifest)
     return manifest
-
-
-def default_recipe(spec: ModelSpec, *, sampler: SamplerName, steps: int | None) -> Recipe:
-    """Few steps in log-SNR from a truncated start, within what the model was trained on.
-
-    An eps network's error is multiplied by sigma on its way to x_0: it starts lower than one that predicts x_0 or v.
-    """
-    sigma_max, sigma_min, few = (20.0, 0.02, 8) if spec.prediction == "eps" else (80.0, 0.05, 4)
-    lowest, highest = spec.sigma_range
-    return Recipe(
-        sampler=sampler,
-        steps=steps or few,
-        eta=0.0,
-        spacing="log-snr",
-        sigma_max=min(sigma_max, highest),
-        sigma_min=min(max(sigma_min, lowest), sigma_max, highest),
-    )
 
 
 def _check_output(output: Path, *, overwrite: bool) -> None:

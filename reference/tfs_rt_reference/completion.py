@@ -17,13 +17,16 @@ from __future__ import annotations
 import argparse
 import csv
 import io
+import re
+import sys
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from tfs_rt.errors import UsageError
+from tfs_rt.errors import InputError, TfsRtError, UsageError, first_line
 from tfs_rt.files import write_file
 from tfs_rt.images import RGB
 from tfs_rt.intake import read_file
@@ -33,6 +36,7 @@ from tfs_rt.spec import SLOTS
 DRAWN = 24  # candidates for a loan
 AIR = 20  # level: what is darker is not part of the head
 TAIL = 0.01  # share of the head's pixels that may stick out of its box, on each side
+ID = re.compile(r"[\w.-]*\w[\w.-]*")
 KNOTS = 6  # of the curve that changes contrast
 
 
@@ -58,19 +62,33 @@ class Pair:
 
 
 def read_pairs(path: Path) -> list[Pair]:
-    """All pairs of a list."""
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        rows = list(csv.DictReader(file))
-    pairs = []
-    for row in rows:
-        files = {slot: path.parent / row[slot] for slot in SLOTS if row[slot]}
-        if len(files) != len(SLOTS) - 1:
-            raise UsageError(
-                path, f"{row['id']} has {len(files)} files, not two", "leave one of m1,m2,functional empty"
-            )
-        images = {slot: read_file(file)[0] for slot, file in files.items()}
-        pairs.append(Pair(row["id"], row["patient"], row["split"], files, images))
+    """All pairs of a list; UsageError or InputError for what is no list, no pair or no image."""
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file, strict=True)
+            rows, columns = list(reader), set(reader.fieldnames or ())
+    except (OSError, ValueError, csv.Error) as error:
+        raise UsageError(path, f"cannot be read as CSV ({first_line(error)})", "check the path") from error
+    if lacking := {"id", *SLOTS, "patient", "split"} - columns:
+        raise UsageError(path, f"has no column {', '.join(sorted(lacking))}", "add it")
+    pairs = [_pair(path, row) for row in rows]
+    if repeated := [id_ for id_, times in Counter(pair.id for pair in pairs).items() if times > 1]:
+        raise UsageError(path, f"lists {repeated[0]} more than once", "give every pair an id of its own")
     return pairs
+
+
+def _pair(path: Path, row: dict[str, str | None]) -> Pair:
+    id_, patient, split = (row[key] or "" for key in ("id", "patient", "split"))
+    if not ID.fullmatch(id_) or not patient or not split:
+        reason = f"has a row without a patient, a split, or an id that a file can be named by ({id_!r})"
+        raise UsageError(path, reason, "fill it in")
+    files = {slot: path.parent / name for slot in SLOTS if (name := row[slot])}
+    if len(files) != len(SLOTS) - 1:
+        raise UsageError(path, f"{id_} has {len(files)} files, not two", "leave one of m1,m2,functional empty")
+    images = {slot: read_file(file)[0] for slot, file in files.items()}
+    if len({image.shape for image in images.values()}) > 1:
+        raise InputError(f"pair {id_}", "its two images differ in size", "resample one of them first")
+    return Pair(id_, patient, split, files, images)
 
 
 def head(image: RGB) -> np.ndarray:
@@ -92,6 +110,9 @@ def shifted(image: RGB, down: int, right: int) -> RGB:
 
 def borrow(pair: Pair, lenders: Sequence[Pair], rng: np.random.Generator) -> RGB:
     """Another patient's image for the missing slot, laid where this patient's head is."""
+    if not lenders:
+        reason = f"no other patient of its split has a {pair.missing} image of its size to lend"
+        raise InputError(f"pair {pair.id}", reason, "add pairs of other patients, or leave it out")
     drawn = [lenders[i] for i in rng.permutation(len(lenders))[:DRAWN]]
     own, boxes = head(pair.anatomy), [head(lender.anatomy) for lender in drawn]
     apart = [np.abs((box[2:] - box[:2]) - (own[2:] - own[:2])).sum() for box in boxes]
@@ -117,7 +138,10 @@ def complete(pairs: Sequence[Pair], rng: np.random.Generator) -> list[RGB]:
         lenders = [
             other
             for other in pairs
-            if pair.missing in other.images and other.patient != pair.patient and other.split == pair.split
+            if pair.missing in other.images
+            and other.patient != pair.patient
+            and other.split == pair.split
+            and other.anatomy.shape == pair.anatomy.shape
         ]
         if pair.missing == "functional" or (number % 2 and lenders):
             made.append(borrow(pair, lenders, rng))
@@ -148,7 +172,10 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path, required=True)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
-    run(arguments.pairs, arguments.output, seed=arguments.seed)
+    try:
+        run(arguments.pairs, arguments.output, seed=arguments.seed)
+    except TfsRtError as error:
+        sys.exit(f"completion: {error}")
 
 
 if __name__ == "__main__":

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from tfs_rt.errors import InputError, first_line
-from tfs_rt.images import RGB, Array, resize, to_condition, to_model
+from tfs_rt.images import RGB, resize
 from tfs_rt.intake import read_file
+from tfs_rt.spec import SLOTS
 
 MANIFEST = "manifest.json"
 
@@ -66,22 +65,8 @@ def low_resolution(image: RGB, scale: int) -> RGB:
     return resize(image, (height // scale, width // scale))
 
 
-def crops(
-    groups: list[Group], *, scale: int, size: int, margin: int, rng: np.random.Generator
-) -> Iterator[tuple[Array, Array]]:
-    """Endless training pairs: condition (9, size, size) and x_0 (3, size, size), both in [-1, 1].
-
-    A crop is cut at any pixel of the full-resolution group and degraded then, so that every sub-pixel phase of the
-    low-resolution grid is seen; `margin` pixels around it keep the degradation's border effects out.
-    """
-    while True:
-        group = groups[rng.integers(len(groups))]
-        cut = size + 2 * margin
-        top, left = (int(rng.integers(side - cut + 1)) for side in group.truth.shape[:2])
-        window = np.s_[top : top + cut, left : left + cut]
-        images = [image[window] for image in (*group.sources, group.truth)]
-        turns, mirrored = int(rng.integers(4)), bool(rng.integers(2))
-        images = [np.ascontiguousarray(np.rot90(i, turns)[:, :: -1 if mirrored else 1]) for i in images]
-        inner = np.s_[:, margin : margin + size, margin : margin + size]
-        condition = to_condition([low_resolution(i, scale) for i in images[:-1]], (cut, cut))
-        yield condition[inner], to_model(images[-1])[inner]
+def singly(groups: Sequence[Group]) -> list[Group]:
+    """Each source image as a group of its own and its own truth: super-resolution without fusion, as SR3 does it."""
+    return [
+        Group(f"{g.id}_{slot}", (image,), image) for g in groups for slot, image in zip(SLOTS, g.sources, strict=True)
+    ]

@@ -1,4 +1,4 @@
-"""The fusion super-resolution loss L_PSF = lambda_1 MSE + lambda_2 (1 - SSIM) (paper, section 2.3, eqs. 2 to 4).
+"""Structural similarity, for the loss L_PSF = lambda_1 MSE + lambda_2 (1 - SSIM) (paper, section 2.3, eqs. 2 to 4).
 
 The paper's eq. 4 writes SSIM itself as the loss to be added; minimising that would drive the structures apart, so what
 is meant, and what is implemented, is 1 - SSIM.
@@ -29,8 +29,3 @@ def ssim(p: Tensor, t: Tensor) -> Tensor:
     var_p, var_t, cov = pp - mu_p**2, tt - mu_t**2, pt - mu_p * mu_t
     luminance = (2 * mu_p * mu_t + C1) / (mu_p**2 + mu_t**2 + C1)
     return (luminance * (2 * cov + C2) / (var_p + var_t + C2)).mean()
-
-
-def psf_loss(p: Tensor, t: Tensor, *, lambda_1: float, lambda_2: float) -> Tensor:
-    """L_PSF of a predicted and a true x_0, both (B, 3, H, W) in [-1, 1]."""
-    return lambda_1 * F.mse_loss(p, t) + lambda_2 * (1 - ssim(p, t))

@@ -7,8 +7,8 @@ import signal
 import typer
 
 from tfs_rt import signals
+from tfs_rt.cli import distill, export, fuse, inspect, prepare, train
 from tfs_rt.cli import eval as evaluation
-from tfs_rt.cli import export, fuse, inspect, prepare, train
 from tfs_rt.errors import TfsRtError, first_line, printable
 
 app = typer.Typer(
@@ -23,6 +23,7 @@ app.command()(inspect.inspect)
 app.command("eval")(evaluation.evaluate)
 app.command()(prepare.prepare)
 app.command()(train.train)
+app.command()(distill.distill)
 
 
 @app.callback(invoke_without_command=True)

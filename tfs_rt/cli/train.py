@@ -14,6 +14,8 @@ from tfs_rt.cli.lazy import workshop
 from tfs_rt.cli.talk import Talk
 from tfs_rt.errors import UsageError
 
+NOWHERE = Path()
+
 
 class Preset(StrEnum):
     """A configuration to begin from."""
@@ -31,13 +33,16 @@ class Device(StrEnum):
 
 def train(  # noqa: PLR0913 - one parameter an option
     sets: Annotated[
-        list[Path],
+        list[Path] | None,
         typer.Argument(help="Sets made by tfs-rt prepare; each is drawn from equally often.", show_default=False),
-    ],
+    ] = None,
     *,
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the run.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the run.", show_default=False)] = NOWHERE,
     scale: Annotated[int | None, typer.Option(help="2, 4 or 8.", show_default=False)] = None,
-    preset: Annotated[Preset, typer.Option(help="The paper's configuration, or one for a CPU.")] = Preset.compact,
+    preset: Annotated[
+        Preset | None,
+        typer.Option(help="One for a CPU, or the paper's configuration.", show_default="compact"),
+    ] = None,
     config: Annotated[Path | None, typer.Option(help="TOML file that changes the preset.")] = None,
     settings: Annotated[
         list[str] | None,
@@ -47,7 +52,9 @@ def train(  # noqa: PLR0913 - one parameter an option
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in the output folder.")] = False,
     device: Annotated[Device, typer.Option(help="Under torchrun, one process a GPU.")] = Device.cpu,
     workers: Annotated[int, typer.Option(min=1, help="Threads that make samples.")] = 1,
-    print_config: Annotated[bool, typer.Option("--print-config", help="Print the configuration and stop.")] = False,
+    print_config: Annotated[
+        bool, typer.Option("--print-config", help="Print the configuration as a TOML file and stop.")
+    ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Errors only.")] = False,
 ) -> None:
     """Train a TFS-Diff model; OUTPUT/model.safetensors is what tfs-rt export takes.
@@ -56,28 +63,41 @@ def train(  # noqa: PLR0913 - one parameter an option
     codes: 0 done, 2 usage, 3 a set is refused, 5 a checkpoint is refused, 6 environment.
     """
     configs = workshop("tfs_rt_reference.training.config", extras="train")
-    changes = dict(configs.setting(text) for text in settings or ())
-    if scale is not None:
-        changes["scale"] = scale
-    given = not resume or bool(changes or config)
-    chosen = configs.read_config(preset.value, config, changes) if given else None
+    run = workshop("tfs_rt_reference.training.run", extras="train")
     if resume and init:
         raise UsageError("--init", "a run that is resumed has its weights", "leave one of the two options out")
-    if print_config and chosen:
-        typer.echo(configs.to_json(chosen))
+    layers = [configs.as_layer(run.configuration(output))] if resume else [configs.PRESETS["compact"]]
+    layers += [configs.PRESETS[preset.value]] if preset else []
+    chosen = changed(layers, config, settings, scale)
+    if print_config:
+        typer.echo(configs.to_toml(chosen), nl=False)
         return
-    run = workshop("tfs_rt_reference.training.run", extras="train")
+    if not sets or output == NOWHERE:
+        raise UsageError("SETS --output", "a set and the run's folder are to be named", "see tfs-rt train --help")
     request = run.Request(
         sets=sets, output=output, config=chosen, resume=resume, init=init, device=device.value, workers=workers
     )
+    conduct(request, quiet=quiet)
+
+
+def changed(layers: list[dict[str, Any]], file: Path | None, settings: list[str] | None, scale: int | None) -> Any:
+    """A configuration as the command line changes it: by a file, then key by key."""
+    configs = workshop("tfs_rt_reference.training.config", extras="train")
+    layers = [*layers, configs.read_file(file)] if file else layers
+    layers = [*layers, *map(configs.setting, settings or ())]
+    return configs.make_config(*layers, {} if scale is None else {"scale": scale}, source=file or "configuration")
+
+
+def conduct(request: Any, *, quiet: bool) -> None:
+    """Train, and say what is done; under torchrun the first process alone says it."""
+    run = workshop("tfs_rt_reference.training.run", extras="train")
     talk = Talk(quiet=quiet or os.environ.get("RANK", "0") != "0")
 
     def on_line(line: dict[str, Any]) -> None:
         if not quiet:
             typer.echo(json.dumps(line))
 
-    with talk.progress("training", chosen.iterations if chosen else run.iterations(output), "iterations") as advance:
-        state = run.train(request, on_line, advance)
+    state = run.train(request, run.Watch(line=on_line, progress=talk.progress))
     if state.log:  # which the first process alone keeps
         best = min(state.log, key=lambda line: line["val_loss"])
-        talk.say(f"best at iteration {best['iteration']}, {best['psnr']} dB: {output / 'model.safetensors'}")
+        talk.say(f"best at iteration {best['iteration']}, {best['psnr']} dB: {request.output / 'model.safetensors'}")

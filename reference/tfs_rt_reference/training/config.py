@@ -14,11 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from tfs_rt import schedule as schedules
 from tfs_rt.errors import UsageError, first_line
-from tfs_rt.schedule import sigma_range
 from tfs_rt.spec import Architecture, ModelSpec, Prediction, Schedule, from_dict
 
-PAPER_SCHEDULE = Schedule(schedule="linear", n_timestep=4000, linear_start=1e-6, linear_end=1e-2)
+Precision = Literal["fp32", "bf16", "auto"]
+Values = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,19 +33,21 @@ class Config:
     batch: int  # crops an iteration, over all processes
     crop: int  # their side in pixels
     rate: float
-    schedule: Schedule = PAPER_SCHEDULE
-    sigma_range: tuple[float, float] = sigma_range(PAPER_SCHEDULE)  # lowest and highest noise-to-signal ratio
-    spacing: Literal["t", "log-snr"] = "t"  # levels as SR3 draws them, or log-uniform within sigma_range
+    schedule: Schedule
+    sigma_range: tuple[float, ...] = ()  # levels are log-uniform in sigma within [low, high]; if [], SR3's: t uniform
     at_start: float = 0.0  # share of samples at the highest sigma, where a one-step chain begins
     lambda_1: float = 1.0  # of the squared error of what is predicted (eqs. 1 and 3)
     lambda_2: float = 0.0  # of 1 - SSIM of x_0 (eq. 4)
+    lambda_3: float = 0.0  # of the difference in sharpness of x_0 ...
+    sharp_below: float = 0.0  # ... at sigmas below this
     dropout: float = 0.0
     rate_schedule: Literal["constant", "cosine"] = "constant"
     warmup: int = 0  # iterations
+    muon: float = 0.0  # rate of Muon for the convolutions inside the network; if 0, AdamW moves them too
     weight_decay: float = 0.0
     clip: float = 1.0  # norm of the gradient
     ema: float = 0.9999  # decay of the averaged weights, which are what is validated and written
-    precision: Literal["fp32", "bf16"] = "fp32"
+    precision: Precision = "fp32"  # auto: bf16 where the device computes in it
     seed: int = 0
     validate_every: int = 500  # iterations; the state on disk is renewed as often
 
@@ -61,14 +64,16 @@ class Config:
             "at_start, dropout and ema are within 0 and 1": all(
                 0 <= share <= 1 for share in (self.at_start, self.dropout, self.ema)
             ),
-            "lambda_1 and lambda_2 are not negative, nor both 0": min(self.lambda_1, self.lambda_2) >= 0
+            "lambda_1, lambda_2 and lambda_3 are not negative, nor the first two both 0": min(
+                self.lambda_1, self.lambda_2, self.lambda_3
+            )
+            >= 0
             and self.lambda_1 + self.lambda_2 > 0,
-            "warmup, weight_decay and clip are not negative": all(
-                0 <= value < math.inf for value in (self.warmup, self.weight_decay, self.clip)
+            "warmup, muon, weight_decay and clip are not negative": all(
+                0 <= value < math.inf for value in (self.warmup, self.muon, self.weight_decay, self.clip)
             ),
-            "a network takes three images": self.architecture.condition_channels == 9,
-            "spacing t draws from the whole schedule: leave sigma_range out": self.spacing == "log-snr"
-            or self.sigma_range == sigma_range(self.schedule),
+            "a network takes three images, or one (SR3)": self.architecture.condition_channels in (9, 3),
+            "sigma_range is [], or [low, high]": len(self.sigma_range) in (0, 2),
         }
         for rule, holds in checks.items():
             if not holds:
@@ -83,11 +88,21 @@ class Config:
             schedule=self.schedule,
             scale=self.scale,
             trained_size=trained_size,
-            sigma_range=self.sigma_range,
+            sigma_range=self.sigmas,
         )
 
+    @property
+    def sigmas(self) -> tuple[float, float]:
+        """The lowest and the highest noise-to-signal ratio that the network sees."""
+        if not self.sigma_range:
+            return schedules.sigma_range(self.schedule)
+        low, high = self.sigma_range
+        return low, high
 
-PAPER: dict[str, Any] = {
+
+SCHEDULE: Values = {"schedule": "linear", "n_timestep": 4000, "linear_start": 1e-6, "linear_end": 1e-2}  # the paper's
+
+PAPER: Values = {
     "architecture": {
         "in_channel": 12,
         "out_channel": 3,
@@ -99,6 +114,7 @@ PAPER: dict[str, Any] = {
         "gate": "all",
     },
     "prediction": "eps",
+    "schedule": SCHEDULE,
     "iterations": 800_000,
     "batch": 32,
     "crop": 256,
@@ -108,7 +124,7 @@ PAPER: dict[str, Any] = {
     "validate_every": 10_000,
 }
 
-COMPACT: dict[str, Any] = {
+COMPACT: Values = {
     "architecture": {
         "in_channel": 12,
         "out_channel": 3,
@@ -122,43 +138,64 @@ COMPACT: dict[str, Any] = {
         "condition_skip": True,
     },
     "prediction": "x0",
+    "schedule": SCHEDULE,
     "iterations": 10_000,
     "batch": 8,
     "crop": 128,
     "rate": 1e-3,
     "sigma_range": [2.0, 80.0],  # below, x_t says more of x_0 than a network with a folded stem can pass on
-    "spacing": "log-snr",
     "at_start": 0.5,
     "lambda_2": 0.05,
     "rate_schedule": "cosine",
     "warmup": 100,
     "weight_decay": 1e-4,
     "ema": 0.998,
-    "precision": "bf16",
+    "precision": "auto",
 }
 
 PRESETS = {"paper": PAPER, "compact": COMPACT}
 
 
-def read_config(preset: str, file: Path | None, settings: dict[str, Any]) -> Config:
-    """A preset, changed by a TOML file, changed by settings ("architecture.gate": "none"); unknown keys are errors."""
-    values: dict[str, Any] = PRESETS[preset]
-    if file is not None:
-        try:
-            values = _merged(values, tomllib.loads(file.read_text(encoding="utf-8")))
-        except (OSError, ValueError) as error:
-            raise UsageError(file, f"cannot be read as TOML ({first_line(error)})", "correct it") from error
-    for key, value in settings.items():
-        for part in reversed(key.split(".")):
-            value = {part: value}
-        values = _merged(values, value)
+def make_config(*layers: Values, source: str | Path = "configuration") -> Config:
+    """A configuration from layers of keys, each of which changes those before it; UsageError for an unknown key."""
+    values: Values = {}
+    for layer in layers:
+        values = _merged(values, layer)
     if "scale" not in values:
         raise UsageError("--scale", "is not given", "say 2, 4 or 8")
     try:
         return from_dict(Config, values, "configuration")
     except ValueError as error:
-        source = file or "configuration"
         raise UsageError(source, first_line(error), "see tfs-rt train --print-config") from error
+
+
+def read_file(path: Path) -> Values:
+    """A layer from a TOML file."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UsageError(path, f"cannot be read as TOML ({first_line(error)})", "correct it") from error
+
+
+def setting(text: str) -> Values:
+    """A layer from `key=value`, the value as TOML reads it or a plain word; the key of a table's entry has a dot."""
+    key, equals, value = text.partition("=")
+    if not equals or not key.strip():
+        raise UsageError("--set", f"{text!r} is no setting", "write --set key=value")
+    try:
+        found = tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        found = value.strip()
+    *tables, last = key.strip().split(".")
+    layer: Values = {last: found}
+    for table in reversed(tables):
+        layer = {table: layer}
+    return layer
+
+
+def as_layer(config: Config) -> Values:
+    """All of a configuration as plain values."""
+    return json.loads(to_json(config))
 
 
 def from_json(text: str) -> Config:
@@ -171,18 +208,17 @@ def to_json(config: Config) -> str:
     return json.dumps(dataclasses.asdict(config))
 
 
-def setting(text: str) -> tuple[str, Any]:
-    """`key=value` as TOML reads it, or with a plain word for a string."""
-    key, equals, value = text.partition("=")
-    if not equals or not key.strip():
-        raise UsageError("--set", f"{text!r} is no setting", "write --set key=value")
-    try:
-        return key.strip(), tomllib.loads(f"value = {value}")["value"]
-    except tomllib.TOMLDecodeError:
-        return key.strip(), value.strip()
+def to_toml(config: Config) -> str:
+    """A configuration as a file for `read_file`."""
+    tables = {"": as_layer(config)}
+    tables |= {f"[{key}]\n": value for key, value in tables[""].items() if isinstance(value, dict)}
+    return "\n".join(
+        head + "".join(f"{key} = {json.dumps(v)}\n" for key, v in table.items() if not isinstance(v, dict))
+        for head, table in tables.items()
+    )
 
 
-def _merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+def _merged(base: Values, changes: Values) -> Values:
     merged = dict(base)
     for key, value in changes.items():
         old = merged.get(key)

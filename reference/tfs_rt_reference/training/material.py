@@ -40,10 +40,10 @@ class Batch:
 
 
 class Material:
-    """Registered groups, cut, turned and degraded; every set of groups is drawn from equally often."""
+    """Registered groups, cut, mirrored and degraded; every set of groups is drawn from equally often."""
 
-    def __init__(self, sets: Sequence[Sequence[Group]], config: Config) -> None:
-        self.sets, self.config = sets, config
+    def __init__(self, sets: Sequence[Sequence[Group]], config: Config, *, grid: int = 1) -> None:
+        self.sets, self.config, self.grid = sets, config, grid
         self.levels = np.sqrt(np.append(1.0, alphas_cumprod(config.schedule)))
         smallest = min((min(g.truth.shape[:2]), g.id) for groups in sets for g in groups)
         if smallest[0] < config.crop:
@@ -68,31 +68,36 @@ class Material:
         """(condition, x_0, eps, noise level) of sample j in iteration i."""
         rng = np.random.default_rng([self.config.seed, i, j])
         groups = self.sets[int(rng.integers(len(self.sets)))]
-        condition, x_0 = crop(groups[int(rng.integers(len(groups)))], self.config.scale, self.config.crop, rng)
+        condition, x_0 = crop(
+            groups[int(rng.integers(len(groups)))], self.config.scale, self.config.crop, rng, self.grid
+        )
         eps = rng.standard_normal(x_0.shape, dtype=np.float32)
         return condition, x_0, eps, np.array([self.noise_level(rng)], dtype=np.float32)
 
     def noise_level(self, rng: np.random.Generator) -> float:
         """sqrt(alpha_bar): between neighbouring t, t uniform (SR3, section 2.4), or log-uniform in sigma."""
-        if self.config.spacing == "t":
+        low, high = self.config.sigmas
+        if self.config.at_start and rng.random() < self.config.at_start:
+            sigma = high
+        elif self.config.sigma_range:
+            sigma = np.exp(rng.uniform(np.log(low), np.log(high)))
+        else:
             t = rng.integers(1, len(self.levels))
             return rng.uniform(self.levels[t], self.levels[t - 1])
-        low, high = np.log(self.config.sigma_range)
-        at_start = rng.random() < self.config.at_start
-        sigma = np.exp(high if at_start else rng.uniform(low, high))
         return float(1 / np.sqrt(1 + sigma**2))
 
 
-def crop(group: Group, scale: int, size: int, rng: np.random.Generator) -> tuple[Array, Array]:
+def crop(group: Group, scale: int, size: int, rng: np.random.Generator, grid: int = 1) -> tuple[Array, Array]:
     """Condition (9, size, size) and x_0 (3, size, size), both in [-1, 1].
 
     The window lies at any pixel of the full-resolution group, which is degraded around it, so that every sub-pixel
-    phase of the low-resolution grid is seen; over the image's border its own edge goes on. Mirrored at random, and
-    nothing else, for BitonicX is blind to little else: of a group turned by 90 degrees it gives what lies 33 to 39 dB
-    from the turned truth (mirrored: 48 dB or more), of one with m1 and m2 exchanged 25 to 33 dB.
+    phase of the low-resolution grid is seen; with `grid` = scale, only the phase of the whole image, to which a
+    teacher's target belongs. Over the image's border its own edge goes on. Mirrored at random, and nothing else, for
+    BitonicX is blind to little else: of a group turned by 90 degrees it gives what lies 33 to 39 dB from the turned
+    truth (mirrored: 48 dB or more), of one with m1 and m2 exchanged 25 to 33 dB.
     """
     height, width = group.truth.shape[:2]
-    top, left = (int(rng.integers(side - size + 1)) for side in (height, width))
+    top, left = (int(rng.integers((side - size) // grid + 1)) * grid for side in (height, width))
     images = [_window(image, top, left, size + 2 * MARGIN) for image in (*group.sources, group.truth)]
     down, along = (-1 if rng.integers(2) else 1 for _ in range(2))
     images = [np.ascontiguousarray(image[::down, ::along]) for image in images]

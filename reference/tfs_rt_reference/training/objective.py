@@ -1,11 +1,15 @@
-"""What is minimised: lambda_1 (squared error of the prediction) + lambda_2 (1 - SSIM of x_0).
+"""What is minimised: lambda_1 (squared error of the prediction) + lambda_2 (1 - SSIM of x_0) + lambda_3 (sharpness).
 
-Paper, eqs. 1 to 4. For an eps network the squared error is eq. 1's; that of x_0 would be the same times sigma^2, 5e8 at
+Paper, eqs. 1 to 4; the last term is ours, and off in the paper's preset. It asks that the average gradient of each
+block of 8x8 pixels be the truth's, at noise levels that only later steps visit: one step then stays the mean of what
+the inputs leave open, and some more steps make an image as sharp as the truth.
+ For an eps network the squared error is eq. 1's; that of x_0 would be the same times sigma^2, 5e8 at
 the paper's t = T. SSIM is taken of the x_0 that follows from the prediction, clipped to [-1, 1] as sampling clips it.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -42,14 +46,39 @@ def recovered(prediction: Prediction, said: Tensor, x_t: Tensor, noise_level: Te
     return said.clamp(-1, 1)
 
 
+def squared_error(prediction: Prediction, said: Tensor, batch: Batch) -> Tensor:
+    """The mean squared error of what was said; of x_0, none where both it and the truth lie beyond what is shown.
+
+    A fused luminance leaves the range of 8 bits at about one sample in ten, where the truth was clipped when it was
+    written, and an answer is clipped by sampling.
+    """
+    error = said - target(prediction, batch)
+    if prediction == "x0":
+        beyond = ((batch.x_0 >= 1) & (said > 1)) | ((batch.x_0 <= -1) & (said < -1))
+        error = error.masked_fill(beyond, 0)
+    return error.square().mean()
+
+
 def loss(network: Network, batch: Batch, config: Config) -> Tensor:
     """The loss of a batch."""
     x_t = q_sample(batch.x_0, batch.noise_level, batch.eps)
     device = batch.x_0.device.type
     with torch.autocast(device, torch.bfloat16, enabled=config.precision == "bf16"):
         said = network(batch.condition, x_t, batch.noise_level).float()
-    total = config.lambda_1 * F.mse_loss(said, target(config.prediction, batch))
+    total = config.lambda_1 * squared_error(config.prediction, said, batch)
+    x_0 = recovered(config.prediction, said, x_t, batch.noise_level)
     if config.lambda_2:
-        x_0 = recovered(config.prediction, said, x_t, batch.noise_level)
         total = total + config.lambda_2 * (1 - ssim(x_0, batch.x_0))
+    if config.lambda_3:
+        fine = batch.noise_level > 1 / math.sqrt(1 + config.sharp_below**2)
+        total = (
+            total + config.lambda_3 * ((sharpness(x_0) - sharpness(batch.x_0)).abs() * fine[:, :, None, None]).mean()
+        )
     return total
+
+
+def sharpness(x_0: Tensor) -> Tensor:
+    """The average gradient of each block of 8x8 pixels: (B, 3, H, W) -> (B, 3, H // 8, W // 8)."""
+    along, down = x_0[..., :-1, 1:] - x_0[..., :-1, :-1], x_0[..., 1:, :-1] - x_0[..., :-1, :-1]
+    gradient = ((along.square() + down.square()) / 2 + 1e-6).sqrt()
+    return F.avg_pool2d(F.pad(gradient, (0, 1, 0, 1)), 8)

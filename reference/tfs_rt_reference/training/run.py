@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,13 +15,16 @@ import numpy as np
 import torch
 from torch import Tensor, distributed, nn
 
-from tfs_rt.errors import EnvironmentFault, UsageError
+from tfs_rt.errors import EnvironmentFault, ModelError, UsageError
 from tfs_rt.files import file_sha256
 from tfs_rt.results import prepare_output
-from tfs_rt_reference.data import MANIFEST, Group, read_groups, read_manifest
-from tfs_rt_reference.training.config import Config
+from tfs_rt_reference.data import MANIFEST, Group, read_groups, read_manifest, singly
+from tfs_rt_reference.model import load_model
+from tfs_rt_reference.training.config import Config, Precision
 from tfs_rt_reference.training.curves import draw
+from tfs_rt_reference.training.distillation import Teacher, make_targets, with_targets
 from tfs_rt_reference.training.material import Batch, Material
+from tfs_rt_reference.training.muon import Muon
 from tfs_rt_reference.training.objective import loss
 from tfs_rt_reference.training.state import CURVES, LOG, MODEL, STATE, Line, State, new_state, resumed, stored
 from tfs_rt_reference.training.validation import validate
@@ -32,9 +36,10 @@ class Request:
 
     sets: Sequence[Path]  # as `tfs-rt prepare` makes them; each is drawn from equally often
     output: Path
-    config: Config | None  # None: that of the run to be resumed
+    config: Config
     resume: bool = False
     init: Path | None = None  # a checkpoint or a bundle to begin with
+    teacher: Teacher | None = None  # whose answers take the place of the ground truth, and whose weights are begun with
     device: str = "cpu"
     workers: int = 1  # threads that make samples
 
@@ -48,51 +53,93 @@ class Place:
     device: torch.device
 
 
-def train(
-    request: Request, on_line: Callable[[Line], None], on_iterations: Callable[[int], None] = lambda done: None
-) -> State:
-    """Train to the end, or go on with a run that was interrupted; `on_iterations` hears how many more are done.
+Advance = Callable[[int], None]  # so many more are done
+
+
+def _unseen(doing: str, total: int, units: str) -> AbstractContextManager[Advance]:
+    del doing, total, units
+    return nullcontext(lambda done: None)
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """Who hears of what is done."""
+
+    line: Callable[[Line], None] = lambda line: None  # a validation
+    progress: Callable[[str, int, str], AbstractContextManager[Advance]] = _unseen  # (doing, total, units)
+
+
+def train(request: Request, watch: Watch = Watch()) -> State:
+    """Train to the end, or go on with a run that was interrupted.
 
     Raises UsageError for a folder that holds a run already or another one, and if the loss is no number.
     """
+    try:
+        return _train(request, watch)
+    except torch.OutOfMemoryError as error:
+        raise EnvironmentFault(f"--device {request.device}", "ran out of memory", "lower batch or crop") from error
+
+
+def _train(request: Request, watch: Watch) -> State:
     for root in request.sets:
         read_manifest(root)
     data = [file_sha256(root / MANIFEST) for root in request.sets]
+    data += [request.teacher.key] if request.teacher else []
     with _place(request.device) as place:
         state = _begun(request, data, place)
         if state.config.batch % place.world:
             reason = f"{state.config.batch} samples cannot be shared out evenly among {place.world} processes"
             raise UsageError("batch", reason, "set a multiple")
-        on_iterations(state.iteration)
-        groups, validation = read_material(request.sets)
+        groups, validation = read_material(request.sets, alone=state.config.architecture.condition_channels == 3)
         trained_size = max(max(group.truth.shape[:2]) for group in validation)
-        material = Material(groups, state.config)
+        taught = request.teacher and request.teacher.samples
+        groups = (
+            _taught(request.teacher, groups, request.output, place, watch) if request.teacher and taught else groups
+        )
+        material = Material(groups, state.config, grid=state.config.scale if taught else 1)
         batches = material.batches(state.iteration + 1, rank=place.rank, world=place.world, workers=request.workers)
-        step = _stepper(state, place)
-        before = state.log[-1]["seconds"] if state.log else 0.0
-        start, losses, clock = time.monotonic(), [], time.monotonic()
-        while state.iteration < state.config.iterations:
-            losses.append(step(next(batches)))
-            on_iterations(1)
-            if state.iteration % state.config.validate_every and state.iteration < state.config.iterations:
-                continue
-            line = {
-                "iteration": state.iteration,
-                "seconds": round(before + time.monotonic() - start, 1),
-                "images_per_second": round(len(losses) * state.config.batch / (time.monotonic() - clock), 2),
-                "loss": _mean(losses, state, place),
-            }
-            if place.rank == 0:
-                state.log.append(line | validate(state.average, state.config, trained_size, validation))
-                state.save(request.output, trained_size)
-                draw(state.log, request.output / CURVES)
-                on_line(state.log[-1])
-            losses, clock = [], time.monotonic()
+        with watch.progress("training", state.config.iterations, "iterations") as advance:
+            advance(state.iteration)
+            for line in _lines(state, batches, place, advance):
+                if place.rank == 0:
+                    state.log.append(line | validate(state.average, state.config, trained_size, validation))
+                    state.save(request.output, trained_size)
+                    draw(state.log, request.output / CURVES)
+                    watch.line(state.log[-1])
     return state
 
 
-def read_material(sets: Sequence[Path]) -> tuple[list[list[Group]], list[Group]]:
-    """The groups to train on, by set, and those to validate on."""
+def _lines(state: State, batches: Iterator[Batch], place: Place, advance: Advance) -> Iterator[Line]:
+    """Train to the end; a line of the log whenever it is time to validate."""
+    step = _stepper(state, place)
+    before = state.log[-1]["seconds"] if state.log else 0.0
+    start, losses, clock = time.monotonic(), [], time.monotonic()
+    while state.iteration < state.config.iterations:
+        losses.append(step(next(batches)))
+        advance(1)
+        if state.iteration % state.config.validate_every and state.iteration < state.config.iterations:
+            continue
+        yield {
+            "iteration": state.iteration,
+            "seconds": round(before + time.monotonic() - start, 1),
+            "images_per_second": round(len(losses) * state.config.batch / (time.monotonic() - clock), 2),
+            "loss": _mean(losses, state, place),
+        }
+        losses, clock = [], time.monotonic()
+
+
+def _taught(teacher: Teacher, groups: list[list[Group]], output: Path, place: Place, watch: Watch) -> list[list[Group]]:
+    """The groups with the teacher's targets, which the processes make together."""
+    teacher.model.network.to(place.device)
+    with watch.progress("teacher's targets", sum(map(len, groups)), "groups") as advance:
+        make_targets(teacher, groups, output, share=(place.rank, place.world), advance=advance)
+    if place.world > 1:
+        distributed.barrier()
+    return with_targets(teacher, groups, output)
+
+
+def read_material(sets: Sequence[Path], *, alone: bool = False) -> tuple[list[list[Group]], list[Group]]:
+    """The groups to train on, by set, and those to validate on; or, `alone`, the images of those groups."""
     splits = [{record["split"] for record in read_manifest(root)["cases"]} for root in sets]
     train = [read_groups(root, "train") for root in sets]
     validation = [
@@ -100,24 +147,41 @@ def read_material(sets: Sequence[Path]) -> tuple[list[list[Group]], list[Group]]
     ]
     if not validation:
         raise UsageError(sets[0], "holds no case to validate on", "add a set that has a split val")
-    return train, validation
+    return ([singly(groups) for groups in train], singly(validation)) if alone else (train, validation)
 
 
-def iterations(output: Path) -> int:
-    """How many iterations a run that is on disk is to have."""
-    return stored(output).config.iterations
+def configuration(output: Path) -> Config:
+    """That of a run on disk."""
+    return stored(output).config
 
 
 def _begun(request: Request, data: list[str], place: Place) -> State:
-    there = any((request.output / name).exists() for name in (STATE, MODEL, LOG))
+    config = dataclasses.replace(request.config, precision=_precision(request.config, place.device))
     if request.resume:
-        return resumed(request.output, request.config, data, place.device)
-    if there:
+        state = resumed(request.output, config, data, place.device)
+        prepare_output(request.output)
+        return state
+    if any((request.output / name).exists() for name in (STATE, MODEL, LOG)):
         raise UsageError(request.output, "holds a run", "add --resume to go on with it, or choose another --output")
-    if request.config is None:
-        raise UsageError("--scale", "is not given", "say 2, 4 or 8")
     prepare_output(request.output)
-    return new_state(request.config, data, place.device, init=request.init)
+    if request.teacher:
+        begin = request.teacher.model
+    else:
+        begin = load_model(request.init) if request.init else None
+        if begin and begin.spec.prediction != config.prediction:
+            reason = f"predicts {begin.spec.prediction}, and {config.prediction} is asked"
+            raise ModelError(begin.path, reason, f"add --set prediction={begin.spec.prediction}")
+    return new_state(config, data, place.device, begin=begin)
+
+
+def _precision(config: Config, device: torch.device) -> Precision:
+    """`auto` decided: a processor that only emulates bfloat16 is twelve times slower in it than in float32."""
+    if config.precision != "auto":
+        return config.precision
+    if device.type == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
+    able = torch.cpu.get_capabilities()
+    return "bf16" if any(able.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16")) else "fp32"
 
 
 def _stepper(state: State, place: Place) -> Callable[[Batch], Tensor]:
@@ -132,14 +196,16 @@ def _stepper(state: State, place: Place) -> Callable[[Batch], Tensor]:
         seeds = np.random.SeedSequence([config.seed, state.iteration, place.rank])  # of dropout
         torch.manual_seed(int(seeds.generate_state(1)[0]))
         state.network.train()
+        share = rate(config, state.iteration)
         value = loss(network, batch.to(place.device), config)
-        state.optimiser.zero_grad(set_to_none=True)
+        state.network.zero_grad(set_to_none=True)
         value.backward()
         if config.clip:
             nn.utils.clip_grad_norm_(parameters, config.clip)
-        for group in state.optimiser.param_groups:
-            group["lr"] = rate(config, state.iteration)
-        state.optimiser.step()
+        for optimiser in state.optimisers:
+            for group in optimiser.param_groups:
+                group["lr"] = (config.muon if isinstance(optimiser, Muon) else config.rate) * share
+            optimiser.step()
         state.iteration += 1
         state.update_average()
         return value.detach()
@@ -148,11 +214,11 @@ def _stepper(state: State, place: Place) -> Callable[[Batch], Tensor]:
 
 
 def rate(config: Config, iteration: int) -> float:
-    """The learning rate of an iteration, counted from 0."""
+    """The share of the learning rate in an iteration, counted from 0."""
     warm = min(1.0, (iteration + 1) / config.warmup) if config.warmup else 1.0
     if config.rate_schedule == "constant":
-        return config.rate * warm
-    return config.rate * min(warm, 0.5 + 0.5 * math.cos(math.pi * iteration / config.iterations))
+        return warm
+    return min(warm, 0.5 + 0.5 * math.cos(math.pi * iteration / config.iterations))
 
 
 def _mean(losses: Sequence[Tensor], state: State, place: Place) -> float:

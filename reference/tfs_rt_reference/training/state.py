@@ -15,6 +15,7 @@ import dataclasses
 import io
 import json
 import pickle
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,14 +23,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tfs_rt.bundle import load_bundle
 from tfs_rt.errors import ModelError, UsageError, first_line
 from tfs_rt.files import write_file
-from tfs_rt_reference.checkpoint import load_checkpoint, save_checkpoint
-from tfs_rt_reference.engine import load
+from tfs_rt_reference.checkpoint import save_checkpoint
+from tfs_rt_reference.model import Model
 from tfs_rt_reference.network import UNet
 from tfs_rt_reference.training import config as configs
 from tfs_rt_reference.training.config import Config
+from tfs_rt_reference.training.muon import Muon, hidden
 
 STATE, MODEL, LOG, CURVES = "state.pt", "model.safetensors", "log.jsonl", "curves.png"
 
@@ -44,7 +45,7 @@ class State:
     data: list[str]  # SHA-256 of each set's manifest
     network: UNet
     average: UNet
-    optimiser: torch.optim.Optimizer
+    optimisers: list[torch.optim.Optimizer]
     iteration: int = 0
     log: list[Line] = field(default_factory=list)
 
@@ -67,22 +68,25 @@ class State:
             "log": json.dumps(self.log),
             "network": self.network.state_dict(),
             "average": self.average.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
+            "optimisers": [optimiser.state_dict() for optimiser in self.optimisers],
         }
         buffer = io.BytesIO()
         torch.save(content, buffer)
         write_file(folder / STATE, buffer.getvalue())
 
 
-def new_state(config: Config, data: list[str], device: torch.device, *, init: Path | None) -> State:
-    """A run's beginning: random weights, or those of a checkpoint or bundle of the same architecture."""
+def new_state(config: Config, data: list[str], device: torch.device, *, begin: Model | None = None) -> State:
+    """A run's beginning: random weights, or those of a model of the same architecture.
+
+    If that predicts something else, its last layer begins anew.
+    """
     torch.manual_seed(config.seed)
     network = UNet(config.architecture, dropout=config.dropout)
-    begin_with_functional(network)
-    if init is not None:
-        found = load(load_bundle(init)).network if init.is_dir() else load_checkpoint(init).network
-        _same_architecture(init, config, dataclasses.asdict(found.arch))
-        network.load_state_dict(found.state_dict())
+    if begin is not None:
+        _check_architecture(begin, config)
+        network.load_state_dict(begin.network.state_dict())
+    if begin is None or begin.spec.prediction != config.prediction:
+        begin_with_functional(network)
     return _assembled(config, data, network.to(device))
 
 
@@ -96,7 +100,7 @@ class Stored:
     log: list[Line]
     network: dict[str, Tensor]
     average: dict[str, Tensor]
-    optimiser: dict[str, Any]
+    optimisers: list[dict[str, Any]]
 
 
 def stored(folder: Path) -> Stored:
@@ -112,11 +116,13 @@ def stored(folder: Path) -> Stored:
         raise ModelError(path, f"is no state of a run ({first_line(error)})", "train anew, elsewhere") from error
 
 
-def resumed(folder: Path, config: Config | None, data: list[str], device: torch.device) -> State:
+def resumed(folder: Path, config: Config, data: list[str], device: torch.device) -> State:
     """The run on disk; UsageError if it is of another configuration or of other data."""
     held = stored(folder)
-    if config is not None and (lines := differences(held.config, config)):
-        raise UsageError(folder / STATE, "; ".join(lines), "resume with the options it was begun with, or none")
+    if lines := differences(held.config, config):
+        raise UsageError(
+            folder / STATE, "; ".join(lines), "resume with the options it was begun with, or with none of them"
+        )
     if held.data != data:
         reason = "was trained on other sets"
         raise UsageError(folder / STATE, reason, "resume with those that it was begun with, in their order")
@@ -124,7 +130,8 @@ def resumed(folder: Path, config: Config | None, data: list[str], device: torch.
     network.load_state_dict(held.network)
     state = _assembled(held.config, data, network.to(device))
     state.average.load_state_dict(held.average)
-    state.optimiser.load_state_dict(held.optimiser)
+    for optimiser, content in zip(state.optimisers, held.optimisers, strict=True):
+        optimiser.load_state_dict(content)
     state.iteration, state.log = held.iteration, held.log
     return state
 
@@ -152,12 +159,20 @@ def begin_with_functional(network: UNet) -> None:
 def _assembled(config: Config, data: list[str], network: UNet) -> State:
     network = network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     average = copy.deepcopy(network).eval().requires_grad_(requires_grad=False)
-    parameters, decay = list(network.parameters()), config.weight_decay
-    return State(config, data, network, average, torch.optim.AdamW(parameters, config.rate, weight_decay=decay))
+    return State(config, data, network, average, list(_optimisers(config, network)))
 
 
-def _same_architecture(path: Path, config: Config, found: dict[str, Any]) -> None:
-    wanted = dataclasses.asdict(config.architecture)
-    lines = [f"{key}: {found[key]} in the file, {value} asked" for key, value in wanted.items() if found[key] != value]
+def _optimisers(config: Config, network: UNet) -> Iterator[torch.optim.Optimizer]:
+    inner = hidden(network) if config.muon else []
+    rest = [parameter for parameter in network.parameters() if all(parameter is not other for other in inner)]
+    yield torch.optim.AdamW(rest, config.rate, weight_decay=config.weight_decay)
+    if inner:
+        yield Muon(inner, config.muon)
+
+
+def _check_architecture(begin: Model, config: Config) -> None:
+    said, wanted = (dataclasses.asdict(holder.architecture) for holder in (begin.spec, config))
+    lines = [f"{key}: {said[key]} in the file, {value} asked" for key, value in wanted.items() if said[key] != value]
     if lines:
-        raise ModelError(path, f"has another architecture ({'; '.join(lines)})", "set architecture.* to what it has")
+        reason = f"has another architecture ({'; '.join(lines)})"
+        raise ModelError(begin.path, reason, "set architecture.* to what it has")

@@ -1,0 +1,22 @@
+"""How a network is sampled unless its user says otherwise."""
+
+from __future__ import annotations
+
+from tfs_rt.spec import ModelSpec, Recipe, SamplerName
+
+
+def default_recipe(spec: ModelSpec, *, sampler: SamplerName = "ddim", steps: int | None = None) -> Recipe:
+    """Few steps in log-SNR from a truncated start, within what the model was trained on.
+
+    An eps network's error is multiplied by sigma on its way to x_0: it starts lower than one that predicts x_0 or v.
+    """
+    sigma_max, sigma_min, few = (20.0, 0.02, 8) if spec.prediction == "eps" else (80.0, 0.05, 4)
+    lowest, highest = spec.sigma_range
+    return Recipe(
+        sampler=sampler,
+        steps=steps or few,
+        eta=0.0,
+        spacing="log-snr",
+        sigma_max=min(sigma_max, highest),
+        sigma_min=min(max(sigma_min, lowest), sigma_max, highest),
+    )

@@ -1,0 +1,104 @@
+"""One step from many: targets for a student that says at once what its teacher's chain comes to on average.
+
+The mean of K samples tends to E[x_0 | condition], which is what a one-step network that minimises the squared error
+learns from ground truth as well; a teacher's is the smoother target, and needs none.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from tfs_rt.errors import EnvironmentFault
+from tfs_rt.files import write_file
+from tfs_rt.images import RGB
+from tfs_rt.intake import read_file
+from tfs_rt.pipeline import fuse_batch
+from tfs_rt.results import encode_png
+from tfs_rt.spec import ModelSpec, Recipe
+from tfs_rt.table import StepTable, step_table
+from tfs_rt_reference.data import Group, low_resolution
+from tfs_rt_reference.engine import TorchEngine
+from tfs_rt_reference.model import Model
+from tfs_rt_reference.recipe import default_recipe
+from tfs_rt_reference.training.config import PRESETS, Values
+
+
+@dataclass(frozen=True, slots=True)
+class Teacher:
+    """A model and how its targets are made."""
+
+    model: Model
+    samples: int  # chains whose mean is a target; 0: the ground truth is
+    recipe: Recipe
+
+    @property
+    def key(self) -> str:
+        """What decides the targets, hashed."""
+        facts = [self.model.sha256, self.samples, dataclasses.asdict(self.recipe)]
+        return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
+
+
+def student_layers(spec: ModelSpec) -> list[Values]:
+    """The configuration of a teacher's student: the compact preset with the teacher's network, predicting x_0."""
+    network = {"architecture": dataclasses.asdict(spec.architecture), "schedule": dataclasses.asdict(spec.schedule)}
+    plain: Values = json.loads(json.dumps(network))
+    return [PRESETS["compact"], plain | {"prediction": "x0", "scale": spec.scale}]
+
+
+def make_teacher(model: Model, samples: int, steps: int | None) -> Teacher:
+    """A model that is asked `samples` times for each group, in so many steps (default: as many as its kind needs)."""
+    return Teacher(model, samples, default_recipe(model.spec, steps=steps))
+
+
+def make_targets(
+    teacher: Teacher,
+    sets: Sequence[Sequence[Group]],
+    output: Path,
+    *,
+    share: tuple[int, int] = (0, 1),
+    advance: Callable[[int], None] = lambda done: None,
+) -> None:
+    """Write every `share[1]`-th target from number `share[0]` on; those that are there already are kept."""
+    folder = _folder(teacher, output)
+    model = teacher.model
+    engine, table = TorchEngine(model.spec, model.network), step_table(model.spec, teacher.recipe)
+    for number, (name, group) in enumerate(_named(sets)):
+        if number % share[1] == share[0] and not (folder / name).exists():
+            write_file(folder / name, encode_png(_mean(engine, table, group, teacher.samples)))
+        advance(1)
+
+
+def with_targets(teacher: Teacher, sets: Sequence[Sequence[Group]], output: Path) -> list[list[Group]]:
+    """The groups with the teacher's targets in place of the ground truth."""
+    folder, names = _folder(teacher, output), iter(_named(sets))
+    return [[dataclasses.replace(g, truth=read_file(folder / next(names)[0])[0]) for g in groups] for groups in sets]
+
+
+def _mean(engine: TorchEngine, table: StepTable, group: Group, samples: int) -> RGB:
+    sources = [low_resolution(image, engine.spec.scale) for image in group.sources]
+    size = (group.truth.shape[0], group.truth.shape[1])
+    drawn = [fuse_batch(engine, table, [sources], [group.id], size=size, seed=seed)[0] for seed in range(samples)]
+    return np.mean(drawn, axis=0).round().astype(np.uint8)
+
+
+def _folder(teacher: Teacher, output: Path) -> Path:
+    folder = output / "targets" / teacher.key[:16]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise EnvironmentFault(folder, f"cannot be written ({error.strerror})", "choose another --output") from error
+    return folder
+
+
+def _named(sets: Sequence[Sequence[Group]]) -> Iterator[tuple[str, Group]]:
+    """Each group with its target's file name."""
+    for number, groups in enumerate(sets):
+        for group in groups:
+            yield f"{number}-{group.id}.png", group
