@@ -2,11 +2,12 @@
 
 T1 is nilearn's MNI152 template, the average of 152 brains. T2 and FDG-PET are simulated from its tissue maps by a
 linear mix of tissue intensities (the PET blurred to a scanner's resolution, with noise, in pseudo-colour).
-Simulated, not patient data.
+Simulated, not patient data. With a folder as argument, the same cases go there at full resolution.
 """
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -51,16 +52,16 @@ def pseudo_colour(x: np.ndarray) -> np.ndarray:
 
 
 def main() -> None:
-    """Write one folder per slice, with its three low-resolution images."""
-    made = volumes()
+    """Write one folder per slice, with its three images."""
+    made, (root, side) = volumes(), (Path(sys.argv[1]), FIELD_OF_VIEW) if sys.argv[1:] else (HERE, LOW_RESOLUTION)
     for name, z in AXIAL_SLICES.items():
-        folder = HERE / name
-        folder.mkdir(exist_ok=True)
+        folder = root / name
+        folder.mkdir(parents=True, exist_ok=True)
         for modality, volume in made.items():
             plane = axial(volume, z)
             pixels = pseudo_colour(plane) if modality == "pet" else plane * 255
             image = Image.fromarray(np.rint(pixels).clip(0, 255).astype(np.uint8))
-            image.resize((LOW_RESOLUTION, LOW_RESOLUTION), Image.Resampling.BICUBIC).save(folder / f"{modality}.png")
+            image.resize((side, side), Image.Resampling.BICUBIC).save(folder / f"{modality}.png")
         print(folder)
 
 

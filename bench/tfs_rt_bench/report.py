@@ -134,7 +134,13 @@ def to_csv(evaluation: Evaluation) -> str:
 
 
 def to_table_1(evaluation: Evaluation) -> str:
-    """The layout of the paper's Table 1, the best of each column in bold; below it what its reader must know."""
+    """The layout of the paper's Table 1, and below it what its reader must know."""
+    notes = [f"{_count(evaluation)}. Bold: the best.", *definitions(evaluation)]
+    return "\n".join([*table_1(evaluation), "", *(f"* {note}" for note in notes)]) + "\n"
+
+
+def table_1(evaluation: Evaluation) -> list[str]:
+    """The lines of the paper's Table 1, the best of each column in bold."""
     arrows = {key: ARROWS[METRICS[key].better] for key in TABLE_1}
     lines = ["| Method | " + " | ".join(f"{METRICS[key].label}{arrows[key]}" for key in TABLE_1) + " |"]
     lines.append("|---|" + "---|" * len(TABLE_1))
@@ -146,9 +152,7 @@ def to_table_1(evaluation: Evaluation) -> str:
             cells.append(f"**{cell}**" if method in best[key] else cell)
         lines.append(f"| {printable(method, 60).replace('|', '/')} | " + " | ".join(cells) + " |")
     truth = _number("ag", evaluation.truth_gradient)
-    lines.append(f"| ground truth |{' |' * (len(TABLE_1) - 1)} {truth} |")
-    notes = [f"{_count(evaluation)}. Bold: the best.", *definitions(evaluation)]
-    return "\n".join([*lines, "", *(f"* {note}" for note in notes)]) + "\n"
+    return [*lines, f"| ground truth |{' |' * (len(TABLE_1) - 1)} {truth} |"]
 
 
 def _best(evaluation: Evaluation, key: str, metric: Metric) -> set[str]:

@@ -15,15 +15,17 @@ from tfs_rt.fuser import check_cases
 from tfs_rt.images import RGB, resize
 from tfs_rt_reference.fusion import bitonicx, ctsr
 
+Upsample = Callable[[RGB, tuple[int, int]], RGB]  # (image, size = (H, W))
 METHODS: dict[str, Callable[[RGB, RGB, RGB], RGB]] = {"bitonicx": bitonicx.fuse, "ctsr": ctsr.fuse}
 
 
 @dataclass(frozen=True, slots=True)
 class TwoStage:
-    """A classical method after bicubic upsampling; at scale 1 plain fusion. It draws no noise."""
+    """A classical method after upsampling, bicubic unless told; at scale 1 plain fusion. It draws no noise."""
 
     method: str
     scale: int
+    upsample: Upsample = resize
     steps: int = 1
     trained_size: None = None
 
@@ -39,7 +41,7 @@ class TwoStage:
         """As `tfs_rt.fuser.Fuser.fuse`; the seed decides nothing."""
         del seed
         check_cases(cases, ids)
-        fused = [METHODS[self.method](*(resize(image, size) for image in images)) for images in cases]
+        fused = [METHODS[self.method](*(self.upsample(image, size) for image in images)) for images in cases]
         if on_step:
             on_step(1)
         return fused

@@ -6,7 +6,7 @@ and a convolution's (out, in, 3, 3) weights, which lie channels last, have no vi
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +20,7 @@ ROUNDS = 5
 class Muon(torch.optim.Optimizer):
     """Nesterov momentum, orthogonalised; an update's root mean square does not depend on the gradient's size."""
 
-    def __init__(self, parameters: Iterator[Tensor] | list[Tensor], rate: float, *, momentum: float = 0.95) -> None:
+    def __init__(self, parameters: Iterable[Tensor], rate: float, *, momentum: float = 0.95) -> None:
         super().__init__(parameters, {"lr": rate, "momentum": momentum})
 
     @torch.no_grad()

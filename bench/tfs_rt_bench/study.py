@@ -1,0 +1,186 @@
+"""The accuracy study: every method on the same cases, as a page: `python -m tfs_rt_bench.study SET -o docs`.
+
+SET is made by `tfs-rt prepare`; its test split is fused by the shipped model of each scale in 1, 4 and 20 steps and by
+the two-stage methods, and scored by `tfs-rt eval`'s measures in the form of the paper's Table 1. Models that resolve
+one image (SR3) stand before BitonicX; further bundles (ablations) are named on the command line.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import io
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from tfs_rt.assets import shipped_bundles
+from tfs_rt.bundle import load_bundle
+from tfs_rt.engine import load_engine
+from tfs_rt.errors import TfsRtError, UsageError
+from tfs_rt.files import write_file
+from tfs_rt.fuser import Fuser
+from tfs_rt.images import RGB
+from tfs_rt.pipeline import fuse_batch, load_pipeline
+from tfs_rt.results import encode_png, prepare_output
+from tfs_rt.sheet import contact_sheet
+from tfs_rt.table import step_table
+from tfs_rt_bench.evaluation import Evaluation, Request, evaluate
+from tfs_rt_bench.report import definitions, table_1
+from tfs_rt_reference.data import Group, low_resolution, read_groups
+from tfs_rt_reference.fusion.two_stage import TwoStage, Upsample
+
+STEPS = (1, 4, 20)
+BASELINE = "bicubic, then BitonicX"
+HEAD = """Made by `python -m tfs_rt_bench.study`: the test split, a patient that no model was trained on, degraded by
+Pillow's bicubic filter and fused by each method; the ground truth is the BitonicX fusion at full resolution. Two-stage
+is what is done today. AG is best near the ground truth's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Study:
+    """What is compared on what, and where it goes."""
+
+    data: Path
+    output: Path
+    work: Path  # where the results lie
+    resolvers: Sequence[Path] = ()
+    further: Sequence[tuple[str, Path]] = ()
+    pictures: Path | None = None  # a set whose images may be shown
+
+
+def methods(scale: int, study: Study) -> Iterator[tuple[str, Fuser]]:
+    """The methods of a scale, by the name they have in the table."""
+    for steps in STEPS:
+        named = f"tfs-rt x{scale}, {steps} step{'s' if steps > 1 else ''}"
+        yield named, load_pipeline(f"tfs-rt/x{scale}", recipe=lambda r, n=steps: dataclasses.replace(r, steps=n))
+    yield BASELINE, TwoStage("bitonicx", scale)
+    yield "bicubic, then CTSR", TwoStage("ctsr", scale)
+    for path in study.resolvers:
+        if load_bundle(path).manifest.model.scale == scale:
+            yield "SR3 of each image, then BitonicX", TwoStage("bitonicx", scale, resolver(path))
+    for name, path in study.further:
+        if load_bundle(path).manifest.model.scale == scale:
+            yield name, load_pipeline(path)
+
+
+def resolver(path: Path) -> Upsample:
+    """Super-resolution of single images by a bundle that takes one, as it is best sampled."""
+    bundle = load_bundle(path)
+    spec = bundle.manifest.model
+    if spec.architecture.condition_channels != 3:
+        raise UsageError(path, "takes three images, not one", "name a model trained with architecture.in_channel=6")
+    engine, table = load_engine("ort-cpu", bundle), step_table(spec, bundle.manifest.recipe)
+    return lambda image, size: fuse_batch(engine, table, [[image]], ["image"], size=size)[0]
+
+
+def fuse_all(fuser: Fuser, groups: Sequence[Group], folder: Path) -> list[RGB]:
+    """A method's results, which are written too."""
+    prepare_output(folder)
+    images = []
+    for group in groups:
+        sources = [low_resolution(image, fuser.scale) for image in group.sources]
+        size = (group.truth.shape[0], group.truth.shape[1])
+        images.append(fuser.fuse([sources], [group.id], size=size)[0])
+        write_file(folder / f"{group.id}.png", encode_png(images[-1]))
+    return images
+
+
+def compare(study: Study, scale: int) -> Evaluation:
+    """All methods of a scale, scored on the test split."""
+    groups, root = read_groups(study.data, "test"), study.work / f"x{scale}"
+    prepare_output(root / "truth")
+    for group in groups:
+        write_file(root / "truth" / f"{group.id}.png", encode_png(group.truth))
+    folders = []
+    for name, fuser in methods(scale, study):
+        print(f"x{scale}: {name}", file=sys.stderr, flush=True)
+        fuse_all(fuser, groups, root / name)
+        folders.append(root / name)
+    return evaluate(Request(tuple(folders), root / "truth"))
+
+
+def picture(study: Study, scale: int, pictures: Path) -> RGB:
+    """One row per case: the inputs, the ground truth, and every method."""
+    groups = [group for split in ("train", "val", "test") for group in _split(pictures, split)][:3]
+    rows = [
+        (
+            group.id,
+            [
+                (slot, low_resolution(i, scale))
+                for slot, i in zip(("m1", "m2", "functional"), group.sources, strict=True)
+            ],
+        )
+        for group in groups
+    ]
+    shown = [("ground truth", [group.truth for group in groups])]
+    for name, fuser in methods(scale, study):
+        shown.append((name, fuse_all(fuser, groups, study.work / "pictures" / f"x{scale}" / name)))
+    return contact_sheet(
+        [(id_, [*inputs, *((name, images[i]) for name, images in shown)]) for i, (id_, inputs) in enumerate(rows)]
+    )
+
+
+def _split(data: Path, split: str) -> list[Group]:
+    try:
+        return read_groups(data, split)
+    except TfsRtError:
+        return []
+
+
+def better(evaluation: Evaluation) -> list[str]:
+    """In how many cases each method is above the baseline."""
+    of = len(evaluation.cases)
+    base = {key: evaluation.values(BASELINE, key) for key in ("psnr", "ssim")}
+    lines = []
+    for method in evaluation.methods:
+        if method != BASELINE:
+            counts = [int(np.sum(np.array(evaluation.values(method, key)) > np.array(base[key]))) for key in base]
+            lines.append(f"* {method}: PSNR {counts[0]} of {of}, SSIM {counts[1]} of {of}")
+    return [f"Cases above {BASELINE}:", "", *lines]
+
+
+def write_page(study: Study) -> None:
+    """`accuracy.md` and its pictures."""
+    scales = [scale for scale in (2, 4, 8) if f"x{scale}" in shipped_bundles()]
+    prepare_output(study.output)
+    lines = ["# Accuracy", "", HEAD, ""]
+    evaluation = None
+    for scale in scales:
+        evaluation = compare(study, scale)
+        lines += [f"## x{scale}", "", *table_1(evaluation), "", *better(evaluation), ""]
+        if study.pictures:
+            sheet, name = Image.fromarray(picture(study, scale, study.pictures)), f"accuracy-x{scale}.jpg"
+            buffer = io.BytesIO()
+            sheet.save(buffer, format="JPEG", quality=85)
+            write_file(study.output / name, buffer.getvalue())
+            lines += [f"![x{scale}: three simulated cases, all methods]({name})", ""]
+    if evaluation:
+        lines += ["## Definitions", "", *(f"* {line}" for line in definitions(evaluation)), ""]
+    write_file(study.output / "accuracy.md", "\n".join(lines).encode())
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path, metavar="SET")
+    parser.add_argument("-o", "--output", type=Path, required=True)
+    parser.add_argument("--work", type=Path, required=True, help="folder for the results")
+    parser.add_argument("--sr3", type=Path, nargs="*", default=[], metavar="BUNDLE", help="models of one image")
+    parser.add_argument("--also", nargs="*", default=[], metavar="NAME=BUNDLE", help="further models")
+    parser.add_argument("--pictures", type=Path, metavar="SET", help="a set whose images may be shown")
+    arguments = parser.parse_args()
+    further = [(name, Path(path)) for name, _, path in (text.partition("=") for text in arguments.also)]
+    study = Study(arguments.data, arguments.output, arguments.work, arguments.sr3, further, arguments.pictures)
+    try:
+        write_page(study)
+    except TfsRtError as error:
+        sys.exit(f"study: {error}")
+
+
+if __name__ == "__main__":
+    main()
