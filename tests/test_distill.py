@@ -125,6 +125,19 @@ def test_what_cannot_be_distilled_is_said_in_one_line(
     assert words in outcome.err
 
 
+def test_a_published_checkpoint_is_exported_first(cli: Cli, made_set: Path, parity: Path, tmp_path: Path) -> None:
+    published = parity / "tfsdiff_tiny_gen.pth"
+    refused = cli("distill", published, made_set, "-o", tmp_path / "run", *FEW)
+    assert refused.code == 5
+    assert "export it first" in refused.err
+    options = ["--config", parity / "tfsdiff_tiny.json", "--scale", "4"]
+    assert cli("export", published, "-o", tmp_path / "bundle", *options).code == 0
+    outcome = cli(
+        "distill", tmp_path / "bundle", made_set, "-o", tmp_path / "run", "--samples", "1", "--steps", "1", *FEW
+    )
+    assert outcome.code == 0, outcome.err
+
+
 def test_files_of_a_target_are_images(made_set: Path, teacher: Path, tmp_path: Path) -> None:
     made = make_teacher(load_model(teacher), 1, 1)
     make_targets(made, [read_groups(made_set, "train")], tmp_path, share=(1, 2))

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tfs_rt.bundle import load_bundle
+from tfs_rt.errors import ModelError
 from tfs_rt.spec import ModelSpec
 from tfs_rt_reference.checkpoint import load_checkpoint
 from tfs_rt_reference.engine import load
@@ -28,5 +29,11 @@ def load_model(path: Path) -> Model:
         bundle = load_bundle(path)
         engine = load(bundle)
         return Model(path, bundle.digest, engine.spec, engine.network)
-    checkpoint = load_checkpoint(path)
+    try:
+        checkpoint = load_checkpoint(path)
+    except ModelError as error:
+        if "--config" not in error.remedy:
+            raise
+        remedy = "export it first (tfs-rt export --config), and give the bundle"  # which says all that is needed
+        raise ModelError(error.subject, error.reason, remedy) from error
     return Model(path, checkpoint.contents.sha256, checkpoint.spec, checkpoint.network)

@@ -12,7 +12,9 @@ from tfs_rt.cli.train import Device, changed, conduct
 
 
 def distill(  # noqa: PLR0913 - one parameter an option
-    teacher: Annotated[Path, typer.Argument(help="A checkpoint or a bundle of any prediction.", show_default=False)],
+    teacher: Annotated[
+        Path, typer.Argument(help="A bundle, or a checkpoint of tfs-rt train; of any prediction.", show_default=False)
+    ],
     sets: Annotated[list[Path], typer.Argument(help="Sets made by tfs-rt prepare.", show_default=False)],
     *,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the run.", show_default=False)],
