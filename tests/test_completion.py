@@ -115,10 +115,21 @@ def test_a_faulty_list_of_pairs_is_refused_in_one_line(
     assert not (pairs.parent / "out").exists()
 
 
+def test_nothing_that_is_read_is_overwritten(pairs: Path) -> None:
+    listed = pairs.rename(pairs.parent / "cases.csv")
+    before = {path: path.read_bytes() for path in pairs.parent.iterdir()}
+    with pytest.raises(UsageError, match="would be overwritten"):
+        run(listed, pairs.parent, seed=0)
+    assert {path: path.read_bytes() for path in pairs.parent.iterdir()} == before
+
+
 def test_a_list_without_a_column_or_without_a_lender_is_refused(pairs: Path) -> None:
     row = _row()
     pairs.write_text(f"id,m1,m2,functional,patient,split\n{row}\n")
     with pytest.raises(InputError, match="k9: no other patient of its split has a functional image"):
+        run(pairs, pairs.parent / "out", seed=0)
+    pairs.write_text("id,m1,m2,functional,patient,split\n")
+    with pytest.raises(UsageError, match="lists no pairs"):
         run(pairs, pairs.parent / "out", seed=0)
     pairs.write_text("id,m1,m2,functional,split\n")
     with pytest.raises(UsageError, match="has no column patient"):

@@ -2,10 +2,13 @@
 
 import dataclasses
 import json
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from helpers import Cli
 
 from tfs_rt.intake import read_file
@@ -13,9 +16,11 @@ from tfs_rt.pipeline import load_pipeline
 from tfs_rt_reference.checkpoint import load_checkpoint
 from tfs_rt_reference.data import low_resolution, read_groups
 from tfs_rt_reference.model import load_model
+from tfs_rt_reference.training import run as module
 from tfs_rt_reference.training.config import make_config
-from tfs_rt_reference.training.distillation import make_targets, make_teacher, student_layers, with_targets
+from tfs_rt_reference.training.distillation import make_targets, make_teacher, student_layers, target_key, with_targets
 from tfs_rt_reference.training.material import Material
+from tfs_rt_reference.training.run import Request, Watch, train
 
 FEW = ["--set=batch=2", "--set=crop=32", "--set=iterations=4", "--set=validate_every=2", "--set=precision=fp32"]
 NETWORK = ["architecture.inner_channel=16", "architecture.norm_groups=4", "architecture.res_blocks=1"]
@@ -48,21 +53,83 @@ def test_a_student_has_its_teachers_network_and_says_x0(
     assert exported.code == 0, exported.err
 
 
-def test_a_broken_distillation_goes_on_to_the_same_bytes(
-    cli: Cli, made_set: Path, teacher: Path, tmp_path: Path
-) -> None:
-    options = ["--samples", "1", "--steps", "1", *FEW]
-    assert cli("distill", teacher, made_set, "-o", tmp_path / "whole", *options).code == 0
-    assert cli("distill", teacher, made_set, "-o", tmp_path / "broken", *options, "--set=iterations=2").code == 0
-    refused = cli("distill", teacher, made_set, "-o", tmp_path / "broken", *options, "--resume")
-    assert refused.code == 2
-    assert "iterations: 2 in the run, 4 asked" in refused.err
-    (target,) = (tmp_path / "whole" / "targets").glob("*/0-k1.png")
-    target.unlink()
-    before = (tmp_path / "whole" / "model.safetensors").read_bytes()
-    assert cli("distill", teacher, made_set, "-o", tmp_path / "whole", *options, "--resume").code == 0
+def _distil(made_set: Path, teacher: Path, output: Path, *, stop: int = 10**9, **options: Any) -> None:
+    """Distil with Muon and dropout; `stop` breaks off as a signal would, in that iteration of training."""
+    left = stop
+
+    def count(more: int) -> None:
+        nonlocal left
+        left -= more
+        if left <= 0:
+            raise KeyboardInterrupt
+
+    def progress(doing: str, total: int, units: str) -> AbstractContextManager:
+        return nullcontext(count if doing == "training" else lambda done: None)
+
+    model = load_model(teacher)
+    few = {"batch": 2, "crop": 32, "iterations": 4, "validate_every": 2, "precision": "fp32", "dropout": 0.1}
+    config = make_config(*student_layers(model.spec), few | {"muon": 0.01} | options.pop("config", {}))
+    taught = make_teacher(model, options.pop("samples", 1), 1)
+    train(Request([made_set], output, config, teacher=taught, **options), Watch(progress=progress))
+
+
+def test_a_broken_distillation_goes_on_to_the_same_bytes(made_set: Path, teacher: Path, tmp_path: Path) -> None:
+    _distil(made_set, teacher, tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        _distil(made_set, teacher, tmp_path / "broken", stop=3)
+    (target,) = (tmp_path / "broken" / "targets").glob("*/0-k1.png")
+    target.unlink()  # as if it had been broken off earlier
+    _distil(made_set, teacher, tmp_path / "broken", resume=True)
     assert target.exists()
-    assert (tmp_path / "whole" / "model.safetensors").read_bytes() == before
+    whole, broken = ((tmp_path / name / "model.safetensors").read_bytes() for name in ("whole", "broken"))
+    assert whole == broken
+
+
+def test_a_student_learns_from_the_targets_and_begins_with_its_teachers_weights(
+    made_set: Path, teacher: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+
+    class Seen(Material):
+        def __init__(self, sets, config, *, grid=1):
+            seen.append((sets, grid))
+            super().__init__(sets, config, grid=grid)
+
+    monkeypatch.setattr(module, "Material", Seen)
+    _distil(made_set, teacher, tmp_path / "run", config={"iterations": 1, "rate": 1e-12, "muon": 0.0})
+    (group, *_), grid = seen[-1][0][0], seen[-1][1]
+    (file,) = (tmp_path / "run" / "targets").glob("*/0-k0.png")
+    assert np.array_equal(group.truth, read_file(file)[0])
+    assert grid == 4
+    before, after = (load_checkpoint(p).network.state_dict() for p in (teacher, tmp_path / "run" / "model.safetensors"))
+    same = {key for key in before if torch.allclose(before[key], after[key], atol=1e-6)}
+    assert {key for key in before if key not in same} <= {
+        "final_conv.block.3.weight",
+        "final_conv.block.3.bias",
+        "condition_skip.weight",
+    }
+    assert "final_conv.block.3.weight" not in same  # it said eps
+
+
+def test_other_data_have_targets_of_their_own(made_set: Path, teacher: Path) -> None:
+    taught = make_teacher(load_model(teacher), 2, 1)
+    keys = {target_key(taught, ["a", "b"]), target_key(taught, ["b", "a"]), target_key(taught, ["a"])}
+    keys.add(target_key(make_teacher(load_model(teacher), 3, 1), ["a"]))
+    assert len(keys) == 4
+
+
+def test_a_distillation_is_resumed_as_it_was_begun(cli: Cli, made_set: Path, teacher: Path, tmp_path: Path) -> None:
+    begun = ["distill", teacher, made_set, "-o", tmp_path / "run", "--samples", "1"]
+    assert cli(*begun, "--steps", "1", *FEW).code == 0
+    assert cli(*begun, "--steps", "1", "--resume").code == 0  # its configuration is on disk
+    for other, words in (
+        ([*begun, "--steps", "2", "--resume"], "another teacher, --samples or --steps"),
+        ([*begun, "--steps", "1", "--resume", "--set=iterations=9"], "iterations: 4 in the run, 9 asked"),
+        (["train", made_set, "-o", tmp_path / "run", "--resume"], "was begun otherwise"),
+    ):
+        refused = cli(*other)
+        assert refused.code == 2
+        assert words in refused.err
 
 
 def test_a_target_is_the_mean_of_what_the_exported_teacher_answers(
@@ -73,8 +140,8 @@ def test_a_target_is_the_mean_of_what_the_exported_teacher_answers(
     groups = read_groups(made_set, "train")
     made = make_teacher(load_model(teacher), 4, 3)
     assert made.recipe == pipeline.recipe
-    make_targets(made, [groups], tmp_path)
-    (taught,) = with_targets(made, [groups], tmp_path)
+    make_targets(made, [groups], tmp_path / "targets")
+    (taught,) = with_targets([groups], tmp_path / "targets")
     for before, after in zip(groups, taught, strict=True):
         low = [low_resolution(image, 4) for image in before.sources]
         answers = [pipeline.fuse([low], [before.id], size=(96, 96), seed=seed)[0] for seed in range(4)]
@@ -114,6 +181,9 @@ def test_without_samples_the_ground_truth_is_the_target(
         (["{teacher}", "{set}", "--set", "architecture.inner_channel=32"], 5, "has another architecture"),
         (["{teacher}", "{set}", "--set", "architecture.widths=32"], 2, "unknown key"),
         (["{teacher}", "{set}", "--resume"], 2, "holds no run to resume"),
+        (["{teacher}", "{set}", "--set", "scale=2"], 2, "2 is asked, but the student's is 4"),
+        (["{teacher}", "{set}", "--set", "prediction=eps"], 2, "eps is asked, but the student's is x0"),
+        (["tfs-rt/x9", "{set}"], 5, "tfs-rt/x9"),
     ],
 )
 def test_what_cannot_be_distilled_is_said_in_one_line(
@@ -140,7 +210,7 @@ def test_a_published_checkpoint_is_exported_first(cli: Cli, made_set: Path, pari
 
 def test_files_of_a_target_are_images(made_set: Path, teacher: Path, tmp_path: Path) -> None:
     made = make_teacher(load_model(teacher), 1, 1)
-    make_targets(made, [read_groups(made_set, "train")], tmp_path, share=(1, 2))
-    (only,) = (tmp_path / "targets").glob("*/*.png")
+    make_targets(made, [read_groups(made_set, "train")], tmp_path / "targets", share=(1, 2))
+    (only,) = (tmp_path / "targets").glob("*.png")
     assert only.name == "0-k1.png"  # the second process's share
     assert read_file(only)[0].shape == (96, 96, 3)

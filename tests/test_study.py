@@ -1,5 +1,6 @@
 """The accuracy study on a made set: every method's row is what fusing and scoring by hand gives."""
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 from helpers import Cli
 
 from tfs_rt.cases import Case, Found
-from tfs_rt.errors import UsageError
+from tfs_rt.errors import TfsRtError, UsageError
 from tfs_rt.images import resize
 from tfs_rt.spec import SLOTS
 from tfs_rt_bench import study
@@ -25,7 +26,9 @@ def tested(made_set: Path, tmp_path: Path) -> Path:
     """The made set with one of its groups as the test split."""
     cases: list[Found] = []
     for split, group in (("train", "k0"), ("test", "k1")):
-        files = dict(zip(SLOTS, sorted((made_set / "train" / "x1").glob(f"{group}_*.png")), strict=True))
+        files: dict[str, Path] = dict(
+            zip(SLOTS, sorted((made_set / "train" / "x1").glob(f"{group}_*.png")), strict=True)
+        )
         cases.append(Case(group, files, {"patient": group, "split": split}))
     prepare(Request(tmp_path / "set", cases))
     return tmp_path / "set"
@@ -64,6 +67,27 @@ def test_the_page_shows_what_fusing_and_scoring_by_hand_gives(
     assert float(rows[BASELINE][0]) == pytest.approx(np.mean(error**2), abs=0.01)
     assert "(accuracy-x4.jpg)" in page
     assert (tmp_path / "docs" / "accuracy-x4.jpg").stat().st_size > 10_000
+
+
+def test_what_would_fail_later_is_refused_before_anything_is_fused(
+    tested: Path, x4: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(study, "shipped_bundles", lambda: {"x4": x4})
+    (tmp_path / "used").mkdir()
+    (tmp_path / "used" / "file").touch()
+    request = Study(tested, tmp_path / "docs", tmp_path / "work")
+    for changes, words in (
+        ({"work": tmp_path / "used"}, "is not empty"),
+        ({"resolvers": [x4]}, "takes three images, not one"),
+        ({"further": [("truth", x4)]}, "cannot name one method"),
+        ({"further": [("a", x4), ("a", x4)]}, "cannot name one method"),
+        ({"further": [("a", x4.parent / "x8")]}, "is for x8"),
+        ({"further": [("a", tmp_path)]}, "model.json"),
+        ({"pictures": tmp_path / "none"}, "is no training set's manifest"),
+    ):
+        with pytest.raises(TfsRtError, match=words):
+            write_page(dataclasses.replace(request, **changes))
+    assert not (tmp_path / "work").exists()
 
 
 def test_a_model_of_three_images_resolves_none(x4: Path) -> None:

@@ -21,12 +21,14 @@ from tfs_rt.errors import ModelError, TfsRtError, UsageError
 from tfs_rt.intake import read_file
 from tfs_rt.schedule import sigma
 from tfs_rt.spec import Prediction
+from tfs_rt.table import step_table
 from tfs_rt_reference.checkpoint import load_checkpoint
 from tfs_rt_reference.data import Group, read_groups, singly
 from tfs_rt_reference.diffusion import draw_noise_level, q_sample
 from tfs_rt_reference.engine import load
 from tfs_rt_reference.fusion import bitonicx
 from tfs_rt_reference.network import UNet
+from tfs_rt_reference.recipe import default_recipe
 from tfs_rt_reference.training.config import PRESETS, Config, as_layer, make_config, setting, to_toml
 from tfs_rt_reference.training.config import read_file as read_layer
 from tfs_rt_reference.training.material import Batch, Material, crop
@@ -328,7 +330,11 @@ def test_only_late_steps_are_asked_to_be_sharp(rng: np.random.Generator) -> None
     batch = _batch(rng)  # at sigma = 3.2 and 0.75
     flat = torch.zeros_like(batch.x_0)
     asked = {
-        below: loss(lambda *_: flat, batch, small(lambda_1=1e-9, lambda_2=0.0, lambda_3=1.0, sharp_below=below)).item()
+        below: loss(
+            lambda *_: flat,
+            batch,
+            small(lambda_1=1e-9, lambda_2=0.0, lambda_3=1.0, sharp_below=below, sigma_range=[0.1, 80.0]),
+        ).item()
         for below in (0.5, 1.0, 5.0)
     }
     both = sharpness(batch.x_0).mean(dim=(1, 2, 3))
@@ -463,6 +469,41 @@ def test_a_printed_configuration_is_the_file_of_the_same(tmp_path: Path) -> None
     assert make_config(read_layer(file)) == config
 
 
+def test_the_command_prints_a_preset_as_it_is(cli: Cli, tmp_path: Path) -> None:
+    for preset, scale in (("paper", 2), ("compact", 8)):
+        printed = cli("train", "--preset", preset, "--scale", scale, "--print-config")
+        (tmp_path / "run.toml").write_text(printed.out)
+        assert make_config(read_layer(tmp_path / "run.toml")) == make_config(PRESETS[preset], {"scale": scale})
+    changed = cli("train", "--config", tmp_path / "run.toml", "--set", "crop=30", "--print-config")
+    assert changed.code == 2
+    assert "run.toml with --set" in changed.err
+
+
+def test_a_run_is_resumed_as_it_was_begun(cli: Cli, made_set: Path, tmp_path: Path) -> None:
+    settings = [f"--set={key}={value}" for key, value in SMALL.items()]
+    command = ["train", made_set, "-o", tmp_path / "run"]
+    assert cli(*command, *settings).code == 0
+    assert cli(*command, "--resume").code == 0
+    for more, words in (
+        (["--preset", "paper"], "leave --init and --preset out"),
+        (["--set=crop=64"], "crop: 32 in the run, 64 asked"),
+    ):
+        refused = cli(*command, "--resume", *more)
+        assert refused.code == 2
+        assert words in refused.err
+    for missing in ([made_set], ["-o", tmp_path / "other"]):
+        assert cli("train", *missing, "--scale", "4").code == 2
+
+
+@pytest.mark.parametrize(
+    ("prediction", "levels"), [("x0", [100, 200]), ("eps", [30, 80]), ("x0", [0.01, 0.02]), ("v", [5, 5])]
+)
+def test_any_range_of_levels_has_a_recipe(prediction: Prediction, levels: list[float]) -> None:
+    spec = small(prediction=prediction, sigma_range=levels).spec(64)
+    for steps in (1, 4):
+        assert len(step_table(spec, default_recipe(spec, steps=steps)).rows) == steps
+
+
 def test_a_schedule_is_changed_a_key_at_a_time_and_its_range_follows() -> None:
     config = make_config(PRESETS["compact"], setting("scale=4"), setting("sigma_range=[]"))
     shorter = make_config(to_layer := as_layer(config), setting("schedule.n_timestep=100"))
@@ -479,7 +520,11 @@ def test_a_schedule_is_changed_a_key_at_a_time_and_its_range_follows() -> None:
         ({"rate": 0.0}, "rate is positive"),
         ({"clip": math.nan}, "clip are not negative"),
         ({"seed": -1}, "seed is within"),
-        ({"lambda_1": 0.0, "lambda_2": 0.0}, "nor the first two both 0"),
+        ({"lambda_1": 0.0, "lambda_2": 0.0}, "are not both 0"),
+        ({"lambda_3": math.nan, "sharp_below": 9.0}, "the lambdas, sharp_below"),
+        ({"lambda_3": 0.1}, "is above the lowest sigma"),
+        ({"scale": 0}, "scale is not 2, 4 or 8"),
+        ({"architecture.in_channel": 6, "architecture.gate": "condition"}, "leaves nothing to gate"),
         ({"prediction": "noise"}, "expected one of eps, x0, v"),
         ({"sigma_range": [1.0]}, r"sigma_range is \[\], or"),
         ({"sigma_range": [3.0, 2.0]}, "sigma_range is no range"),

@@ -47,6 +47,9 @@ class Architecture:
         _require(0 < len(levels) <= 10, "architecture: between 1 and 10 levels are possible")
         _require(self.inner_channel % self.norm_groups == 0, "architecture: norm_groups does not divide inner_channel")
         _require(all(level in levels for level in self.attention_levels), "architecture: attention on no level")
+        _require(
+            self.gate != "condition" or self.condition_channels > 3, "architecture: one image leaves nothing to gate"
+        )
         _require(images > 0 and rest == 0 and self.out_channel == 3, "architecture: images have 3 channels each")
 
     @property

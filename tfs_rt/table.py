@@ -84,7 +84,7 @@ def to_x0(prediction: Prediction, alpha_bar: Float64) -> tuple[Float64, Float64]
 def ddim(alpha_bar: Float64, eta: float) -> tuple[Float64, Float64, Float64, Float64]:
     """(c_x0, c_xt, c_z, c_x0_prev) of DDIM; eta = 0 is deterministic, eta = 1 ancestral."""
     ab, ab_prev = alpha_bar, np.append(alpha_bar[1:], 1.0)
-    c_z = eta * np.sqrt((1 - ab_prev) / (1 - ab) * (1 - ab / ab_prev))
+    c_z = eta * np.sqrt((1 - ab_prev) / (1 - ab) * np.maximum(1 - ab / ab_prev, 0))
     c_xt = np.sqrt(np.maximum(1 - ab_prev - c_z**2, 0) / (1 - ab))
     c_x0 = np.sqrt(ab_prev) - c_xt * np.sqrt(ab)
     return c_x0, c_xt, c_z, np.zeros_like(ab)

@@ -1,4 +1,6 @@
-"""The accuracy study: every method on the same cases, as a page: `python -m tfs_rt_bench.study SET -o docs`.
+"""The accuracy study: every method on the same cases, as a page.
+
+    python -m tfs_rt_bench.study SET -o docs --work results
 
 SET is made by `tfs-rt prepare`; its test split is fused by the shipped model of each scale in 1, 4 and 20 steps and by
 the two-stage methods, and scored by `tfs-rt eval`'s measures in the form of the paper's Table 1. Models that resolve
@@ -28,17 +30,18 @@ from tfs_rt.images import RGB
 from tfs_rt.pipeline import fuse_batch, load_pipeline
 from tfs_rt.results import encode_png, prepare_output
 from tfs_rt.sheet import contact_sheet
+from tfs_rt.spec import SLOTS
 from tfs_rt.table import step_table
 from tfs_rt_bench.evaluation import Evaluation, Request, evaluate
 from tfs_rt_bench.report import definitions, table_1
-from tfs_rt_reference.data import Group, low_resolution, read_groups
+from tfs_rt_reference.data import Group, low_resolution, read_groups, read_manifest
 from tfs_rt_reference.fusion.two_stage import TwoStage, Upsample
 
 STEPS = (1, 4, 20)
-BASELINE = "bicubic, then BitonicX"
-HEAD = """Made by `python -m tfs_rt_bench.study`: the test split, a patient that no model was trained on, degraded by
-Pillow's bicubic filter and fused by each method; the ground truth is the BitonicX fusion at full resolution. Two-stage
-is what is done today. AG is best near the ground truth's."""
+BASELINE, RESOLVED = "bicubic, then BitonicX", "SR3 of each image, then BitonicX"
+HEAD = """Made by `python -m tfs_rt_bench.study`: the test split of a set of `tfs-rt prepare`, degraded by Pillow's
+bicubic filter and fused by each method. The ground truth is the BitonicX fusion at full resolution. Two-stage (bicubic,
+then a classical fusion) is what is done today. Bold: the best; AG is best near the ground truth's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +65,7 @@ def methods(scale: int, study: Study) -> Iterator[tuple[str, Fuser]]:
     yield "bicubic, then CTSR", TwoStage("ctsr", scale)
     for path in study.resolvers:
         if load_bundle(path).manifest.model.scale == scale:
-            yield "SR3 of each image, then BitonicX", TwoStage("bitonicx", scale, resolver(path))
+            yield RESOLVED, TwoStage("bitonicx", scale, resolver(path))
     for name, path in study.further:
         if load_bundle(path).manifest.model.scale == scale:
             yield name, load_pipeline(path)
@@ -104,32 +107,45 @@ def compare(study: Study, scale: int) -> Evaluation:
     return evaluate(Request(tuple(folders), root / "truth"))
 
 
-def picture(study: Study, scale: int, pictures: Path) -> RGB:
+def picture(study: Study, scale: int, groups: Sequence[Group]) -> RGB:
     """One row per case: the inputs, the ground truth, and every method."""
-    groups = [group for split in ("train", "val", "test") for group in _split(pictures, split)][:3]
-    rows = [
-        (
-            group.id,
-            [
-                (slot, low_resolution(i, scale))
-                for slot, i in zip(("m1", "m2", "functional"), group.sources, strict=True)
-            ],
-        )
-        for group in groups
-    ]
     shown = [("ground truth", [group.truth for group in groups])]
     for name, fuser in methods(scale, study):
         shown.append((name, fuse_all(fuser, groups, study.work / "pictures" / f"x{scale}" / name)))
-    return contact_sheet(
-        [(id_, [*inputs, *((name, images[i]) for name, images in shown)]) for i, (id_, inputs) in enumerate(rows)]
-    )
+    rows = []
+    for i, group in enumerate(groups):
+        inputs = [(slot, low_resolution(image, scale)) for slot, image in zip(SLOTS, group.sources, strict=True)]
+        rows.append((group.id, [*inputs, *((name, images[i]) for name, images in shown)]))
+    return contact_sheet(rows)
 
 
-def _split(data: Path, split: str) -> list[Group]:
-    try:
-        return read_groups(data, split)
-    except TfsRtError:
+def pictured(study: Study) -> list[Group]:
+    """The first three cases that may be shown, whatever their split."""
+    if study.pictures is None:
         return []
+    splits = sorted({record["split"] for record in read_manifest(study.pictures)["cases"]})
+    return [group for split in splits for group in read_groups(study.pictures, split)][:3]
+
+
+def check(study: Study) -> list[int]:
+    """The scales to study; TfsRtError for what would fail, or be mistaken for something else, hours later."""
+    scales = [scale for scale in (2, 4, 8) if f"x{scale}" in shipped_bundles()]
+    if study.work.exists() and any(study.work.iterdir()):
+        raise UsageError(study.work, "is not empty", "choose another --work: what lies there would be scored")
+    for path in study.resolvers:
+        resolver(path)
+    for _, path in study.further:
+        load_pipeline(path)
+    for path in (*study.resolvers, *(path for _, path in study.further)):
+        if (scale := load_bundle(path).manifest.model.scale) not in scales:
+            raise UsageError(path, f"is for x{scale}, and no model for it ships", "leave it out")
+    for scale in scales:
+        names = [name for name, _ in methods(scale, study)]
+        if bad := [name for name in names if names.count(name) > 1 or not name or "/" in name or name == "truth"]:
+            raise UsageError(
+                "--sr3 --also", f"{bad[0]!r} cannot name one method at x{scale}", "use distinct plain names"
+            )
+    return scales
 
 
 def better(evaluation: Evaluation) -> list[str]:
@@ -146,21 +162,20 @@ def better(evaluation: Evaluation) -> list[str]:
 
 def write_page(study: Study) -> None:
     """`accuracy.md` and its pictures."""
-    scales = [scale for scale in (2, 4, 8) if f"x{scale}" in shipped_bundles()]
+    scales, shown = check(study), pictured(study)
     prepare_output(study.output)
-    lines = ["# Accuracy", "", HEAD, ""]
-    evaluation = None
+    lines, notes = ["# Accuracy", "", HEAD, ""], []
     for scale in scales:
         evaluation = compare(study, scale)
-        lines += [f"## x{scale}", "", *table_1(evaluation), "", *better(evaluation), ""]
-        if study.pictures:
-            sheet, name = Image.fromarray(picture(study, scale, study.pictures)), f"accuracy-x{scale}.jpg"
+        lines += [f"## x{scale}: {len(evaluation.cases)} cases", "", *table_1(evaluation), "", *better(evaluation), ""]
+        if shown:
+            sheet, name = Image.fromarray(picture(study, scale, shown)), f"accuracy-x{scale}.jpg"
             buffer = io.BytesIO()
             sheet.save(buffer, format="JPEG", quality=85)
             write_file(study.output / name, buffer.getvalue())
-            lines += [f"![x{scale}: three simulated cases, all methods]({name})", ""]
-    if evaluation:
-        lines += ["## Definitions", "", *(f"* {line}" for line in definitions(evaluation)), ""]
+            lines += [f"![x{scale}: {', '.join(group.id for group in shown)} by all methods]({name})", ""]
+        notes += [note for note in definitions(evaluation) if note not in notes]
+    lines += ["## Definitions", "", *(f"* {note}" for note in notes), ""]
     write_file(study.output / "accuracy.md", "\n".join(lines).encode())
 
 

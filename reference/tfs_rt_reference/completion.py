@@ -153,15 +153,22 @@ def complete(pairs: Sequence[Pair], rng: np.random.Generator) -> list[RGB]:
 def run(source: Path, output: Path, *, seed: int) -> None:
     """Complete a list of pairs in a folder."""
     pairs = read_pairs(source)
+    if not pairs:
+        raise UsageError(source, "lists no pairs", "add some")
+    root = output.resolve()
+    files = {pair.id: root / f"{pair.id}_{pair.missing}.png" for pair in pairs}
+    inputs = {path.resolve() for pair in pairs for path in (source, *pair.files.values())}
+    if inputs & {root / "cases.csv", *files.values()}:
+        raise UsageError(output, "holds the list or images of it that would be overwritten", "choose another -o")
+    images = complete(pairs, np.random.default_rng(seed))
     prepare_output(output)
     table = io.StringIO()
     writer = csv.writer(table, lineterminator="\n")
     writer.writerow(["id", *SLOTS, "patient", "split"])
-    for pair, image in zip(pairs, complete(pairs, np.random.default_rng(seed)), strict=True):
-        file = output.resolve() / f"{pair.id}_{pair.missing}.png"
-        write_file(file, encode_png(image))
-        files = {slot: str(path.resolve()) for slot, path in pair.files.items()} | {pair.missing: str(file)}
-        writer.writerow([pair.id, *(files[slot] for slot in SLOTS), pair.patient, pair.split])
+    for pair, image in zip(pairs, images, strict=True):
+        write_file(files[pair.id], encode_png(image))
+        whole = {slot: str(path.resolve()) for slot, path in pair.files.items()} | {pair.missing: str(files[pair.id])}
+        writer.writerow([pair.id, *(whole[slot] for slot in SLOTS), pair.patient, pair.split])
     write_file(output / "cases.csv", table.getvalue().encode())
 
 
@@ -170,7 +177,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("pairs", type=Path)
     parser.add_argument("-o", "--output", type=Path, required=True)
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=0, choices=range(2**31), metavar="N")
     arguments = parser.parse_args()
     try:
         run(arguments.pairs, arguments.output, seed=arguments.seed)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tfs_rt.bundle import load_bundle
 from tfs_rt.errors import ModelError
-from tfs_rt.spec import ModelSpec
+from tfs_rt.spec import ModelSpec, Recipe
 from tfs_rt_reference.checkpoint import load_checkpoint
 from tfs_rt_reference.engine import load
 from tfs_rt_reference.network import UNet
@@ -21,14 +21,15 @@ class Model:
     sha256: str
     spec: ModelSpec
     network: UNet
+    recipe: Recipe | None  # a bundle's
 
 
 def load_model(path: Path) -> Model:
-    """The network of a checkpoint or a bundle."""
-    if path.is_dir():
-        bundle = load_bundle(path)
+    """The network of a checkpoint, of a bundle or of a shipped model (by its name)."""
+    if path.is_dir() or not path.suffix:
+        bundle = load_bundle(path if path.is_dir() else str(path))
         engine = load(bundle)
-        return Model(path, bundle.digest, engine.spec, engine.network)
+        return Model(bundle.path, bundle.digest, engine.spec, engine.network, bundle.manifest.recipe)
     try:
         checkpoint = load_checkpoint(path)
     except ModelError as error:
@@ -36,4 +37,4 @@ def load_model(path: Path) -> Model:
             raise
         remedy = "export it first (tfs-rt export --config), and give the bundle"  # which says all that is needed
         raise ModelError(error.subject, error.reason, remedy) from error
-    return Model(path, checkpoint.contents.sha256, checkpoint.spec, checkpoint.network)
+    return Model(path, checkpoint.contents.sha256, checkpoint.spec, checkpoint.network, None)

@@ -12,11 +12,12 @@ def default_recipe(spec: ModelSpec, *, sampler: SamplerName = "ddim", steps: int
     """
     sigma_max, sigma_min, few = (20.0, 0.02, 8) if spec.prediction == "eps" else (80.0, 0.05, 4)
     lowest, highest = spec.sigma_range
+    start = min(sigma_max, highest) if lowest < sigma_max else highest
     return Recipe(
         sampler=sampler,
         steps=steps or few,
         eta=0.0,
         spacing="log-snr",
-        sigma_max=min(sigma_max, highest),
-        sigma_min=min(max(sigma_min, lowest), sigma_max, highest),
+        sigma_max=start,
+        sigma_min=max(sigma_min, lowest) if sigma_min < start else lowest,
     )

@@ -22,7 +22,8 @@ def distill(  # noqa: PLR0913 - one parameter an option
         int, typer.Option(min=0, help="Samples of the teacher whose mean is the target; 0: the ground truth.")
     ] = 4,
     steps: Annotated[
-        int | None, typer.Option(min=1, help="Steps of a sample.", show_default="as the teacher's kind needs")
+        int | None,
+        typer.Option(min=1, max=100_000, help="Steps of a sample.", show_default="the bundle's, or its kind's"),
     ] = None,
     config: Annotated[Path | None, typer.Option(help="TOML file that changes the student's configuration.")] = None,
     settings: Annotated[
@@ -41,9 +42,12 @@ def distill(  # noqa: PLR0913 - one parameter an option
     """
     models = workshop("tfs_rt_reference.model", extras="train")
     distillation = workshop("tfs_rt_reference.training.distillation", extras="train")
+    configs = workshop("tfs_rt_reference.training.config", extras="train")
     run = workshop("tfs_rt_reference.training.run", extras="train")
     model = models.load_model(teacher)
-    chosen = changed(distillation.student_layers(model.spec), config, settings, None)
+    layers = [configs.as_layer(run.configuration(output))] if resume else distillation.student_layers(model.spec)
+    chosen = changed(layers, config, settings, None)
+    distillation.check_student(chosen, model.spec)
     request = run.Request(
         sets=sets,
         output=output,

@@ -14,8 +14,6 @@ from tfs_rt.cli.lazy import workshop
 from tfs_rt.cli.talk import Talk
 from tfs_rt.errors import UsageError
 
-NOWHERE = Path()
-
 
 class Preset(StrEnum):
     """A configuration to begin from."""
@@ -37,7 +35,9 @@ def train(  # noqa: PLR0913 - one parameter an option
         typer.Argument(help="Sets made by tfs-rt prepare; each is drawn from equally often.", show_default=False),
     ] = None,
     *,
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the run.", show_default=False)] = NOWHERE,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Folder for the run.", show_default=False)
+    ] = None,
     scale: Annotated[int | None, typer.Option(help="2, 4 or 8.", show_default=False)] = None,
     preset: Annotated[
         Preset | None,
@@ -64,16 +64,18 @@ def train(  # noqa: PLR0913 - one parameter an option
     """
     configs = workshop("tfs_rt_reference.training.config", extras="train")
     run = workshop("tfs_rt_reference.training.run", extras="train")
-    if resume and init:
-        raise UsageError("--init", "a run that is resumed has its weights", "leave one of the two options out")
-    layers = [configs.as_layer(run.configuration(output))] if resume else [configs.PRESETS["compact"]]
-    layers += [configs.PRESETS[preset.value]] if preset else []
-    chosen = changed(layers, config, settings, scale)
+    if resume and (init or preset):
+        reason = "a run that is resumed has its weights and its configuration"
+        raise UsageError("--resume", reason, "leave --init and --preset out")
+    if output is None and not (print_config and not resume):
+        raise UsageError("--output", "the run's folder is not named", "name one")
+    base = run.configuration(output) if resume else configs.PRESETS[(preset or Preset.compact).value]
+    chosen = changed([configs.as_layer(base) if resume else base], config, settings, scale)
     if print_config:
         typer.echo(configs.to_toml(chosen), nl=False)
         return
-    if not sets or output == NOWHERE:
-        raise UsageError("SETS --output", "a set and the run's folder are to be named", "see tfs-rt train --help")
+    if not sets:
+        raise UsageError("SETS", "no set is named", "name one that tfs-rt prepare has made")
     request = run.Request(
         sets=sets, output=output, config=chosen, resume=resume, init=init, device=device.value, workers=workers
     )
@@ -85,7 +87,8 @@ def changed(layers: list[dict[str, Any]], file: Path | None, settings: list[str]
     configs = workshop("tfs_rt_reference.training.config", extras="train")
     layers = [*layers, configs.read_file(file)] if file else layers
     layers = [*layers, *map(configs.setting, settings or ())]
-    return configs.make_config(*layers, {} if scale is None else {"scale": scale}, source=file or "configuration")
+    source = " with ".join([str(file)] * bool(file) + ["--set"] * bool(settings)) or "configuration"
+    return configs.make_config(*layers, {} if scale is None else {"scale": scale}, source=source)
 
 
 def conduct(request: Any, *, quiet: bool) -> None:

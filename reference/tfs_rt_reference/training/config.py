@@ -44,7 +44,7 @@ class Config:
     rate_schedule: Literal["constant", "cosine"] = "constant"
     warmup: int = 0  # iterations
     muon: float = 0.0  # rate of Muon for the convolutions inside the network; if 0, AdamW moves them too
-    weight_decay: float = 0.0
+    weight_decay: float = 0.0  # of what AdamW moves
     clip: float = 1.0  # norm of the gradient
     ema: float = 0.9999  # decay of the averaged weights, which are what is validated and written
     precision: Precision = "fp32"  # auto: bf16 where the device computes in it
@@ -52,25 +52,27 @@ class Config:
     validate_every: int = 500  # iterations; the state on disk is renewed as often
 
     def __post_init__(self) -> None:
-        stride, margin = self.architecture.stride, self.scale
+        if self.scale not in (2, 4, 8):
+            raise ValueError("scale is not 2, 4 or 8")
+        stride = self.architecture.stride
         positive = (self.iterations, self.batch, self.crop, self.validate_every)
         checks = {
             "iterations, batch, crop and validate_every are positive": min(positive) > 0,
             f"crop is a multiple of the network's stride {stride} and of the scale": self.crop % stride == 0
-            and self.crop % margin == 0,
+            and self.crop % self.scale == 0,
             "crop is 16 or more": self.crop >= 16,
             "rate is positive": 0 < self.rate < math.inf,
             "seed is within 0 and 2^63": 0 <= self.seed < 2**63,
             "at_start, dropout and ema are within 0 and 1": all(
                 0 <= share <= 1 for share in (self.at_start, self.dropout, self.ema)
             ),
-            "lambda_1, lambda_2 and lambda_3 are not negative, nor the first two both 0": min(
-                self.lambda_1, self.lambda_2, self.lambda_3
-            )
-            >= 0
-            and self.lambda_1 + self.lambda_2 > 0,
-            "warmup, muon, weight_decay and clip are not negative": all(
-                0 <= value < math.inf for value in (self.warmup, self.muon, self.weight_decay, self.clip)
+            "lambda_1 and lambda_2 are not both 0": self.lambda_1 + self.lambda_2 != 0,
+            "the lambdas, sharp_below, warmup, muon, weight_decay and clip are not negative": all(
+                0 <= value < math.inf
+                for value in (
+                    *(self.lambda_1, self.lambda_2, self.lambda_3, self.sharp_below),
+                    *(self.warmup, self.muon, self.weight_decay, self.clip),
+                )
             ),
             "a network takes three images, or one (SR3)": self.architecture.condition_channels in (9, 3),
             "sigma_range is [], or [low, high]": len(self.sigma_range) in (0, 2),
@@ -78,6 +80,8 @@ class Config:
         for rule, holds in checks.items():
             if not holds:
                 raise ValueError(f"not so: {rule}")
+        if self.lambda_3 and self.sharp_below <= self.sigmas[0]:
+            raise ValueError("not so: sharp_below, for lambda_3, is above the lowest sigma")
         self.spec(self.crop)  # refuses a scale and a range that no model can have
 
     def spec(self, trained_size: int) -> ModelSpec:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tfs_rt.errors import EnvironmentFault
+from tfs_rt.errors import EnvironmentFault, UsageError
 from tfs_rt.files import write_file
 from tfs_rt.images import RGB
 from tfs_rt.intake import read_file
@@ -27,7 +27,9 @@ from tfs_rt_reference.data import Group, low_resolution
 from tfs_rt_reference.engine import TorchEngine
 from tfs_rt_reference.model import Model
 from tfs_rt_reference.recipe import default_recipe
-from tfs_rt_reference.training.config import PRESETS, Values
+from tfs_rt_reference.training.config import PRESETS, Config, Values
+
+TARGETS = "targets"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,21 +54,37 @@ def student_layers(spec: ModelSpec) -> list[Values]:
     return [PRESETS["compact"], plain | {"prediction": "x0", "scale": spec.scale}]
 
 
+def check_student(config: Config, spec: ModelSpec) -> None:
+    """UsageError if the student is to do something else than its teacher, or not in one step."""
+    for key, asked, fixed in (("scale", config.scale, spec.scale), ("prediction", config.prediction, "x0")):
+        if asked != fixed:
+            raise UsageError(f"--set {key}", f"{asked} is asked, but the student's is {fixed}", "leave it out")
+
+
 def make_teacher(model: Model, samples: int, steps: int | None) -> Teacher:
-    """A model that is asked `samples` times for each group, in so many steps (default: as many as its kind needs)."""
-    return Teacher(model, samples, default_recipe(model.spec, steps=steps))
+    """A model that is asked `samples` times for each group, as its bundle says or else as its kind needs."""
+    recipe = model.recipe or default_recipe(model.spec)
+    return Teacher(model, samples, recipe if steps is None else dataclasses.replace(recipe, steps=steps))
+
+
+def target_key(teacher: Teacher, data: Sequence[str]) -> str:
+    """What the folder of a teacher's targets for these data is called."""
+    return hashlib.sha256(json.dumps([teacher.key, *data]).encode()).hexdigest()[:16]
 
 
 def make_targets(
     teacher: Teacher,
     sets: Sequence[Sequence[Group]],
-    output: Path,
+    folder: Path,
     *,
     share: tuple[int, int] = (0, 1),
     advance: Callable[[int], None] = lambda done: None,
 ) -> None:
     """Write every `share[1]`-th target from number `share[0]` on; those that are there already are kept."""
-    folder = _folder(teacher, output)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise EnvironmentFault(folder, f"cannot be written ({error.strerror})", "choose another --output") from error
     model = teacher.model
     engine, table = TorchEngine(model.spec, model.network), step_table(model.spec, teacher.recipe)
     for number, (name, group) in enumerate(_named(sets)):
@@ -75,9 +93,9 @@ def make_targets(
         advance(1)
 
 
-def with_targets(teacher: Teacher, sets: Sequence[Sequence[Group]], output: Path) -> list[list[Group]]:
-    """The groups with the teacher's targets in place of the ground truth."""
-    folder, names = _folder(teacher, output), iter(_named(sets))
+def with_targets(sets: Sequence[Sequence[Group]], folder: Path) -> list[list[Group]]:
+    """The groups with the targets in a folder in place of the ground truth."""
+    names = iter(_named(sets))
     return [[dataclasses.replace(g, truth=read_file(folder / next(names)[0])[0]) for g in groups] for groups in sets]
 
 
@@ -86,15 +104,6 @@ def _mean(engine: TorchEngine, table: StepTable, group: Group, samples: int) -> 
     size = (group.truth.shape[0], group.truth.shape[1])
     drawn = [fuse_batch(engine, table, [sources], [group.id], size=size, seed=seed)[0] for seed in range(samples)]
     return np.mean(drawn, axis=0).round().astype(np.uint8)
-
-
-def _folder(teacher: Teacher, output: Path) -> Path:
-    folder = output / "targets" / teacher.key[:16]
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise EnvironmentFault(folder, f"cannot be written ({error.strerror})", "choose another --output") from error
-    return folder
 
 
 def _named(sets: Sequence[Sequence[Group]]) -> Iterator[tuple[str, Group]]:

@@ -18,10 +18,13 @@ ROUNDS = 5
 
 
 class Muon(torch.optim.Optimizer):
-    """Nesterov momentum, orthogonalised; an update's root mean square does not depend on the gradient's size."""
+    """Nesterov momentum, made orthogonal in `dtype`; an update does not depend on the gradient's size."""
 
-    def __init__(self, parameters: Iterable[Tensor], rate: float, *, momentum: float = 0.95) -> None:
+    def __init__(
+        self, parameters: Iterable[Tensor], rate: float, *, momentum: float = 0.95, dtype: torch.dtype = torch.float32
+    ) -> None:
         super().__init__(parameters, {"lr": rate, "momentum": momentum})
+        self.dtype = dtype
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -34,20 +37,20 @@ class Muon(torch.optim.Optimizer):
                 matrix = parameter.grad.lerp(held, group["momentum"]).flatten(1)
                 rows, columns = matrix.shape
                 scale = max(1.0, rows / columns) ** 0.5
-                update = orthogonal(matrix).view(parameter.shape)
+                update = orthogonal(matrix.to(self.dtype)).view(parameter.shape)
                 parameter.add_(update, alpha=-group["lr"] * scale)
 
 
 def orthogonal(matrix: Tensor) -> Tensor:
-    """About U V^T of a matrix U S V^T: its singular values are brought to within 0.7 and 1.2, in bfloat16."""
+    """About U V^T of a matrix U S V^T: its singular values are brought to within 0.7 and 1.2."""
     a, b, c = QUINTIC
     tall = matrix.shape[0] > matrix.shape[1]
-    x = (matrix.T if tall else matrix).bfloat16()
+    x = matrix.T if tall else matrix
     x = x / (x.norm() + 1e-7)
     for _ in range(ROUNDS):
         gram = x @ x.T
         x = a * x + (b * gram + c * gram @ gram) @ x
-    return (x.T if tall else x).to(matrix.dtype)
+    return x.T if tall else x
 
 
 def hidden(network: UNet) -> list[nn.Parameter]:

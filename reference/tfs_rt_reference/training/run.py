@@ -22,7 +22,7 @@ from tfs_rt_reference.data import MANIFEST, Group, read_groups, read_manifest, s
 from tfs_rt_reference.model import load_model
 from tfs_rt_reference.training.config import Config, Precision
 from tfs_rt_reference.training.curves import draw
-from tfs_rt_reference.training.distillation import Teacher, make_targets, with_targets
+from tfs_rt_reference.training.distillation import TARGETS, Teacher, make_targets, target_key, with_targets
 from tfs_rt_reference.training.material import Batch, Material
 from tfs_rt_reference.training.muon import Muon
 from tfs_rt_reference.training.objective import loss
@@ -84,7 +84,6 @@ def _train(request: Request, watch: Watch) -> State:
     for root in request.sets:
         read_manifest(root)
     data = [file_sha256(root / MANIFEST) for root in request.sets]
-    data += [request.teacher.key] if request.teacher else []
     with _place(request.device) as place:
         state = _begun(request, data, place)
         if state.config.batch % place.world:
@@ -92,11 +91,11 @@ def _train(request: Request, watch: Watch) -> State:
             raise UsageError("batch", reason, "set a multiple")
         groups, validation = read_material(request.sets, alone=state.config.architecture.condition_channels == 3)
         trained_size = max(max(group.truth.shape[:2]) for group in validation)
-        taught = request.teacher and request.teacher.samples
-        groups = (
-            _taught(request.teacher, groups, request.output, place, watch) if request.teacher and taught else groups
-        )
-        material = Material(groups, state.config, grid=state.config.scale if taught else 1)
+        material = Material(groups, state.config)
+        if request.teacher and request.teacher.samples:
+            folder = request.output / TARGETS / target_key(request.teacher, data)
+            taught = _taught(request.teacher, groups, folder, place, watch)
+            material = Material(taught, state.config, grid=state.config.scale)
         batches = material.batches(state.iteration + 1, rank=place.rank, world=place.world, workers=request.workers)
         with watch.progress("training", state.config.iterations, "iterations") as advance:
             advance(state.iteration)
@@ -128,14 +127,15 @@ def _lines(state: State, batches: Iterator[Batch], place: Place, advance: Advanc
         losses, clock = [], time.monotonic()
 
 
-def _taught(teacher: Teacher, groups: list[list[Group]], output: Path, place: Place, watch: Watch) -> list[list[Group]]:
+def _taught(teacher: Teacher, groups: list[list[Group]], folder: Path, place: Place, watch: Watch) -> list[list[Group]]:
     """The groups with the teacher's targets, which the processes make together."""
     teacher.model.network.to(place.device)
     with watch.progress("teacher's targets", sum(map(len, groups)), "groups") as advance:
-        make_targets(teacher, groups, output, share=(place.rank, place.world), advance=advance)
+        make_targets(teacher, groups, folder, share=(place.rank, place.world), advance=advance)
+    teacher.model.network.cpu()
     if place.world > 1:
-        distributed.barrier()
-    return with_targets(teacher, groups, output)
+        distributed.barrier(device_ids=[place.device.index] if place.device.type == "cuda" else None)
+    return with_targets(groups, folder)
 
 
 def read_material(sets: Sequence[Path], *, alone: bool = False) -> tuple[list[list[Group]], list[Group]]:
@@ -157,8 +157,9 @@ def configuration(output: Path) -> Config:
 
 def _begun(request: Request, data: list[str], place: Place) -> State:
     config = dataclasses.replace(request.config, precision=_precision(request.config, place.device))
+    key = request.teacher.key if request.teacher else None
     if request.resume:
-        state = resumed(request.output, config, data, place.device)
+        state = resumed(request.output, config, data, place.device, teacher=key)
         prepare_output(request.output)
         return state
     if any((request.output / name).exists() for name in (STATE, MODEL, LOG)):
@@ -171,7 +172,7 @@ def _begun(request: Request, data: list[str], place: Place) -> State:
         if begin and begin.spec.prediction != config.prediction:
             reason = f"predicts {begin.spec.prediction}, and {config.prediction} is asked"
             raise ModelError(begin.path, reason, f"add --set prediction={begin.spec.prediction}")
-    return new_state(config, data, place.device, begin=begin)
+    return new_state(config, data, place.device, begin=begin, teacher=key)
 
 
 def _precision(config: Config, device: torch.device) -> Precision:

@@ -43,6 +43,7 @@ class State:
 
     config: Config
     data: list[str]  # SHA-256 of each set's manifest
+    teacher: str | None  # what decides its targets, hashed
     network: UNet
     average: UNet
     optimisers: list[torch.optim.Optimizer]
@@ -64,6 +65,7 @@ class State:
         content = {
             "config": configs.to_json(self.config),
             "data": self.data,
+            "teacher": self.teacher,
             "iteration": self.iteration,
             "log": json.dumps(self.log),
             "network": self.network.state_dict(),
@@ -75,7 +77,9 @@ class State:
         write_file(folder / STATE, buffer.getvalue())
 
 
-def new_state(config: Config, data: list[str], device: torch.device, *, begin: Model | None = None) -> State:
+def new_state(
+    config: Config, data: list[str], device: torch.device, *, begin: Model | None = None, teacher: str | None = None
+) -> State:
     """A run's beginning: random weights, or those of a model of the same architecture.
 
     If that predicts something else, its last layer begins anew.
@@ -86,8 +90,9 @@ def new_state(config: Config, data: list[str], device: torch.device, *, begin: M
         _check_architecture(begin, config)
         network.load_state_dict(begin.network.state_dict())
     if begin is None or begin.spec.prediction != config.prediction:
+        network.final_conv.block[3].reset_parameters()  # pyright: ignore[reportCallIssue]
         begin_with_functional(network)
-    return _assembled(config, data, network.to(device))
+    return _assembled(config, data, teacher, network.to(device))
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +101,7 @@ class Stored:
 
     config: Config
     data: list[str]
+    teacher: str | None
     iteration: int
     log: list[Line]
     network: dict[str, Tensor]
@@ -116,8 +122,10 @@ def stored(folder: Path) -> Stored:
         raise ModelError(path, f"is no state of a run ({first_line(error)})", "train anew, elsewhere") from error
 
 
-def resumed(folder: Path, config: Config, data: list[str], device: torch.device) -> State:
-    """The run on disk; UsageError if it is of another configuration or of other data."""
+def resumed(
+    folder: Path, config: Config, data: list[str], device: torch.device, *, teacher: str | None = None
+) -> State:
+    """The run on disk; UsageError if it is of another configuration, of other data or of another teacher."""
     held = stored(folder)
     if lines := differences(held.config, config):
         raise UsageError(
@@ -126,9 +134,17 @@ def resumed(folder: Path, config: Config, data: list[str], device: torch.device)
     if held.data != data:
         reason = "was trained on other sets"
         raise UsageError(folder / STATE, reason, "resume with those that it was begun with, in their order")
+    if held.teacher != teacher:
+        raise UsageError(
+            folder / STATE,
+            "was begun with another teacher, --samples or --steps"
+            if teacher and held.teacher
+            else "was begun otherwise",
+            "resume it with the command, the teacher and the options that it was begun with",
+        )
     network = UNet(held.config.architecture, dropout=held.config.dropout)
     network.load_state_dict(held.network)
-    state = _assembled(held.config, data, network.to(device))
+    state = _assembled(held.config, data, teacher, network.to(device))
     state.average.load_state_dict(held.average)
     for optimiser, content in zip(state.optimisers, held.optimisers, strict=True):
         optimiser.load_state_dict(content)
@@ -156,10 +172,10 @@ def begin_with_functional(network: UNet) -> None:
         network.condition_skip.weight.data[:, -3:, 0, 0] = torch.eye(3)
 
 
-def _assembled(config: Config, data: list[str], network: UNet) -> State:
+def _assembled(config: Config, data: list[str], teacher: str | None, network: UNet) -> State:
     network = network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     average = copy.deepcopy(network).eval().requires_grad_(requires_grad=False)
-    return State(config, data, network, average, list(_optimisers(config, network)))
+    return State(config, data, teacher, network, average, list(_optimisers(config, network)))
 
 
 def _optimisers(config: Config, network: UNet) -> Iterator[torch.optim.Optimizer]:
@@ -167,7 +183,7 @@ def _optimisers(config: Config, network: UNet) -> Iterator[torch.optim.Optimizer
     rest = [parameter for parameter in network.parameters() if all(parameter is not other for other in inner)]
     yield torch.optim.AdamW(rest, config.rate, weight_decay=config.weight_decay)
     if inner:
-        yield Muon(inner, config.muon)
+        yield Muon(inner, config.muon, dtype=torch.bfloat16 if config.precision == "bf16" else torch.float32)
 
 
 def _check_architecture(begin: Model, config: Config) -> None:
