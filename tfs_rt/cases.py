@@ -188,18 +188,24 @@ def _from_nnunet(folder: Path) -> Iterator[Found]:
             yield RefusedCase(case_id, InputError(folder / case_id, reason, "add or remove files"), there)
 
 
-def _from_csv(path: Path) -> Iterator[Found]:
+def read_list(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str | None]]]]:
+    """A list of cases as its header and its rows, each with its line number; UsageError if it is no such CSV."""
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file, strict=True)
-            header = reader.fieldnames or []
+            header = list(reader.fieldnames or [])
             rows = [(reader.line_num, row) for row in reader]
     except (OSError, ValueError, csv.Error) as error:
         raise UsageError(path, f"cannot be read as CSV ({first_line(error)})", "save it as UTF-8 CSV") from error
     for name in dict.fromkeys(("id", *SLOTS, *filter(None, header))):
-        if list(header).count(name) != 1:
-            reason = f"has {list(header).count(name)} columns {name!r} (first line: {','.join(header)})"
+        if header.count(name) != 1:
+            reason = f"has {header.count(name)} columns {name!r} (first line: {','.join(header)})"
             raise UsageError(path, reason, "its first line must be id,m1,m2,functional, with commas")
+    return header, rows
+
+
+def _from_csv(path: Path) -> Iterator[Found]:
+    _, rows = read_list(path)
     if not rows:
         raise NothingFound(path, "lists no case", "add a line per case under id,m1,m2,functional")
     for number, row in rows:

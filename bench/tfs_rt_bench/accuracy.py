@@ -34,18 +34,13 @@ def score(result: RGB, truth: RGB) -> Scores:
 def evaluate(pipeline: Pipeline, groups: list[Group]) -> Scores:
     """Mean scores of a pipeline over groups, from their degraded sources."""
     scale = pipeline.bundle.manifest.model.scale
-    scores = []
-    for group in groups:
-        sources = [low_resolution(image, scale) for image in group.sources]
-        size = (group.truth.shape[0], group.truth.shape[1])
-        scores.append(score(pipeline.fuse([sources], [group.id], size=size)[0], group.truth))
-    return mean(scores)
+    fused = (pipeline.fuse([group.degraded(scale)], [group.id], size=group.size)[0] for group in groups)
+    return mean([score(image, group.truth) for image, group in zip(fused, groups, strict=True)])
 
 
 def bicubic_truth(groups: list[Group], scale: int) -> Scores:
     """Mean scores of the ground truth itself, degraded and upsampled."""
-    shapes = [(group.truth.shape[0], group.truth.shape[1]) for group in groups]
-    restored = [resize(low_resolution(g.truth, scale), size) for g, size in zip(groups, shapes, strict=True)]
+    restored = [resize(low_resolution(group.truth, scale), group.size) for group in groups]
     return mean([score(image, group.truth) for image, group in zip(restored, groups, strict=True)])
 
 

@@ -17,7 +17,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 from PIL import Image
 
 from tfs_rt.assets import shipped_bundles
@@ -33,8 +32,9 @@ from tfs_rt.sheet import contact_sheet
 from tfs_rt.spec import SLOTS
 from tfs_rt.table import step_table
 from tfs_rt_bench.evaluation import Evaluation, Request, evaluate
+from tfs_rt_bench.intervals import compare
 from tfs_rt_bench.report import definitions, table_1
-from tfs_rt_reference.data import Group, low_resolution, read_groups, read_manifest
+from tfs_rt_reference.data import Group, read_groups, read_manifest
 from tfs_rt_reference.fusion.two_stage import TwoStage, Upsample
 
 STEPS = (1, 4, 20)
@@ -86,35 +86,33 @@ def fuse_all(fuser: Fuser, groups: Sequence[Group], folder: Path) -> list[RGB]:
     prepare_output(folder)
     images = []
     for group in groups:
-        sources = [low_resolution(image, fuser.scale) for image in group.sources]
-        size = (group.truth.shape[0], group.truth.shape[1])
-        images.append(fuser.fuse([sources], [group.id], size=size)[0])
+        images.append(fuser.fuse([group.degraded(fuser.scale)], [group.id], size=group.size)[0])
         write_file(folder / f"{group.id}.png", encode_png(images[-1]))
     return images
 
 
-def compare(study: Study, scale: int) -> Evaluation:
-    """All methods of a scale, scored on the test split."""
+def scored(study: Study, scale: int, fusers: dict[str, Fuser]) -> Evaluation:
+    """All methods of a scale on the test split."""
     groups, root = read_groups(study.data, "test"), study.work / f"x{scale}"
     prepare_output(root / "truth")
     for group in groups:
         write_file(root / "truth" / f"{group.id}.png", encode_png(group.truth))
     folders = []
-    for name, fuser in methods(scale, study):
+    for name, fuser in fusers.items():
         print(f"x{scale}: {name}", file=sys.stderr, flush=True)
         fuse_all(fuser, groups, root / name)
         folders.append(root / name)
     return evaluate(Request(tuple(folders), root / "truth"))
 
 
-def picture(study: Study, scale: int, groups: Sequence[Group]) -> RGB:
+def picture(study: Study, scale: int, fusers: dict[str, Fuser], groups: Sequence[Group]) -> RGB:
     """One row per case: the inputs, the ground truth, and every method."""
     shown = [("ground truth", [group.truth for group in groups])]
-    for name, fuser in methods(scale, study):
+    for name, fuser in fusers.items():
         shown.append((name, fuse_all(fuser, groups, study.work / "pictures" / f"x{scale}" / name)))
     rows = []
     for i, group in enumerate(groups):
-        inputs = [(slot, low_resolution(image, scale)) for slot, image in zip(SLOTS, group.sources, strict=True)]
+        inputs = zip(SLOTS, group.degraded(scale), strict=True)
         rows.append((group.id, [*inputs, *((name, images[i]) for name, images in shown)]))
     return contact_sheet(rows)
 
@@ -127,49 +125,44 @@ def pictured(study: Study) -> list[Group]:
     return [group for split in splits for group in read_groups(study.pictures, split)][:3]
 
 
-def check(study: Study) -> list[int]:
-    """The scales to study; TfsRtError for what would fail, or be mistaken for something else, hours later."""
+def check(study: Study) -> dict[int, dict[str, Fuser]]:
+    """The methods of each scale; TfsRtError for what would fail, or be mistaken for something else, hours later."""
     scales = [scale for scale in (2, 4, 8) if f"x{scale}" in shipped_bundles()]
     if study.work.exists() and any(study.work.iterdir()):
         raise UsageError(study.work, "is not empty", "choose another --work: what lies there would be scored")
-    for path in study.resolvers:
-        resolver(path)
-    for _, path in study.further:
-        load_pipeline(path)
     for path in (*study.resolvers, *(path for _, path in study.further)):
         if (scale := load_bundle(path).manifest.model.scale) not in scales:
             raise UsageError(path, f"is for x{scale}, and no model for it ships", "leave it out")
-    for scale in scales:
-        names = [name for name, _ in methods(scale, study)]
+    found = {scale: list(methods(scale, study)) for scale in scales}
+    for scale, named in found.items():
+        names = [name for name, _ in named]
         if bad := [name for name in names if names.count(name) > 1 or not name or "/" in name or name == "truth"]:
             raise UsageError(
                 "--sr3 --also", f"{bad[0]!r} cannot name one method at x{scale}", "use distinct plain names"
             )
-    return scales
+    return {scale: dict(named) for scale, named in found.items()}
 
 
 def better(evaluation: Evaluation) -> list[str]:
     """In how many cases each method is above the baseline."""
-    of = len(evaluation.cases)
-    base = {key: evaluation.values(BASELINE, key) for key in ("psnr", "ssim")}
     lines = []
     for method in evaluation.methods:
         if method != BASELINE:
-            counts = [int(np.sum(np.array(evaluation.values(method, key)) > np.array(base[key]))) for key in base]
-            lines.append(f"* {method}: PSNR {counts[0]} of {of}, SSIM {counts[1]} of {of}")
+            pairs = {k: compare(evaluation.values(method, k), evaluation.values(BASELINE, k)) for k in ("psnr", "ssim")}
+            lines.append(f"* {method}: " + ", ".join(f"{k.upper()} {c.larger} of {c.cases}" for k, c in pairs.items()))
     return [f"Cases above {BASELINE}:", "", *lines]
 
 
 def write_page(study: Study) -> None:
     """`accuracy.md` and its pictures."""
-    scales, shown = check(study), pictured(study)
+    fusers, shown = check(study), pictured(study)
     prepare_output(study.output)
     lines, notes = ["# Accuracy", "", HEAD, ""], []
-    for scale in scales:
-        evaluation = compare(study, scale)
+    for scale, found in fusers.items():
+        evaluation = scored(study, scale, found)
         lines += [f"## x{scale}: {len(evaluation.cases)} cases", "", *table_1(evaluation), "", *better(evaluation), ""]
         if shown:
-            sheet, name = Image.fromarray(picture(study, scale, shown)), f"accuracy-x{scale}.jpg"
+            sheet, name = Image.fromarray(picture(study, scale, found, shown)), f"accuracy-x{scale}.jpg"
             buffer = io.BytesIO()
             sheet.save(buffer, format="JPEG", quality=85)
             write_file(study.output / name, buffer.getvalue())
@@ -189,9 +182,11 @@ def main() -> None:
     parser.add_argument("--also", nargs="*", default=[], metavar="NAME=BUNDLE", help="further models")
     parser.add_argument("--pictures", type=Path, metavar="SET", help="a set whose images may be shown")
     arguments = parser.parse_args()
-    further = [(name, Path(path)) for name, _, path in (text.partition("=") for text in arguments.also)]
-    study = Study(arguments.data, arguments.output, arguments.work, arguments.sr3, further, arguments.pictures)
     try:
+        if plain := [text for text in arguments.also if "=" not in text]:
+            raise UsageError("--also", f"{plain[0]!r} has no name", "write NAME=BUNDLE")
+        further = [(name, Path(path)) for name, _, path in (text.partition("=") for text in arguments.also)]
+        study = Study(arguments.data, arguments.output, arguments.work, arguments.sr3, further, arguments.pictures)
         write_page(study)
     except TfsRtError as error:
         sys.exit(f"study: {error}")

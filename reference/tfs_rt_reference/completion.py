@@ -26,7 +26,8 @@ from pathlib import Path
 
 import numpy as np
 
-from tfs_rt.errors import InputError, TfsRtError, UsageError, first_line
+from tfs_rt.cases import read_list
+from tfs_rt.errors import InputError, TfsRtError, UsageError
 from tfs_rt.files import write_file
 from tfs_rt.images import RGB
 from tfs_rt.intake import read_file
@@ -63,15 +64,10 @@ class Pair:
 
 def read_pairs(path: Path) -> list[Pair]:
     """All pairs of a list; UsageError or InputError for what is no list, no pair or no image."""
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file, strict=True)
-            rows, columns = list(reader), set(reader.fieldnames or ())
-    except (OSError, ValueError, csv.Error) as error:
-        raise UsageError(path, f"cannot be read as CSV ({first_line(error)})", "check the path") from error
-    if lacking := {"id", *SLOTS, "patient", "split"} - columns:
-        raise UsageError(path, f"has no column {', '.join(sorted(lacking))}", "add it")
-    pairs = [_pair(path, row) for row in rows]
+    header, rows = read_list(path)
+    if lacking := sorted({"patient", "split"} - set(header)):
+        raise UsageError(path, f"has no column {', '.join(lacking)}", "add it")
+    pairs = [_pair(path, row) for _, row in rows]
     if repeated := [id_ for id_, times in Counter(pair.id for pair in pairs).items() if times > 1]:
         raise UsageError(path, f"lists {repeated[0]} more than once", "give every pair an id of its own")
     return pairs

@@ -24,6 +24,15 @@ class Group:
     sources: tuple[RGB, ...]  # m1, m2, functional, each (H, W, 3)
     truth: RGB
 
+    @property
+    def size(self) -> tuple[int, int]:
+        """(H, W)."""
+        return self.truth.shape[0], self.truth.shape[1]
+
+    def degraded(self, scale: int) -> list[RGB]:
+        """The sources as a scanner of `scale` times coarser pixels would show them."""
+        return [low_resolution(image, scale) for image in self.sources]
+
 
 def read_manifest(root: Path) -> dict[str, Any]:
     """The manifest of a set, complete or not."""

@@ -15,15 +15,15 @@ from pathlib import Path
 
 import numpy as np
 
-from tfs_rt.errors import EnvironmentFault, UsageError
+from tfs_rt.errors import UsageError
 from tfs_rt.files import write_file
 from tfs_rt.images import RGB
 from tfs_rt.intake import read_file
 from tfs_rt.pipeline import fuse_batch
-from tfs_rt.results import encode_png
+from tfs_rt.results import encode_png, prepare_output
 from tfs_rt.spec import ModelSpec, Recipe
 from tfs_rt.table import StepTable, step_table
-from tfs_rt_reference.data import Group, low_resolution
+from tfs_rt_reference.data import Group
 from tfs_rt_reference.engine import TorchEngine
 from tfs_rt_reference.model import Model
 from tfs_rt_reference.recipe import default_recipe
@@ -81,10 +81,7 @@ def make_targets(
     advance: Callable[[int], None] = lambda done: None,
 ) -> None:
     """Write every `share[1]`-th target from number `share[0]` on; those that are there already are kept."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise EnvironmentFault(folder, f"cannot be written ({error.strerror})", "choose another --output") from error
+    prepare_output(folder)
     model = teacher.model
     engine, table = TorchEngine(model.spec, model.network), step_table(model.spec, teacher.recipe)
     for number, (name, group) in enumerate(_named(sets)):
@@ -100,9 +97,8 @@ def with_targets(sets: Sequence[Sequence[Group]], folder: Path) -> list[list[Gro
 
 
 def _mean(engine: TorchEngine, table: StepTable, group: Group, samples: int) -> RGB:
-    sources = [low_resolution(image, engine.spec.scale) for image in group.sources]
-    size = (group.truth.shape[0], group.truth.shape[1])
-    drawn = [fuse_batch(engine, table, [sources], [group.id], size=size, seed=seed)[0] for seed in range(samples)]
+    cases, ids = [group.degraded(engine.spec.scale)], [group.id]
+    drawn = [fuse_batch(engine, table, cases, ids, size=group.size, seed=seed)[0] for seed in range(samples)]
     return np.mean(drawn, axis=0).round().astype(np.uint8)
 
 

@@ -32,7 +32,10 @@ class Muon(torch.optim.Optimizer):
         del closure  # the base class's, of no use here
         for group in self.param_groups:
             for parameter in group["params"]:
-                held = self.state[parameter].setdefault("momentum", torch.zeros_like(parameter))
+                state = self.state[parameter]
+                if not state:
+                    state["momentum"] = torch.zeros_like(parameter)
+                held = state["momentum"]
                 held.lerp_(parameter.grad, 1 - group["momentum"])
                 matrix = parameter.grad.lerp(held, group["momentum"]).flatten(1)
                 rows, columns = matrix.shape

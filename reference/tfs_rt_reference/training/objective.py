@@ -3,7 +3,7 @@
 Paper, eqs. 1 to 4; the last term is ours, and off in the paper's preset. It asks that the average gradient of each
 block of 8x8 pixels be the truth's, at noise levels that only later steps visit: one step then stays the mean of what
 the inputs leave open, and some more steps make an image as sharp as the truth.
- For an eps network the squared error is eq. 1's; that of x_0 would be the same times sigma^2, 5e8 at
+For an eps network the squared error is eq. 1's; that of x_0 would be the same times sigma^2, 5e8 at
 the paper's t = T. SSIM is taken of the x_0 that follows from the prediction, clipped to [-1, 1] as sampling clips it.
 """
 
@@ -66,6 +66,8 @@ def loss(network: Network, batch: Batch, config: Config) -> Tensor:
     with torch.autocast(device, torch.bfloat16, enabled=config.precision == "bf16"):
         said = network(batch.condition, x_t, batch.noise_level).float()
     total = config.lambda_1 * squared_error(config.prediction, said, batch)
+    if not config.lambda_2 and not config.lambda_3:
+        return total
     x_0 = recovered(config.prediction, said, x_t, batch.noise_level)
     if config.lambda_2:
         total = total + config.lambda_2 * (1 - ssim(x_0, batch.x_0))

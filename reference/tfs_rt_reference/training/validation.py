@@ -9,7 +9,7 @@ from skimage.metrics import structural_similarity
 
 from tfs_rt.pipeline import fuse_batch
 from tfs_rt.table import step_table
-from tfs_rt_reference.data import Group, low_resolution
+from tfs_rt_reference.data import Group
 from tfs_rt_reference.engine import TorchEngine
 from tfs_rt_reference.network import UNet
 from tfs_rt_reference.recipe import default_recipe
@@ -27,9 +27,7 @@ def validate(network: UNet, config: Config, trained_size: int, groups: Sequence[
     engine, table = TorchEngine(spec, network), step_table(spec, recipe)
     rows = []
     for group in groups:
-        sources = [low_resolution(image, spec.scale) for image in group.sources]
-        size = (group.truth.shape[0], group.truth.shape[1])
-        result = fuse_batch(engine, table, [sources], [group.id], size=size)[0]
+        result = fuse_batch(engine, table, [group.degraded(spec.scale)], [group.id], size=group.size)[0]
         error = result.astype(np.float64) - group.truth
         mse = max(float(np.mean(error**2)), 1e-9)
         ssim = float(structural_similarity(result, group.truth, channel_axis=-1))  # pyright: ignore[reportArgumentType]
