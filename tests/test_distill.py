@@ -35,6 +35,7 @@ def teacher(made_set: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     output = tmp_path_factory.mktemp("teacher") / "run"
     settings = [*FEW, *(f"--set={key}" for key in NETWORK), "--set=prediction=eps", "--set=sigma_range=[0.02, 20]"]
+    settings.append("--set=architecture.sigma_data=0.1")
     outcome = CliRunner().invoke(app, ["train", str(made_set), "-o", str(output), "--scale", "4", *settings])
     assert outcome.exit_code == 0, outcome.output
     return output / "model.safetensors"
@@ -47,7 +48,8 @@ def test_a_student_has_its_teachers_network_and_says_x0(
     assert outcome.code == 0, outcome.err
     assert [json.loads(line)["iteration"] for line in outcome.out.splitlines()] == [2, 4]
     student, spec = load_checkpoint(tmp_path / "run" / "model.safetensors").spec, load_checkpoint(teacher).spec
-    assert (student.architecture, student.schedule, student.scale) == (spec.architecture, spec.schedule, spec.scale)
+    network = dataclasses.replace(spec.architecture, sigma_data=0.0)
+    assert (student.architecture, student.schedule, student.scale) == (network, spec.schedule, spec.scale)
     assert (spec.prediction, student.prediction) == ("eps", "x0")
     exported = cli("export", tmp_path / "run" / "model.safetensors", "-o", tmp_path / "bundle", "--steps", "1")
     assert exported.code == 0, exported.err

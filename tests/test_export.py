@@ -50,7 +50,7 @@ def published(export: Callable[..., Exported]) -> Exported:
 
 @pytest.fixture(scope="module")
 def compact(export: Callable[..., Exported]) -> Exported:
-    return export(gate="condition", patch_size=2, condition_skip=True, attention_levels=())
+    return export(gate="condition", patch_size=2, condition_skip=True, sigma_data=0.5, attention_levels=())
 
 
 @pytest.mark.parametrize("form", ["published", "compact"])

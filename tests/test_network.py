@@ -109,7 +109,8 @@ def test_the_papers_gate_leaves_x_t_alone_and_the_published_one_does_not() -> No
 
 
 @pytest.mark.parametrize(
-    "changes", [{}, {"patch_size": 2}, {"gate": "none", "in_channel": 6}, {"condition_skip": True}]
+    "changes",
+    [{}, {"patch_size": 2}, {"gate": "none", "in_channel": 6}, {"condition_skip": True}, {"sigma_data": 0.5}],
 )
 def test_every_form_gives_an_image_of_the_inputs_size(changes: dict) -> None:
     arch = dataclasses.replace(TINY, **changes)

@@ -35,6 +35,7 @@ from tfs_rt_reference.training.material import Batch, Material, crop
 from tfs_rt_reference.training.muon import Muon, hidden
 from tfs_rt_reference.training.objective import loss, recovered, sharpness, target
 from tfs_rt_reference.training.run import Request, Watch, rate, train
+from tfs_rt_reference.training.state import begin_with_functional
 
 SMALL = {
     "scale": 4,
@@ -315,6 +316,23 @@ def test_where_the_truth_was_clipped_an_x0_beyond_it_is_no_error(rng: np.random.
     assert loss(lambda *_: short, batch, config).item() == pytest.approx(0.25 * 4 / 64, rel=1e-5)
 
 
+def test_preconditioning_is_that_of_karras(rng: np.random.Generator) -> None:
+    batch, sigma_data = _batch(rng), 0.3
+    config = small(lambda_2=0.0, prediction="eps", **{"architecture.sigma_data": sigma_data})
+    said = torch.from_numpy(rng.standard_normal((2, 3, 32, 32)).astype(np.float32))
+    signal = batch.noise_level[:, :, None, None]
+    sigma = (1 - signal.square()).sqrt() / signal
+    x = batch.x_0 + sigma * batch.eps  # their x, and their table 1
+    c_skip = sigma_data**2 / (sigma**2 + sigma_data**2)
+    c_out = sigma * sigma_data / (sigma**2 + sigma_data**2).sqrt()
+    eps = (x - (c_skip * x + c_out * said / sigma_data)) / sigma
+    x_t = signal * x
+    torch.testing.assert_close(UNet(config.architecture)._eps(said, x_t, signal), eps, atol=1e-5, rtol=1e-4)
+    wanted = (batch.x_0 - c_skip * x) / c_out * sigma_data  # eq. 8
+    expected = (said - wanted).square().mean().item()
+    assert loss(lambda *_: eps, batch, config).item() == pytest.approx(expected, rel=1e-3)
+
+
 def test_sharpness_is_the_average_gradient_of_a_block(rng: np.random.Generator) -> None:
     x = rng.uniform(-1, 1, (1, 1, 16, 16))
     found = sharpness(torch.from_numpy(x))[0, 0, 0, 1].item()
@@ -372,6 +390,21 @@ def test_muon_takes_the_convolutions_inside_and_adamw_the_rest(made_set: Path, t
         run(made_set, tmp_path / name, config=config, resume=name == "broken")
     whole, broken = ((tmp_path / name / "model.safetensors").read_bytes() for name in ("whole", "broken"))
     assert whole == broken
+
+
+@pytest.mark.parametrize(("prediction", "sigma_data"), [("eps", 0.1), ("eps", 1.0), ("x0", 0.0)])
+def test_a_network_with_skips_begins_by_taking_the_functional_image_for_x_0(
+    prediction: Prediction, sigma_data: float, rng: np.random.Generator
+) -> None:
+    network = UNet(small(prediction=prediction, **{"architecture.sigma_data": sigma_data}).architecture).eval()
+    begin_with_functional(network)
+    batch, sigma = _batch(rng), 1e3
+    level = torch.full((2, 1), 1 / np.sqrt(1 + sigma**2), dtype=torch.float32)
+    x_t = q_sample(batch.x_0, level, batch.eps)
+    with torch.inference_mode():
+        said = network(batch.condition, x_t, level).double()
+    found = x_t * np.sqrt(1 + sigma**2) - sigma * said if prediction == "eps" else said
+    torch.testing.assert_close(found.float(), batch.condition[:, 6:], atol=5e-3, rtol=0)  # x_t / sigma^2 is left
 
 
 def test_a_network_for_one_image_learns_to_resolve_each_of_the_three(made_set: Path, tmp_path: Path) -> None:
@@ -523,6 +556,7 @@ def test_a_schedule_is_changed_a_key_at_a_time_and_its_range_follows() -> None:
         ({"lambda_1": 0.0, "lambda_2": 0.0}, "are not both 0"),
         ({"lambda_3": math.nan, "sharp_below": 9.0}, "the lambdas, sharp_below"),
         ({"lambda_3": 0.1}, "is above the lowest sigma"),
+        ({"architecture.sigma_data": 0.1}, "sigma_data is for eps alone"),
         ({"scale": 0}, "scale is not 2, 4 or 8"),
         ({"architecture.in_channel": 6, "architecture.gate": "condition"}, "leaves nothing to gate"),
         ({"prediction": "noise"}, "expected one of eps, x0, v"),

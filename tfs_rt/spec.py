@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Architecture:
-    """SR3's U-Net with a TMFA gate; every field but `norm_groups` can be read from a checkpoint's tensors."""
+    """SR3's U-Net with a TMFA gate; all but `norm_groups` and `sigma_data` can be read from a checkpoint's tensors."""
 
     in_channel: int  # condition and x_t together: 12 for TFS-Diff, 6 for SR3
     out_channel: int
@@ -36,6 +36,7 @@ class Architecture:
     gate: Gate  # TMFA over nothing (SR3), the 9 condition channels (paper), or all 12 (published code)
     patch_size: int = 1  # pixels folded into channels before the first convolution (1 in the paper)
     condition_skip: bool = False  # a learnt 1x1 map of the condition, added to the output
+    sigma_data: float = 0.0  # of the preconditioning of Karras et al. 2022, with eps as the output; if 0, none
 
     def __post_init__(self) -> None:
         sizes = (self.out_channel, self.inner_channel, self.norm_groups, self.res_blocks, self.patch_size)
@@ -45,6 +46,7 @@ class Architecture:
             all(0 < size <= 2**16 for size in (*sizes, *self.channel_multiplier)), "architecture: sizes are positive"
         )
         _require(0 < len(levels) <= 10, "architecture: between 1 and 10 levels are possible")
+        _require(0 <= self.sigma_data < math.inf, "architecture: sigma_data is not negative")
         _require(self.inner_channel % self.norm_groups == 0, "architecture: norm_groups does not divide inner_channel")
         _require(all(level in levels for level in self.attention_levels), "architecture: attention on no level")
         _require(
@@ -110,6 +112,7 @@ class ModelSpec:
 
     def __post_init__(self) -> None:
         _require(self.scale in (2, 4, 8), "model: scale is not 2, 4 or 8")
+        _require(self.prediction == "eps" or not self.architecture.sigma_data, "model: sigma_data is for eps alone")
         _require(1 <= self.trained_size <= 4096, "model: trained_size is not within 1 and 4096")
         _require(0 < self.sigma_range[0] <= self.sigma_range[1] < math.inf, "model: sigma_range is no range")
 

@@ -7,6 +7,7 @@ stripped, and where averaged weights (EMA) are among them, those are taken.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import pickle
 import re
@@ -58,7 +59,7 @@ class Contents:
     buffers: Tensors  # the noise schedule's
     ema: bool  # the tensors are the averaged ones
     declared: ModelSpec | None  # the file's own metadata (safetensors written by this project)
-    architecture: Architecture  # read from the tensors; norm_groups, which they do not tell, is the declared one or 1
+    architecture: Architecture  # read from the tensors; what they do not tell is as declared, or norm_groups 1
 
     @property
     def parameters(self) -> int:
@@ -91,6 +92,8 @@ def _read(path: Path) -> Contents:
         raise ModelError(path, OPTIMIZER, "give the file that ends in _gen.pth beside it")
     declared = from_dict(ModelSpec, json.loads(metadata[METADATA_KEY])) if METADATA_KEY in metadata else None
     architecture = infer_architecture(path, tensors, declared.architecture.norm_groups if declared else 1)
+    if declared:
+        architecture = dataclasses.replace(architecture, sigma_data=declared.architecture.sigma_data)
     compare_tensors(path, tensors, architecture)
     if declared and declared.architecture != architecture:
         raise ModelError(path, "its metadata describes another architecture", "save the checkpoint anew")

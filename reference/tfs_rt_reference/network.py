@@ -3,9 +3,10 @@
 TFS-Diff (Xu et al., MICCAI 2024), sections 2.1 and 2.2, Fig. 1; SR3 (Saharia et al., 2021), appendix A.
 Attribute names follow the published checkpoints' tensor names, so that those load without a map.
 
-Two things go beyond the paper, both visible in the tensors' shapes and off by default: `patch_size` folds pixels into
-channels before the first convolution (a network that a CPU can run), and `condition_skip` adds a learnt 1x1 map of the
-condition to the output (a network that predicts x_0 then only has to learn what the inputs do not show).
+Three things go beyond the paper, off by default: `patch_size` folds pixels into channels before the first convolution
+(a network that a CPU can run), `condition_skip` adds a learnt 1x1 map of the condition to the output (a network that
+predicts x_0 then only has to learn what the inputs do not show), and `sigma_data` preconditions a network that predicts
+eps (Karras et al. 2022, Table 1; the few channels of a folded network then need not carry the noise).
 """
 
 from __future__ import annotations
@@ -180,7 +181,16 @@ class UNet(nn.Module):
         for layer in self.ups:
             h = layer(h if isinstance(layer, Upsample) else torch.cat([h, skips.pop()], dim=1), embedding)
         prediction = F.pixel_shuffle(self.final_conv(h), self.arch.patch_size)
-        return prediction + self._skip(condition) if self.arch.condition_skip else prediction
+        if self.arch.condition_skip:
+            prediction = prediction + self._skip(condition)
+        if self.arch.sigma_data:
+            return self._eps(prediction, x_t, noise_level[:, :, None, None])
+        return prediction
+
+    def _eps(self, said: Tensor, x_t: Tensor, signal: Tensor) -> Tensor:
+        """What x_0 = c_skip x_t / sqrt(alpha_bar) + c_out / sigma_data `said` comes to as eps, without infinities."""
+        variance = self.arch.sigma_data**2 * signal.square() + (1 - signal.square())  # of x_t
+        return (1 - signal.square()).sqrt() * x_t / variance - signal * variance.rsqrt() * said
 
     def _skip(self, condition: Tensor) -> Tensor:
         """The condition's map, in float32 even when training in bfloat16, which near black is as coarse as a level."""

@@ -49,7 +49,8 @@ class Teacher:
 
 def student_layers(spec: ModelSpec) -> list[Values]:
     """The configuration of a teacher's student: the compact preset with the teacher's network, predicting x_0."""
-    network = {"architecture": dataclasses.asdict(spec.architecture), "schedule": dataclasses.asdict(spec.schedule)}
+    architecture = dataclasses.replace(spec.architecture, sigma_data=0.0)
+    network = {"architecture": dataclasses.asdict(architecture), "schedule": dataclasses.asdict(spec.schedule)}
     plain: Values = json.loads(json.dumps(network))
     return [PRESETS["compact"], plain | {"prediction": "x0", "scale": spec.scale}]
 

@@ -4,7 +4,9 @@ Paper, eqs. 1 to 4; the last term is ours, and off in the paper's preset. It ask
 block of 8x8 pixels be the truth's, at noise levels that only later steps visit: one step then stays the mean of what
 the inputs leave open, and some more steps make an image as sharp as the truth.
 For an eps network the squared error is eq. 1's; that of x_0 would be the same times sigma^2, 5e8 at
-the paper's t = T. SSIM is taken of the x_0 that follows from the prediction, clipped to [-1, 1] as sampling clips it.
+the paper's t = T. For a preconditioned one it is that of what the layers say (Karras et al. 2022, eq. 8): that of x_0
+where there is much noise, that of sigma_data eps where there is little. SSIM is taken of the x_0 that follows from the
+prediction, clipped to [-1, 1] as sampling clips it.
 """
 
 from __future__ import annotations
@@ -46,14 +48,17 @@ def recovered(prediction: Prediction, said: Tensor, x_t: Tensor, noise_level: Te
     return said.clamp(-1, 1)
 
 
-def squared_error(prediction: Prediction, said: Tensor, batch: Batch) -> Tensor:
+def squared_error(said: Tensor, batch: Batch, config: Config) -> Tensor:
     """The mean squared error of what was said; of x_0, none where both it and the truth lie beyond what is shown.
 
     A fused luminance leaves the range of 8 bits at about one sample in ten, where the truth was clipped when it was
     written, and an answer is clipped by sampling.
     """
-    error = said - target(prediction, batch)
-    if prediction == "x0":
+    error = said - target(config.prediction, batch)
+    if sigma_data := config.architecture.sigma_data:
+        square = batch.noise_level[:, :, None, None].square()
+        error = error * (sigma_data**2 + (1 - square) / square).sqrt()
+    if config.prediction == "x0":
         beyond = ((batch.x_0 >= 1) & (said > 1)) | ((batch.x_0 <= -1) & (said < -1))
         error = error.masked_fill(beyond, 0)
     return error.square().mean()
@@ -65,7 +70,7 @@ def loss(network: Network, batch: Batch, config: Config) -> Tensor:
     device = batch.x_0.device.type
     with torch.autocast(device, torch.bfloat16, enabled=config.precision == "bf16"):
         said = network(batch.condition, x_t, batch.noise_level).float()
-    total = config.lambda_1 * squared_error(config.prediction, said, batch)
+    total = config.lambda_1 * squared_error(said, batch, config)
     if not config.lambda_2 and not config.lambda_3:
         return total
     x_0 = recovered(config.prediction, said, x_t, batch.noise_level)

@@ -165,10 +165,11 @@ def differences(stored: Config, asked: Config) -> list[str]:
 
 
 def begin_with_functional(network: UNet) -> None:
-    """Let a network with a skip of the condition begin by answering with the functional image."""
+    """Let a network with a skip of the condition begin by taking the functional image for x_0."""
     if network.arch.condition_skip:
-        torch.nn.init.zeros_(network.final_conv.block[3].weight)  # pyright: ignore[reportArgumentType]
-        torch.nn.init.zeros_(network.condition_skip.weight)
+        last = network.final_conv.block[3]
+        for tensor in (last.weight, last.bias, network.condition_skip.weight):
+            torch.nn.init.zeros_(tensor)  # pyright: ignore[reportArgumentType]
         network.condition_skip.weight.data[:, -3:, 0, 0] = torch.eye(3)
 
 
@@ -187,7 +188,10 @@ def _optimisers(config: Config, network: UNet) -> Iterator[torch.optim.Optimizer
 
 
 def _check_architecture(begin: Model, config: Config) -> None:
-    said, wanted = (dataclasses.asdict(holder.architecture) for holder in (begin.spec, config))
+    own = begin.spec.architecture
+    if begin.spec.prediction != config.prediction:
+        own = dataclasses.replace(own, sigma_data=config.architecture.sigma_data)
+    said, wanted = dataclasses.asdict(own), dataclasses.asdict(config.architecture)
     lines = [f"{key}: {said[key]} in the file, {value} asked" for key, value in wanted.items() if said[key] != value]
     if lines:
         reason = f"has another architecture ({'; '.join(lines)})"
