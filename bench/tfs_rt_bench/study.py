@@ -4,8 +4,7 @@
 
 SET is made by `tfs-rt prepare`; its test split is fused by the shipped model of each scale in 1, 4 and 20 steps and by
 the two-stage methods, and scored by `tfs-rt eval`'s measures in the form of the paper's Table 1. Models that resolve
-one image (SR3) stand before BitonicX; a model of the whole chain is sampled in all of its steps and in few, which takes
-hours; further bundles (ablations, students) are named on the command line.
+one image (SR3) stand before BitonicX; further bundles (ablations) are named on the command line.
 """
 
 from __future__ import annotations
@@ -16,7 +15,6 @@ import io
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 from PIL import Image
@@ -31,7 +29,7 @@ from tfs_rt.images import RGB
 from tfs_rt.pipeline import fuse_batch, load_pipeline
 from tfs_rt.results import encode_png, prepare_output
 from tfs_rt.sheet import contact_sheet
-from tfs_rt.spec import SLOTS, ModelSpec, Recipe
+from tfs_rt.spec import SLOTS
 from tfs_rt.table import step_table
 from tfs_rt_bench.evaluation import Evaluation, Request, evaluate
 from tfs_rt_bench.intervals import compare
@@ -54,45 +52,23 @@ class Study:
     output: Path
     work: Path  # where the results lie
     resolvers: Sequence[Path] = ()
-    chains: Sequence[tuple[str, Path]] = ()  # models of all noise levels
     further: Sequence[tuple[str, Path]] = ()
     pictures: Path | None = None  # a set whose images may be shown
 
 
 def methods(scale: int, study: Study) -> Iterator[tuple[str, Fuser]]:
     """The methods of a scale, by the name they have in the table."""
-    yield from _few(f"tfs-rt x{scale}", f"tfs-rt/x{scale}")
+    for steps in STEPS:
+        named = f"tfs-rt x{scale}, {steps} step{'s' if steps > 1 else ''}"
+        yield named, load_pipeline(f"tfs-rt/x{scale}", recipe=lambda r, n=steps: dataclasses.replace(r, steps=n))
     yield BASELINE, TwoStage("bitonicx", scale)
     yield "bicubic, then CTSR", TwoStage("ctsr", scale)
     for path in study.resolvers:
-        if _spec(path).scale == scale:
+        if load_bundle(path).manifest.model.scale == scale:
             yield RESOLVED, TwoStage("bitonicx", scale, resolver(path))
-    for name, path in study.chains:
-        if (spec := _spec(path)).scale == scale:
-            yield from _few(name, path)
-            whole = spec.schedule.n_timestep
-            yield f"{name}, all {_counted(whole)}", load_pipeline(path, recipe=partial(_ancestral, steps=whole))
     for name, path in study.further:
-        if _spec(path).scale == scale:
+        if load_bundle(path).manifest.model.scale == scale:
             yield name, load_pipeline(path)
-
-
-def _few(name: str, model: str | Path) -> Iterator[tuple[str, Fuser]]:
-    for steps in STEPS:
-        yield f"{name}, {_counted(steps)}", load_pipeline(model, recipe=partial(dataclasses.replace, steps=steps))
-
-
-def _ancestral(own: Recipe, steps: int) -> Recipe:
-    """Ho et al.'s algorithm 2 over all t, from bare noise."""
-    return dataclasses.replace(own, sampler="ddpm", spacing="t", steps=steps)
-
-
-def _counted(steps: int) -> str:
-    return f"{steps:,} step{'s' if steps > 1 else ''}"
-
-
-def _spec(path: Path) -> ModelSpec:
-    return load_bundle(path).manifest.model
 
 
 def resolver(path: Path) -> Upsample:
@@ -154,15 +130,15 @@ def check(study: Study) -> dict[int, dict[str, Fuser]]:
     scales = [scale for scale in (2, 4, 8) if f"x{scale}" in shipped_bundles()]
     if study.work.exists() and any(study.work.iterdir()):
         raise UsageError(study.work, "is not empty", "choose another --work: what lies there would be scored")
-    for path in (*study.resolvers, *(path for _, path in (*study.chains, *study.further))):
-        if (scale := _spec(path).scale) not in scales:
+    for path in (*study.resolvers, *(path for _, path in study.further)):
+        if (scale := load_bundle(path).manifest.model.scale) not in scales:
             raise UsageError(path, f"is for x{scale}, and no model for it ships", "leave it out")
     found = {scale: list(methods(scale, study)) for scale in scales}
     for scale, named in found.items():
         names = [name for name, _ in named]
         if bad := [name for name in names if names.count(name) > 1 or not name or "/" in name or name == "truth"]:
             raise UsageError(
-                "--sr3 --chain --also", f"{bad[0]!r} cannot name one method at x{scale}", "use distinct plain names"
+                "--sr3 --also", f"{bad[0]!r} cannot name one method at x{scale}", "use distinct plain names"
             )
     return {scale: dict(named) for scale, named in found.items()}
 
@@ -196,12 +172,6 @@ def write_page(study: Study) -> None:
     write_file(study.output / "accuracy.md", "\n".join(lines).encode())
 
 
-def _named(option: str, texts: Sequence[str]) -> list[tuple[str, Path]]:
-    if plain := [text for text in texts if "=" not in text]:
-        raise UsageError(option, f"{plain[0]!r} has no name", "write NAME=BUNDLE")
-    return [(name, Path(path)) for name, _, path in (text.partition("=") for text in texts)]
-
-
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -209,14 +179,15 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path, required=True)
     parser.add_argument("--work", type=Path, required=True, help="folder for the results")
     parser.add_argument("--sr3", type=Path, nargs="*", default=[], metavar="BUNDLE", help="models of one image")
-    parser.add_argument("--chain", nargs="*", default=[], metavar="NAME=BUNDLE", help="models of all noise levels")
     parser.add_argument("--also", nargs="*", default=[], metavar="NAME=BUNDLE", help="further models")
     parser.add_argument("--pictures", type=Path, metavar="SET", help="a set whose images may be shown")
     arguments = parser.parse_args()
     try:
-        chains, further = _named("--chain", arguments.chain), _named("--also", arguments.also)
-        folders = (arguments.data, arguments.output, arguments.work)
-        write_page(Study(*folders, arguments.sr3, chains, further, arguments.pictures))
+        if plain := [text for text in arguments.also if "=" not in text]:
+            raise UsageError("--also", f"{plain[0]!r} has no name", "write NAME=BUNDLE")
+        further = [(name, Path(path)) for name, _, path in (text.partition("=") for text in arguments.also)]
+        study = Study(arguments.data, arguments.output, arguments.work, arguments.sr3, further, arguments.pictures)
+        write_page(study)
     except TfsRtError as error:
         sys.exit(f"study: {error}")
 
