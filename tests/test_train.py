@@ -392,19 +392,19 @@ def test_muon_takes_the_convolutions_inside_and_adamw_the_rest(made_set: Path, t
     assert whole == broken
 
 
-@pytest.mark.parametrize(("prediction", "sigma_data"), [("eps", 0.1), ("eps", 1.0), ("x0", 0.0)])
+@pytest.mark.parametrize(("prediction", "sigma_data"), [("eps", 0.1), ("eps", 1.0), ("x0", 0.0), ("v", 0.0)])
 def test_a_network_with_skips_begins_by_taking_the_functional_image_for_x_0(
     prediction: Prediction, sigma_data: float, rng: np.random.Generator
 ) -> None:
     network = UNet(small(prediction=prediction, **{"architecture.sigma_data": sigma_data}).architecture).eval()
-    begin_with_functional(network)
+    begin_with_functional(network, prediction)
     batch, sigma = _batch(rng), 1e3
     level = torch.full((2, 1), 1 / np.sqrt(1 + sigma**2), dtype=torch.float32)
     x_t = q_sample(batch.x_0, level, batch.eps)
     with torch.inference_mode():
         said = network(batch.condition, x_t, level).double()
-    found = x_t * np.sqrt(1 + sigma**2) - sigma * said if prediction == "eps" else said
-    torch.testing.assert_close(found.float(), batch.condition[:, 6:], atol=5e-3, rtol=0)  # x_t / sigma^2 is left
+    found = recovered(prediction, said, x_t.double(), level.double())
+    torch.testing.assert_close(found.float(), batch.condition[:, 6:], atol=6e-3, rtol=0)  # x_t / sigma^2 is left
 
 
 def test_a_network_for_one_image_learns_to_resolve_each_of_the_three(made_set: Path, tmp_path: Path) -> None:
@@ -557,6 +557,7 @@ def test_a_schedule_is_changed_a_key_at_a_time_and_its_range_follows() -> None:
         ({"lambda_3": math.nan, "sharp_below": 9.0}, "the lambdas, sharp_below"),
         ({"lambda_3": 0.1}, "is above the lowest sigma"),
         ({"architecture.sigma_data": 0.1}, "sigma_data is for eps alone"),
+        ({"architecture.sigma_data": 1e9, "prediction": "eps"}, "sigma_data is neither 0 nor within"),
         ({"scale": 0}, "scale is not 2, 4 or 8"),
         ({"architecture.in_channel": 6, "architecture.gate": "condition"}, "leaves nothing to gate"),
         ({"prediction": "noise"}, "expected one of eps, x0, v"),

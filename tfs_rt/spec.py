@@ -46,7 +46,10 @@ class Architecture:
             all(0 < size <= 2**16 for size in (*sizes, *self.channel_multiplier)), "architecture: sizes are positive"
         )
         _require(0 < len(levels) <= 10, "architecture: between 1 and 10 levels are possible")
-        _require(0 <= self.sigma_data < math.inf, "architecture: sigma_data is not negative")
+        _require(
+            self.sigma_data == 0 or 1e-3 <= self.sigma_data <= 1e3,
+            "architecture: sigma_data is neither 0 nor within 0.001 and 1000",
+        )
         _require(self.inner_channel % self.norm_groups == 0, "architecture: norm_groups does not divide inner_channel")
         _require(all(level in levels for level in self.attention_levels), "architecture: attention on no level")
         _require(

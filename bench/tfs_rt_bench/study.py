@@ -34,7 +34,7 @@ from tfs_rt.table import step_table
 from tfs_rt_bench.evaluation import Evaluation, Request, evaluate
 from tfs_rt_bench.intervals import compare
 from tfs_rt_bench.report import definitions, table_1
-from tfs_rt_reference.data import Group, read_groups, read_manifest
+from tfs_rt_reference.data import Group, read_cases, read_groups
 from tfs_rt_reference.fusion.two_stage import TwoStage, Upsample
 
 STEPS = (1, 4, 20)
@@ -121,7 +121,7 @@ def pictured(study: Study) -> list[Group]:
     """The first three cases that may be shown, whatever their split."""
     if study.pictures is None:
         return []
-    splits = sorted({record["split"] for record in read_manifest(study.pictures)["cases"]})
+    splits = sorted({record["split"] for record in read_cases(study.pictures)})
     return [group for split in splits for group in read_groups(study.pictures, split)][:3]
 
 

@@ -20,21 +20,24 @@ from numpy.lib.stride_tricks import sliding_window_view
 from PIL import Image
 
 from tfs_rt.assets import shipped_bundles
-from tfs_rt.errors import TfsRtError
+from tfs_rt.errors import TfsRtError, UsageError
 from tfs_rt.files import write_file
 from tfs_rt.fuser import Fuser
 from tfs_rt.images import RGB
 from tfs_rt.pipeline import load_pipeline
 from tfs_rt.results import prepare_output
-from tfs_rt.sheet import contact_sheet
+from tfs_rt.sheet import ROWS, contact_sheet
 from tfs_rt.spec import SLOTS
 from tfs_rt_bench.metrics import psnr
-from tfs_rt_reference.data import Group, read_groups, read_manifest
+from tfs_rt_reference.data import Group, read_cases, read_groups
 from tfs_rt_reference.fusion.two_stage import TwoStage
 
 WINDOW = 64  # pixels square: what is shown of a case
 AMPLIFIED = 4
-HEAD = """Made by `python -m tfs_rt_bench.weak_points`: the shipped models in their own number of steps."""
+HEAD = "Made by `python -m tfs_rt_bench.weak_points`: the shipped models in their own number of steps."
+BY_MODALITY = """Mean PSNR in dB to the BitonicX fusion at full resolution. The shipped models were trained on `train`
+and chosen by `val`."""
+WORST = f"Of each case the {WINDOW}x{WINDOW} pixels, or as many as it has, with the largest error."
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +60,7 @@ def squared_error(result: RGB, truth: RGB) -> np.ndarray:
 
 def strata(root: Path) -> Iterator[tuple[str, str, list[Group]]]:
     """(modalities, split, groups) of a set, held-out splits first."""
-    records = read_manifest(root)["cases"]
+    records = read_cases(root)
     inputs = {record["id"]: " + ".join(_modality(record, slot) for slot in SLOTS) for record in records}
     splits = {record["split"] for record in records}
     for split in sorted(splits, key=lambda name: (name == "train", name)):
@@ -72,7 +75,7 @@ def _modality(record: dict, slot: str) -> str:
 
 def by_modality(methods: dict[int, Methods], root: Path) -> list[str]:
     """A table in Markdown: mean PSNR in dB of model and two-stage for each combination of modalities."""
-    scales = " | ".join(f"x{scale}, two-stage | x{scale}, model | better in" for scale in methods)
+    scales = " | ".join(f"x{scale}, two-stage | x{scale}, model | x{scale}, better in" for scale in methods)
     lines = [f"| inputs | split | cases | {scales} |", "|---|---|---|" + "---|---|---|" * len(methods)]
     for modalities, split, groups in strata(root):
         cells = [modalities, split, str(len(groups))]
@@ -108,8 +111,7 @@ def picture(pair: Methods, groups: Sequence[Group]) -> RGB:
             (f"difference, {AMPLIFIED} times", difference.clip(0, 255).astype(np.uint8)),
             ("two-stage", theirs),
         ]
-        place = f"{group.id} ({window[0].start}, {window[1].start})"
-        rows.append((place, [(label, np.ascontiguousarray(image[window])) for label, image in shown]))
+        rows.append((group.id, [(label, image[window]) for label, image in shown]))
     return contact_sheet(rows)
 
 
@@ -120,13 +122,15 @@ def write_page(data: Path, output: Path, pictures: Path) -> None:
         for scale in (2, 4, 8)
         if f"x{scale}" in shipped_bundles()
     }
-    splits = sorted({record["split"] for record in read_manifest(pictures)["cases"]})
-    shown = [group for split in splits for group in read_groups(pictures, split)]
+    if not methods:
+        raise UsageError("models", "none ships with this installation", "install tfs-rt with its engines")
+    splits = sorted({record["split"] for record in read_cases(pictures)})
+    shown = [group for split in splits for group in read_groups(pictures, split)][:ROWS]
+    if not shown:
+        raise UsageError(pictures, "holds no case", "name a set whose images may be shown")
     prepare_output(output)
-    lines = ["# Weak points", "", HEAD, "", "## By modality", ""]
-    lines += ["Mean PSNR in dB to the BitonicX fusion at full resolution. What was trained on is no test.", ""]
-    lines += by_modality(methods, data)
-    lines += ["", "## Where it is worst", "", f"Of each case the {WINDOW}x{WINDOW} pixels with the largest error.", ""]
+    lines = ["# Weak points", "", HEAD, "", "## By modality", "", BY_MODALITY, "", *by_modality(methods, data), ""]
+    lines += ["## Where it is worst", "", WORST, ""]
     for scale, pair in methods.items():
         buffer, name = io.BytesIO(), f"weak-points-x{scale}.jpg"
         Image.fromarray(picture(pair, shown)).save(buffer, format="JPEG", quality=85)

@@ -45,13 +45,18 @@ def read_manifest(root: Path) -> dict[str, Any]:
         raise InputError(root / MANIFEST, reason, "make a set with tfs-rt prepare") from error
 
 
-def read_groups(root: Path, split: str) -> list[Group]:
-    """All groups of one split of a prepared set, by id."""
+def read_cases(root: Path) -> list[dict[str, Any]]:
+    """What the manifest of a complete set says of each group."""
     manifest = read_manifest(root)
     if not manifest["complete"]:
         raise InputError(root, "is not complete: its making was interrupted", "run the same tfs-rt prepare again")
+    return manifest["cases"]
+
+
+def read_groups(root: Path, split: str) -> list[Group]:
+    """All groups of one split of a prepared set, by id."""
     groups = []
-    for record in manifest["cases"]:
+    for record in read_cases(root):
         if record["split"] == split:
             names = [name for name in record["files"] if "/x1/" in name or "/truth/" in name]
             *sources, truth = (_read(root / name, record["files"][name]) for name in names)

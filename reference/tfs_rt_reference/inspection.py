@@ -17,6 +17,7 @@ def inspect_checkpoint(path: Path, config: Path | None) -> dict[str, Any]:
     contents = read_contents(path)
     architecture = dataclasses.asdict(contents.architecture)
     if not contents.declared:
+        architecture["sigma_data"] = "not in the tensors (0 but for networks of our own)"
         architecture["norm_groups"] = "not in the tensors (published: 32, or 16 in some SR3 models)"
     facts: dict[str, Any] = {
         "kind": "checkpoint",

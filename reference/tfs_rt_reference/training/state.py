@@ -25,6 +25,7 @@ from torch import Tensor
 
 from tfs_rt.errors import ModelError, UsageError, first_line
 from tfs_rt.files import write_file
+from tfs_rt.spec import Prediction
 from tfs_rt_reference.checkpoint import save_checkpoint
 from tfs_rt_reference.model import Model
 from tfs_rt_reference.network import UNet
@@ -91,7 +92,7 @@ def new_state(
         network.load_state_dict(begin.network.state_dict())
     if begin is None or begin.spec.prediction != config.prediction:
         network.final_conv.block[3].reset_parameters()  # pyright: ignore[reportCallIssue]
-        begin_with_functional(network)
+        begin_with_functional(network, config.prediction)
     return _assembled(config, data, teacher, network.to(device))
 
 
@@ -164,13 +165,16 @@ def differences(stored: Config, asked: Config) -> list[str]:
     return lines
 
 
-def begin_with_functional(network: UNet) -> None:
-    """Let a network with a skip of the condition begin by taking the functional image for x_0."""
-    if network.arch.condition_skip:
-        last = network.final_conv.block[3]
-        for tensor in (last.weight, last.bias, network.condition_skip.weight):
-            torch.nn.init.zeros_(tensor)  # pyright: ignore[reportArgumentType]
-        network.condition_skip.weight.data[:, -3:, 0, 0] = torch.eye(3)
+def begin_with_functional(network: UNet, prediction: Prediction) -> None:
+    """Let a network with a skip of the condition begin by taking the functional image for x_0, where it can say so."""
+    arch = network.arch
+    if not arch.condition_skip or (prediction == "eps" and not arch.sigma_data):
+        return
+    last = network.final_conv.block[3]
+    for tensor in (last.weight, last.bias, network.condition_skip.weight):
+        torch.nn.init.zeros_(tensor)  # pyright: ignore[reportArgumentType]
+    sign = -1 if prediction == "v" else 1  # v is -x_0 where x_t is noise alone
+    network.condition_skip.weight.data[:, -3:, 0, 0] = sign * torch.eye(3)
 
 
 def _assembled(config: Config, data: list[str], teacher: str | None, network: UNet) -> State:
