@@ -175,7 +175,7 @@ def test_a_result_that_is_made_anew_never_stands_beside_an_old_sidecar(tmp_path:
     write_case(tmp_path / "in" / "a")
     images = []
     for seed in (0, 1):
-        assert cli("fuse", tmp_path / "in", "-o", tmp_path / "out", "--seed", seed).code == 0
+        assert cli("fuse", tmp_path / "in", "-o", tmp_path / "out", "--seed", seed, "--overwrite").code == 0
         images += [path.read_bytes() for path in (tmp_path / "out").glob("*.png")]
     assert len({*images}) == len(images)  # each seed has noise of its own
     sidecar = json.loads((tmp_path / "out" / "a.json").read_text())
@@ -197,7 +197,7 @@ def test_a_failed_case_does_not_keep_the_result_of_an_earlier_run(tmp_path: Path
     assert cli("fuse", tmp_path / "in", "-o", tmp_path / "out").code == 0
     truncated(case)
     assert cli("fuse", tmp_path / "in", "-o", tmp_path / "out").code == 4
-    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["report.json"]
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [".tfs-rt", "report.json"]
 
 
 def test_no_input_is_ever_overwritten_or_removed(tmp_path: Path, cli: Cli) -> None:
@@ -278,7 +278,7 @@ def test_a_signal_ends_a_run_with_its_code_and_a_report(tmp_path: Path, signum: 
     assert report["done"] + len(report["not_run"]) == 40
     names = {path.stem for path in (tmp_path / "out").glob("k*.json")}
     assert names == {path.stem for path in (tmp_path / "out").glob("k*.png")}
-    assert not list((tmp_path / "out").glob(".*"))
+    assert [path.name for path in (tmp_path / "out").glob(".*")] == [".tfs-rt"]
 
 
 WRONG_USES = {
@@ -387,7 +387,7 @@ def test_a_run_that_cannot_end_leaves_no_earlier_report_standing(tmp_path: Path,
     out = tmp_path / "out"
     assert cli("fuse", tmp_path / "in", "-o", out).code == 0
     (out / "sheets").write_text("in the way")
-    assert cli("fuse", tmp_path / "in", "-o", out, "--seed", 5, "--sheet").code == 6
+    assert cli("fuse", tmp_path / "in", "-o", out, "--seed", 5, "--sheet", "--overwrite").code == 6
     assert json.loads((out / "report.json").read_text())["seed"] == 5
 
 

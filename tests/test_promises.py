@@ -97,7 +97,14 @@ def test_readmes_first_command_installs_no_torch_and_fuses_the_examples(tmp_path
     assert install.endswith("pip install -q '.[cpu]'")
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     wanted = [*project["dependencies"], *project["optional-dependencies"]["cpu"]]
-    assert {re.split(r"[>=<]", line)[0] for line in wanted} == {"numpy", "pillow", "typer", "rich", "onnxruntime"}
+    assert {re.split(r"[>=<]", line)[0] for line in wanted} == {
+        "numpy",
+        "pillow",
+        "typer",
+        "rich",
+        "filelock",
+        "onnxruntime",
+    }
     program, *arguments = shlex.split(fuse)
     assert program.endswith("/tfs-rt")
     arguments = [str(tmp_path) if part == "results" else part for part in arguments]

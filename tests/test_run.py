@@ -57,7 +57,7 @@ def test_an_interruption_leaves_the_finished_cases_and_a_report(tmp_path: Path) 
     report = json.loads((tmp_path / "out" / "report.json").read_text())
     assert [r["id"] for r in report["results"]] == ["k0"]
     assert (report["cases"], report["done"], report["ended"], report["not_run"]) == (3, 1, "interrupted", ["k1", "k2"])
-    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["k0.json", "k0.png", "report.json"]
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [".tfs-rt", "k0.json", "k0.png", "report.json"]
 
 
 def test_a_signal_while_a_file_is_written_leaves_no_temporary_name(

@@ -1,4 +1,7 @@
-"""A run over many cases: read, batch, fuse, write. A case that fails stops only itself."""
+"""A run over many cases: read, batch, fuse, write. A case that fails stops only itself.
+
+What is written, and in which order, is said in `tfs_rt.results`: a run that was killed goes on where it was.
+"""
 
 from __future__ import annotations
 
@@ -14,11 +17,24 @@ from typing import Any
 from tfs_rt import __version__, signals
 from tfs_rt.cases import Case, Found
 from tfs_rt.errors import InputError, TfsRtError, first_line
-from tfs_rt.files import write_file
+from tfs_rt.files import sweep, write_file
 from tfs_rt.fuser import Fuser
 from tfs_rt.images import RGB
-from tfs_rt.intake import Loaded, load_case
-from tfs_rt.results import RESEARCH_USE, encode_png, remove_result, remove_sheets, write_json, write_result
+from tfs_rt.intake import Loaded, load_case, read_file
+from tfs_rt.journal import Journal, begin, claimed
+from tfs_rt.preflight import REPORT, check_recipe, check_room
+from tfs_rt.results import (
+    RESEARCH_USE,
+    Facts,
+    encode_png,
+    is_done,
+    recipe_of,
+    recipe_sha256,
+    remove_result,
+    remove_sheets,
+    write_json,
+    write_result,
+)
 from tfs_rt.sheet import ROWS, contact_sheet
 from tfs_rt.spec import SLOTS
 
@@ -34,6 +50,7 @@ class Options:
     batch: int = 1
     target_size: tuple[int, int] | None = None  # (H, W); by default the inputs' size times the scale
     sheet: bool = False
+    resume: bool = True  # keep what is done already, and refuse a folder of another recipe; or overwrite all
 
 
 @dataclass(slots=True)
@@ -46,8 +63,13 @@ class Report:
 
     @property
     def done(self) -> int:
-        """Number of cases fused."""
-        return sum(result["status"] == "done" for result in self.results)
+        """Number of cases fused, now or by the run that was gone on with."""
+        return sum(result["status"] != "failed" for result in self.results)
+
+    @property
+    def kept(self) -> int:
+        """Number of cases that were fused already."""
+        return sum(result["status"] == "kept" for result in self.results)
 
     @property
     def exit_code(self) -> int:
@@ -67,33 +89,49 @@ class Run:
     on_result: Callable[[dict[str, Any]], None] = lambda result: None
     on_step: Callable[[int], None] = lambda cases: None
     report: Report = field(init=False)
-    provenance: dict[str, Any] = field(init=False)
+    provenance: Facts = field(init=False)
+    recipe: Facts = field(init=False)  # of it, what decides pixels
     rows: list[tuple[str, list[tuple[str, RGB]]]] = field(default_factory=list)
     sheets: int = 0
+    journal: Journal = field(init=False)  # while the output folder is claimed
 
     def __post_init__(self) -> None:
         self.report = Report(len(self.cases))
         self.provenance = provenance(self.fuser, self.options)
+        self.recipe = recipe_of(self.provenance)
 
     def fuse(self) -> Report:
-        """Fuse all cases in order, in batches of one size; the report is written in any event."""
-        started = time.monotonic()
-        self._write_report(started)  # whatever ends this run, no earlier report stands for it
-        if self.options.sheet:
-            remove_sheets(self.options.output)
-        try:
-            for batch in self._batches():
-                self._fuse_batch(batch)
-                signals.check()  # a library may have swallowed the exception, and the run would go on to its end
-            self.report.ended = "complete"
-        finally:
-            self._write_report(started)
-            self._write_sheet()
+        """Fuse all cases in order, in batches of one size; the report is written in any event.
+
+        Raises UsageError for a folder of another recipe, unless it is to be overwritten, and EnvironmentFault if
+        another run writes there, or the disk has no room.
+        """
+        output, started = self.options.output, time.monotonic()
+        with claimed(output) as self.journal:
+            if self.options.resume:
+                check_recipe(output, self.recipe)
+            check_room(output, self.cases, self.fuser.scale, self.options.target_size)
+            sweep(output)
+            begin(self.journal, len(self.cases))
+            self._write_report(started)  # whatever ends this run, no earlier report stands for it
+            if self.options.sheet:
+                remove_sheets(output)
+            try:
+                for batch in self._batches():
+                    self._fuse_batch(batch)
+                    signals.check()  # a library may have swallowed the exception, and the run would go on to its end
+                self.report.ended = "complete"
+            finally:
+                self._write_report(started)
+                self._write_sheet()
+                self.journal.write("end", ended=self.report.ended)
         return self.report
 
     def _batches(self) -> Iterator[list[Loaded]]:
         batch: list[Loaded] = []
         for case in self.cases:
+            if self.options.resume and self._kept(case):
+                continue
             loaded = self._load(case)
             if loaded is None:
                 continue
@@ -106,6 +144,19 @@ class Run:
                 batch = []
         if batch:
             yield batch
+
+    def _kept(self, case: Found) -> bool:
+        """Whether an earlier run has done a case, which is noted then."""
+        facts = is_done(self.options.output, case, self.recipe) if isinstance(case, Case) else None
+        if facts is None:
+            return False
+        if self.options.sheet:
+            loaded = load_case(case, self.fuser.scale, self.options.target_size)
+            self._show(loaded, read_file(self.options.output / facts["result"]["file"])[0])
+        self.on_step(self.fuser.steps)
+        kept = {"id": case.id, "status": "kept", **facts["result"]}
+        self._record({**kept, "warnings": facts["warnings"], "seconds": facts["seconds"]})
+        return True
 
     def _load(self, case: Found) -> Loaded | None:
         try:
@@ -151,14 +202,19 @@ class Run:
         warnings = size_warnings(loaded, self.fuser.trained_size)
         created = datetime.now(UTC).isoformat(timespec="seconds")
         sidecar = {"case": case_id, "result": facts, "inputs": loaded.inputs, "warnings": warnings}
+        hashes = {slot: facts["sha256"] for slot, facts in loaded.inputs.items()}
         sidecar |= {"seconds": seconds, "created": created, **self.provenance}
+        sidecar |= {"recipe_sha256": recipe_sha256(case_id, hashes, self.recipe)}
         write_result(self.options.output, case_id, png, sidecar)
         self._record({"id": case_id, "status": "done", **facts, "warnings": warnings, "seconds": seconds})
         if self.options.sheet:
-            labels = [Path(loaded.inputs[slot]["file"]).stem for slot in SLOTS]
-            self.rows.append((case_id, [*zip(labels, loaded.images, strict=True), ("fused", image)]))
-            if len(self.rows) == ROWS:
-                self._write_sheet()
+            self._show(loaded, image)
+
+    def _show(self, loaded: Loaded, image: RGB) -> None:
+        labels = [Path(loaded.inputs[slot]["file"]).stem for slot in SLOTS]
+        self.rows.append((loaded.case.id, [*zip(labels, loaded.images, strict=True), ("fused", image)]))
+        if len(self.rows) == ROWS:
+            self._write_sheet()
 
     def _write_sheet(self) -> None:
         if self.rows:
@@ -174,11 +230,15 @@ class Run:
 
     def _record(self, result: dict[str, Any]) -> None:
         self.report.results.append(result)
+        error = result.get("error")
+        facts = {"error": f"{error['reason']}: {error['remedy']}"} if error else {"seconds": result["seconds"]}
+        self.journal.write(result["status"], case=result["id"], **facts)
         self.on_result(result)
 
     def _write_report(self, started: float) -> None:
         report, through = self.report, {result["id"] for result in self.report.results}
-        counts = {"cases": report.found, "done": report.done, "failed": len(report.results) - report.done}
+        failed = len(report.results) - report.done
+        counts = {"cases": report.found, "done": report.done, "kept": report.kept, "failed": failed}
         not_run = [case.id for case in self.cases if case.id not in through]
         summary = {
             **counts,
@@ -186,7 +246,7 @@ class Run:
             "seconds": round(time.monotonic() - started, 3),
             "results": report.results,
         }
-        write_json(self.options.output / "report.json", {**summary, "not_run": not_run, **self.provenance})
+        write_json(self.options.output / REPORT, {**summary, "not_run": not_run, **self.provenance})
 
 
 def provenance(fuser: Fuser, options: Options) -> dict[str, Any]:

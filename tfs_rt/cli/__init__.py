@@ -7,7 +7,7 @@ import signal
 import typer
 
 from tfs_rt import signals
-from tfs_rt.cli import distill, export, fuse, inspect, prepare, train
+from tfs_rt.cli import distill, export, fuse, inspect, prepare, status, train, verify
 from tfs_rt.cli import eval as evaluation
 from tfs_rt.errors import TfsRtError, first_line, printable
 
@@ -20,6 +20,8 @@ app = typer.Typer(
 app.command()(fuse.fuse)
 app.command()(export.export)
 app.command()(inspect.inspect)
+app.command()(status.status)
+app.command()(verify.verify)
 app.command("eval")(evaluation.evaluate)
 app.command()(prepare.prepare)
 app.command()(train.train)

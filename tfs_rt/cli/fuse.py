@@ -92,6 +92,9 @@ def fuse(  # noqa: PLR0913 - one parameter an option
         bool, typer.Option("--sheet", help="Write contact sheets: the sources beside the result.")
     ] = False,
     backend: Annotated[Backend | None, typer.Option(help="auto takes the CPU. (default: auto)")] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume/--overwrite", help="Keep what OUTPUT holds already, or fuse all cases anew.")
+    ] = True,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report on stdout.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Errors only.")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="A line for each case.")] = False,
@@ -122,10 +125,12 @@ def fuse(  # noqa: PLR0913 - one parameter an option
         fuser, how = _pipeline(model, scale, recipe, backend or Backend.auto)
     prepare_output(output)
     talk.say(f"cases: {len(found)}; {how}")
-    options = Options(output, seed=None if method else seed or 0, batch=batch, target_size=size, sheet=sheet)
+    seed = None if method else seed or 0
+    options = Options(output, seed, batch, size, sheet=sheet, resume=resume)
     with talk.progress("fusing", len(found) * fuser.steps, "steps") as advance:
         report = Run(fuser, options, found, on_result=talk.result, on_step=advance).fuse()
-    talk.say(f"{report.done} of {len(report.results)} cases fused into {output}")
+    already = f", {report.kept} of them already" if report.kept else ""
+    talk.say(f"{report.done} of {len(report.results)} cases fused into {output}{already}")
     if as_json:
         typer.echo(json.dumps(json.loads((output / "report.json").read_text(encoding="utf-8"))))
     raise typer.Exit(report.exit_code)

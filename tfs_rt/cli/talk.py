@@ -48,7 +48,8 @@ class Talk:
             return
         if self.verbose and not self.quiet:
             size = f"{result['width']}x{result['height']}"
-            self.console.print(f"done {case_id} {size} {result['seconds']:.2f} s")
+            took = "already" if result["status"] == "kept" else f"{result['seconds']:.2f} s"
+            self.console.print(f"done {case_id} {size} {took}")
         if not self.quiet:
             for warning in result["warnings"]:
                 self.console.print(f"[yellow]warning[/] {case_id}: {escape(warning)}")

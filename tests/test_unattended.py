@@ -1,0 +1,351 @@
+"""Nothing is lost: killed at any of its operations, or failing there, a run is ended by the next as if undisturbed."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from helpers import Cli, png, write_case
+from PIL import Image
+from test_pipeline import blend, pipeline
+
+from tfs_rt import verification
+from tfs_rt.cases import discover
+from tfs_rt.errors import EnvironmentFault, UsageError
+from tfs_rt.files import TEMPORARY
+from tfs_rt.journal import claimed, journal_path, read_events
+from tfs_rt.results import read_sidecar
+from tfs_rt.run import Options, Run
+
+OPERATIONS = ("open", "write", "fsync", "replace", "unlink", "mkdir")  # of os, by which everything is written
+VARYING = ("seconds", "created", "sidecar_sha256", "kept")  # from run to run
+CASES = 4
+
+Operation = tuple[str, tuple, Any]  # name, arguments, result
+Act = Callable[[int, str, tuple], None]
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    """Three cases that can be fused, and one that cannot."""
+    for i in range(CASES):
+        write_case(tmp_path / "in" / f"k{i}")
+    (tmp_path / "in" / "k2" / "pet.png").write_bytes(b"no image")
+    return tmp_path / "in"
+
+
+@pytest.fixture
+def begin(source: Path, tmp_path: Path) -> Callable[..., Run]:
+    """A run ready to be fused into a folder."""
+    made = pipeline(tmp_path, blend)
+
+    def ready(output: Path, **options: Any) -> Run:
+        output.mkdir(exist_ok=True)
+        return Run(made, Options(output, **options), discover([source], output=output))
+
+    return ready
+
+
+@contextlib.contextmanager
+def watched(act: Act = lambda *_: None) -> Iterator[list[Operation]]:
+    """The operations that come to pass; `act` is called before each with its number, its name and its arguments."""
+    plain: dict[str, Callable] = {name: getattr(os, name) for name in OPERATIONS}
+    seen: list[Operation] = []
+    begun = 0
+
+    def wrapped(name: str) -> Callable:
+        def call(*arguments: Any, **options: Any) -> Any:
+            nonlocal begun
+            begun += 1
+            act(begun, name, arguments)
+            result = plain[name](*arguments, **options)
+            seen.append((name, arguments, result))
+            return result
+
+        return call
+
+    try:
+        for name in OPERATIONS:
+            setattr(os, name, wrapped(name))
+        yield seen
+    finally:
+        for name, function in plain.items():
+            setattr(os, name, function)
+
+
+def killed(run: Run, at: int) -> None:
+    """Run in a child that is killed before its `at`-th operation, or half through it if it writes."""
+
+    def act(number: int, name: str, arguments: tuple) -> None:
+        if number == at:
+            if name == "write":
+                half = bytes(arguments[1])[: len(arguments[1]) // 2]
+                os.pwrite(arguments[0], half, os.fstat(arguments[0]).st_size)
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    child = os.fork()
+    if child == 0:
+        with watched(act):
+            run.fuse()
+        os._exit(0)
+    _, status = os.waitpid(child, 0)
+    assert os.WIFSIGNALED(status)
+
+
+def tree(folder: Path) -> dict[str, Any]:
+    """What a folder holds, without what may differ between two runs."""
+    found: dict[str, Any] = {}
+    for path in sorted(folder.iterdir()):
+        if path.suffix == ".png":
+            found[path.name] = hashlib.sha256(path.read_bytes()).hexdigest()
+        elif path.suffix == ".json":
+            facts = json.loads(path.read_text())
+            for result in facts.get("results", []):
+                result["status"] = result["status"].replace("kept", "done")
+                result.pop("seconds", None)
+            found[path.name] = {key: value for key, value in facts.items() if key not in VARYING}
+        else:
+            found[path.name] = None
+    return found
+
+
+def whole(folder: Path) -> None:
+    """Every result that can be seen is whole."""
+    for path in folder.glob("[!.]*.png"):
+        Image.open(path).load()
+    for path in folder.glob("k*.json"):
+        facts = read_sidecar(path)
+        assert facts["result"]["sha256"] == hashlib.sha256((folder / f"{facts['case']}.png").read_bytes()).hexdigest()
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+@pytest.mark.parametrize("earlier", ["nothing", "another recipe"])
+def test_killed_at_any_operation_and_run_again_it_ends_as_if_it_had_not_been(
+    begin: Callable[..., Run], tmp_path: Path, earlier: str
+) -> None:
+    def output(name: str) -> Path:
+        if earlier != "nothing":
+            begin(tmp_path / name, seed=9).fuse()
+        return tmp_path / name
+
+    options = {"seed": 1, "resume": earlier == "nothing"}
+    with watched() as seen:
+        begin(output("clean"), seed=9, resume=False)
+        seen.clear()
+        begin(tmp_path / "clean", **options).fuse()
+    expected = tree(tmp_path / "clean")
+    assert len(seen) > 60
+    for point in range(1, len(seen) + 1):
+        out = output(f"killed{point}")
+        killed(begin(out, **options), point)
+        whole(out)
+        begin(out, **options).fuse()
+        assert tree(out) == expected, f"killed before operation {point}, {seen[point - 1]}"
+        assert not [path for path in out.iterdir() if TEMPORARY.fullmatch(path.name)]
+
+
+def test_what_is_renamed_is_on_the_disk_before_and_its_folder_after(begin: Callable[..., Run], tmp_path: Path) -> None:
+    with watched() as seen:
+        begin(tmp_path / "out", seed=1).fuse()
+    opened: dict[int, str] = {}  # what a descriptor stands for
+    written, entries, renamed = set(), set(), []  # files and folders with what is not on the disk yet
+    for name, arguments, result in seen:
+        if name == "open":
+            opened[result] = str(arguments[0])
+        elif name == "write":
+            written.add(opened[arguments[0]])
+        elif name == "fsync":
+            written.discard(opened[arguments[0]])
+            entries.discard(opened[arguments[0]])
+        elif name == "replace":
+            assert not entries  # a sidecar never reaches the disk before its image
+            assert str(arguments[0]) not in written
+            entries.add(str(Path(arguments[1]).parent))
+            renamed.append(Path(arguments[1]).name)
+    assert not entries
+    pairs = [f"k{i}.{ending}" for i in (0, 1, 3) for ending in ("png", "json")]
+    assert renamed == ["report.json", *pairs, "report.json"]
+
+
+@pytest.mark.parametrize("name", ["write", "fsync", "replace", "open"])
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EIO])
+def test_a_full_or_broken_disk_ends_a_run_that_then_goes_on(
+    begin: Callable[..., Run], tmp_path: Path, name: str, code: int
+) -> None:
+    with watched() as seen:
+        begin(tmp_path / "clean", seed=1).fuse()
+    expected = tree(tmp_path / "clean")
+    for at in range(1, sum(kind == name for kind, *_ in seen) + 1):
+        out, count = tmp_path / f"{name}{at}", 0
+
+        def act(number: int, kind: str, arguments: tuple, at: int = at) -> None:
+            nonlocal count
+            del number, arguments
+            count += kind == name
+            if kind == name and count >= at:  # a disk that is full stays full
+                raise OSError(code, os.strerror(code))
+
+        with watched(act), pytest.raises(EnvironmentFault):
+            begin(out, seed=1).fuse()
+        whole(out)
+        begin(out, seed=1).fuse()
+        assert tree(out) == expected
+
+
+def test_what_is_done_is_kept_and_what_was_touched_is_done_again(
+    begin: Callable[..., Run], source: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    begin(out).fuse()
+    before = tree(out)
+    again = begin(out).fuse()
+    assert (again.done, again.kept, again.exit_code) == (3, 3, 3)
+    assert tree(out) == before
+    for path in (out / "k0.png", out / "k1.json"):
+        data = bytearray(path.read_bytes())
+        data[len(data) // 2] ^= 1
+        path.write_bytes(data)
+    (source / "k2" / "pet.png").write_bytes((source / "k1" / "pet.png").read_bytes())
+    (source / "k3" / "mr-t2.png").write_bytes(png(np.full((16, 16), 90, np.uint8)))
+    mended = begin(out).fuse()
+    assert (mended.done, mended.kept, mended.exit_code) == (4, 0, 0)
+    assert tree(out)["k0.png"] == before["k0.png"]
+
+
+def test_another_recipe_is_refused_and_named(begin: Callable[..., Run], tmp_path: Path) -> None:
+    begin(tmp_path / "out", seed=1).fuse()
+    with pytest.raises(UsageError, match="another recipe .seed: 1 there, 2 now.*--overwrite"):
+        begin(tmp_path / "out", seed=2).fuse()
+    assert begin(tmp_path / "out", seed=2, resume=False).fuse().kept == 0
+    assert json.loads((tmp_path / "out" / "k0.json").read_text())["seed"] == 2
+
+
+def test_a_folder_is_one_runs_at_a_time(begin: Callable[..., Run], tmp_path: Path) -> None:
+    run = begin(tmp_path / "out")
+    with claimed(tmp_path / "out") as journal:
+        journal.write("begin", cases=1, pid=4711, host="there")
+        with pytest.raises(EnvironmentFault, match="is written to by process 4711 on there"):
+            run.fuse()
+    assert run.fuse().done == 3  # free again
+
+
+def test_of_runs_that_start_together_one_works_and_all_ends_well(tmp_path: Path, source: Path) -> None:
+    command = [sys.executable, "-m", "tfs_rt", "fuse", str(source), "-o", str(tmp_path / "out")]
+    processes = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(3)]
+    ends = [(process.communicate(timeout=60)[1], process.returncode) for process in processes]
+    assert {code for _, code in ends} <= {3, 6}
+    assert 3 in {code for _, code in ends}
+    assert all("is written to by process" in said for said, code in ends if code == 6)
+    whole(tmp_path / "out")
+
+
+def test_a_disk_without_room_is_told_before_the_first_case(
+    begin: Callable[..., Run], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shutil.disk_usage", lambda folder: type("Usage", (), {"free": 10}))
+    with pytest.raises(EnvironmentFault, match="0 MB of room, and 4 results may take"):
+        begin(tmp_path / "out").fuse()
+    assert not list((tmp_path / "out").glob("*.png"))
+
+
+def test_verify_finds_every_flipped_bit(begin: Callable[..., Run], tmp_path: Path) -> None:
+    out, rng = tmp_path / "out", np.random.default_rng(0)
+    begin(out).fuse()
+    assert [(c.case, c.verdict, c.inputs) for c in verification.verify(out)] == [
+        (case, "good", "as they were") for case in ("k0", "k1", "k3")
+    ]
+    for i in range(500):
+        path = out / f"k{(0, 1, 3)[i % 3]}{('.png', '.json')[i % 2]}"
+        data = path.read_bytes()
+        changed = bytearray(data)
+        changed[rng.integers(len(data))] ^= 1 << rng.integers(8)
+        path.write_bytes(changed)
+        assert [c.case for c in verification.verify(out) if c.verdict == "bad"] == [path.stem]
+        path.write_bytes(data)
+
+
+def test_verify_tells_what_is_missing_foreign_or_changed(
+    begin: Callable[..., Run], source: Path, tmp_path: Path, cli: Cli
+) -> None:
+    out = tmp_path / "out"
+    begin(out).fuse()
+    assert cli("verify", out).code == 0
+    (out / "k0.png").unlink()
+    (out / "k1.json").unlink()
+    (out / "k3.json").rename(out / "k4.json")
+    (out / "k3.png").rename(out / "k4.png")
+    done = cli("verify", out, "--json")
+    assert done.code == 3
+    for told in ("k0: is missing", "k1: has no sidecar", "k4: is the sidecar of k3"):
+        assert f"failed {told}" in done.err
+    assert [row["verdict"] for row in json.loads(done.out)] == ["bad"] * 3
+    begin(out).fuse()
+    (out / "k4.json").unlink()
+    (out / "k4.png").unlink()
+    (source / "k1" / "pet.png").unlink()
+    (source / "k3" / "pet.png").write_bytes(b"other")
+    told = cli("verify", out)
+    assert told.code == 0
+    assert "k1: the inputs are gone" in told.err
+    assert "k3: the inputs are changed" in told.err
+    assert cli("verify", tmp_path / "none").code == 4
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_status_tells_how_far_a_run_is_was_or_came(begin: Callable[..., Run], tmp_path: Path, cli: Cli) -> None:
+    out, run = tmp_path / "out", begin(tmp_path / "out")
+    assert cli("status", out).code == 4
+    going, looked = threading.Event(), threading.Event()
+
+    def pause(result: dict[str, Any]) -> None:
+        if result["id"] == "k2":
+            going.set()
+            looked.wait(30)
+
+    run.on_result = pause
+    worker = threading.Thread(target=run.fuse)
+    worker.start()
+    assert going.wait(30)
+    during = verification.status(out)
+    looked.set()
+    worker.join()
+    assert (during["state"], during["cases"], during["done"], during["failed"]) == ("running", 4, 2, 1)
+    assert during["seconds_left"] is not None
+    after = cli("status", out)
+    assert after.out.startswith("complete: 3 of 4 done, 1 failed, 0 left\nfailed k2: ")
+    killed(begin(out, seed=3, resume=False), 40)
+    assert cli("status", out).out.startswith("broken off: ")
+
+
+def test_a_torn_line_ends_no_journal(begin: Callable[..., Run], tmp_path: Path) -> None:
+    begin(tmp_path / "out").fuse()
+    path = journal_path(tmp_path / "out")
+    events, torn = read_events(path)
+    assert not torn
+    assert [event["n"] for event in events] == list(range(1, len(events) + 1))
+    path.write_bytes(path.read_bytes()[:-5])
+    begin(tmp_path / "out").fuse()
+    later, _ = read_events(path)
+    assert [event["event"] for event in later[len(events) - 1 :]] == ["begin", "kept", "kept", "failed", "kept", "end"]
+    assert [event["n"] for event in later] == list(range(1, len(later) + 1))
+
+
+def test_a_state_folder_that_is_a_link_is_not_followed(begin: Callable[..., Run], tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / ".tfs-rt").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(EnvironmentFault, match="is a link"):
+        begin(tmp_path / "out").fuse()
+    assert not list((tmp_path / "elsewhere").iterdir())
