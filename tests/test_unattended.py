@@ -32,6 +32,7 @@ from tfs_rt.run import Options, Run
 OPERATIONS = ("open", "write", "fsync", "replace", "unlink", "mkdir")  # of os, by which everything is written
 VARYING = ("seconds", "created", "sidecar_sha256", "kept")  # from run to run
 CASES = 4
+NAMES = ("mr-t1", "mr-t2", "pet")  # of the files of a case, in slot order
 
 Operation = tuple[str, tuple, Any]  # name, arguments, result
 Act = Callable[[int, str, tuple], None]
@@ -349,3 +350,26 @@ def test_a_state_folder_that_is_a_link_is_not_followed(begin: Callable[..., Run]
     with pytest.raises(EnvironmentFault, match="is a link"):
         begin(tmp_path / "out").fuse()
     assert not list((tmp_path / "elsewhere").iterdir())
+
+
+def test_an_image_says_what_it_is_and_where_it_comes_from(
+    begin: Callable[..., Run], source: Path, tmp_path: Path
+) -> None:
+    write_case(source / "cas nº 1 ☃")
+    begin(tmp_path / "out", seed=7).fuse()
+    facts = read_sidecar(tmp_path / "out" / "k0.json")
+    with Image.open(tmp_path / "out" / "k0.png") as image:
+        text, pixels = dict(image.text), np.asarray(image)  # type: ignore[attr-defined]
+    hashes = [hashlib.sha256((source / "k0" / f"{name}.png").read_bytes()).hexdigest() for name in NAMES]
+    assert text.pop("tfs-rt:inputs-sha256").split() == hashes
+    assert text.pop("Software").startswith("tfs-rt ")
+    assert text == {
+        "tfs-rt:case": "k0",
+        "tfs-rt:made-by": facts["model"]["name"],
+        "tfs-rt:recipe-sha256": facts["recipe_sha256"],
+        "tfs-rt:seed": "7",
+        "Disclaimer": "image made by fusion; research use only; not a medical device",
+    }
+    assert facts["result"]["pixels_sha256"] == hashlib.sha256(pixels.tobytes()).hexdigest()
+    with Image.open(tmp_path / "out" / "cas nº 1 ☃.png") as image:
+        assert image.text["tfs-rt:case"] == "cas nº 1 ☃"  # type: ignore[attr-defined]

@@ -28,6 +28,7 @@ from tfs_rt.results import (
     Facts,
     encode_png,
     is_done,
+    png_text,
     recipe_of,
     recipe_sha256,
     remove_result,
@@ -192,19 +193,21 @@ class Run:
             self._write(loaded, image, seconds)
 
     def _write(self, loaded: Loaded, image: RGB, seconds: float) -> None:
-        case_id, png = loaded.case.id, encode_png(image)
+        case_id = loaded.case.id
+        hashes = {slot: facts["sha256"] for slot, facts in loaded.inputs.items()}
+        recipe = recipe_sha256(case_id, hashes, self.recipe)
+        png = encode_png(image, png_text(case_id, hashes, self.provenance, recipe))
         facts = {
             "file": f"{case_id}.png",
             "sha256": hashlib.sha256(png).hexdigest(),
+            "pixels_sha256": hashlib.sha256(image.tobytes()).hexdigest(),
             "width": image.shape[1],
             "height": image.shape[0],
         }
         warnings = size_warnings(loaded, self.fuser.trained_size)
         created = datetime.now(UTC).isoformat(timespec="seconds")
         sidecar = {"case": case_id, "result": facts, "inputs": loaded.inputs, "warnings": warnings}
-        hashes = {slot: facts["sha256"] for slot, facts in loaded.inputs.items()}
-        sidecar |= {"seconds": seconds, "created": created, **self.provenance}
-        sidecar |= {"recipe_sha256": recipe_sha256(case_id, hashes, self.recipe)}
+        sidecar |= {"seconds": seconds, "created": created, **self.provenance, "recipe_sha256": recipe}
         write_result(self.options.output, case_id, png, sidecar)
         self._record({"id": case_id, "status": "done", **facts, "warnings": warnings, "seconds": seconds})
         if self.options.sheet:
