@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 from helpers import write_case
 
@@ -221,3 +222,37 @@ def test_a_path_with_a_nul_is_refused_alone(tmp_path: Path) -> None:
     found = find(tmp_path / "cases.csv")
     assert isinstance(found["a"], RefusedCase)
     assert isinstance(found["b"], Case)
+
+
+ANATOMICAL, FUNCTIONAL = ("ct", "mr-t1", "mr-gad", "mr-pd"), ("pet", "spect")
+
+
+def test_of_five_hundred_random_folders_none_is_mispaired(tmp_path: Path, rng: np.random.Generator) -> None:
+    pairs = 0
+    for number in range(500):
+        root = tmp_path / str(number)
+        present: dict[str, list[str]] = {}
+        for case in rng.permutation(["a", "b", "c"])[: rng.integers(1, 4)]:
+            whole = {str(rng.choice(ANATOMICAL)), "mr-t2", str(rng.choice(FUNCTIONAL))}
+            share = {True: 0.9, False: 0.1}  # of a case that would be whole, and of what is too much
+            names = [n for n in (*ANATOMICAL, "mr-t2", *FUNCTIONAL) if rng.random() < share[n in whole]]
+            present[str(case)] = names
+            for name in names:
+                (root / case).mkdir(parents=True, exist_ok=True)
+                (root / case / f"{name}.png").touch()
+        try:
+            found = {case.id: case for case in discover([root], output=tmp_path / "out")} if root.exists() else {}
+        except NothingFound:
+            found = {}
+        for case_id, names in present.items():
+            m1 = [name for name in names if name in ANATOMICAL]
+            functional = [name for name in names if name in FUNCTIONAL]
+            case = found.get(case_id)
+            if len(m1) == len(functional) == 1 and "mr-t2" in names:
+                assert isinstance(case, Case)
+                expected = {"m1": m1[0], "m2": "mr-t2", "functional": functional[0]}
+                assert case.files == {slot: root / case_id / f"{name}.png" for slot, name in expected.items()}
+                pairs += 1
+            else:
+                assert not isinstance(case, Case)
+    assert pairs > 300

@@ -373,3 +373,24 @@ def test_an_image_says_what_it_is_and_where_it_comes_from(
     assert facts["result"]["pixels_sha256"] == hashlib.sha256(pixels.tobytes()).hexdigest()
     with Image.open(tmp_path / "out" / "cas nº 1 ☃.png") as image:
         assert image.text["tfs-rt:case"] == "cas nº 1 ☃"  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("bad", [1, 20, 100])
+def test_of_two_hundred_cases_the_bad_ones_stop_only_themselves(
+    tmp_path: Path, rng: np.random.Generator, bad: int
+) -> None:
+    for i in range(200):
+        write_case(tmp_path / "in" / f"k{i:03d}")
+    spoilt = {f"k{i:03d}" for i in rng.choice(200, bad, replace=False)}
+    for case in spoilt:
+        file = tmp_path / "in" / case / NAMES[rng.integers(3)]
+        data = file.with_suffix(".png").read_bytes()
+        file.with_suffix(".png").write_bytes(data[: rng.integers(len(data))])
+    (tmp_path / "out").mkdir()
+    found = discover([tmp_path / "in"], output=tmp_path / "out")
+    report = Run(pipeline(tmp_path, blend), Options(tmp_path / "out", batch=3), found).fuse()
+    assert (report.exit_code, report.done) == (3, 200 - bad)
+    assert {path.stem for path in (tmp_path / "out").glob("k*.png")} == {f"k{i:03d}" for i in range(200)} - spoilt
+    failed = {result["id"]: result["error"] for result in report.results if result["status"] == "failed"}
+    assert failed.keys() == spoilt
+    assert all(case in error["subject"] and error["reason"] and error["remedy"] for case, error in failed.items())
