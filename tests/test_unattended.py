@@ -25,9 +25,9 @@ from tfs_rt import verification
 from tfs_rt.cases import discover
 from tfs_rt.errors import EnvironmentFault, UsageError
 from tfs_rt.files import TEMPORARY
-from tfs_rt.journal import claimed, journal_path, read_events
-from tfs_rt.results import read_sidecar
+from tfs_rt.journal import claimed, journal_path, parsed, status
 from tfs_rt.run import Options, Run
+from tfs_rt.sidecar import read_sidecar, sealed
 
 OPERATIONS = ("open", "write", "fsync", "replace", "unlink", "mkdir")  # of os, by which everything is written
 VARYING = ("seconds", "created", "sidecar_sha256", "kept")  # from run to run
@@ -117,8 +117,8 @@ def tree(folder: Path) -> dict[str, Any]:
                 result["status"] = result["status"].replace("kept", "done")
                 result.pop("seconds", None)
             found[path.name] = {key: value for key, value in facts.items() if key not in VARYING}
-        else:
-            found[path.name] = None
+        elif path.name == "sheets":
+            found |= {f"sheets/{name}": facts for name, facts in tree(path).items()}
     return found
 
 
@@ -127,34 +127,45 @@ def whole(folder: Path) -> None:
     for path in folder.glob("[!.]*.png"):
         Image.open(path).load()
     for path in folder.glob("k*.json"):
-        facts = read_sidecar(path)
-        assert facts["result"]["sha256"] == hashlib.sha256((folder / f"{facts['case']}.png").read_bytes()).hexdigest()
+        facts, image = read_sidecar(path), path.with_suffix(".png")
+        assert not image.exists() or facts["result"]["sha256"] == hashlib.sha256(image.read_bytes()).hexdigest()
 
 
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
-@pytest.mark.parametrize("earlier", ["nothing", "another recipe"])
+@pytest.mark.parametrize(
+    ("earlier", "options"),
+    [
+        ("nothing", {"seed": 1}),
+        ("another recipe", {"seed": 1, "resume": False}),
+        ("a case that was good", {"seed": 1, "batch": 2, "sheet": True}),
+    ],
+)
 def test_killed_at_any_operation_and_run_again_it_ends_as_if_it_had_not_been(
-    begin: Callable[..., Run], tmp_path: Path, earlier: str
+    begin: Callable[..., Run], source: Path, tmp_path: Path, earlier: str, options: dict[str, Any]
 ) -> None:
+    good, bad = ((source / case / "pet.png").read_bytes() for case in ("k0", "k2"))
+
     def output(name: str) -> Path:
-        if earlier != "nothing":
+        if earlier == "another recipe":
             begin(tmp_path / name, seed=9).fuse()
+        elif earlier == "a case that was good":
+            (source / "k2" / "pet.png").write_bytes(good)
+            begin(tmp_path / name, seed=1).fuse()
+            (source / "k2" / "pet.png").write_bytes(bad)
         return tmp_path / name
 
-    options = {"seed": 1, "resume": earlier == "nothing"}
+    run = begin(output("clean"), **options)
     with watched() as seen:
-        begin(output("clean"), seed=9, resume=False)
-        seen.clear()
-        begin(tmp_path / "clean", **options).fuse()
+        run.fuse()
     expected = tree(tmp_path / "clean")
-    assert len(seen) > 60
+    assert len(seen) > 40
     for point in range(1, len(seen) + 1):
         out = output(f"killed{point}")
         killed(begin(out, **options), point)
         whole(out)
         begin(out, **options).fuse()
         assert tree(out) == expected, f"killed before operation {point}, {seen[point - 1]}"
-        assert not [path for path in out.iterdir() if TEMPORARY.fullmatch(path.name)]
+        assert not [path for path in out.rglob("*") if TEMPORARY.fullmatch(path.name)]
 
 
 def test_what_is_renamed_is_on_the_disk_before_and_its_folder_after(begin: Callable[..., Run], tmp_path: Path) -> None:
@@ -180,13 +191,14 @@ def test_what_is_renamed_is_on_the_disk_before_and_its_folder_after(begin: Calla
     assert renamed == ["report.json", *pairs, "report.json"]
 
 
-@pytest.mark.parametrize("name", ["write", "fsync", "replace", "open"])
-@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EIO])
+@pytest.mark.parametrize("name", ["write", "fsync", "replace", "unlink", "mkdir"])
+@pytest.mark.parametrize(("code", "stays"), [(errno.ENOSPC, True), (errno.EIO, False)])
 def test_a_full_or_broken_disk_ends_a_run_that_then_goes_on(
-    begin: Callable[..., Run], tmp_path: Path, name: str, code: int
+    begin: Callable[..., Run], tmp_path: Path, name: str, code: int, stays: bool
 ) -> None:
+    run = begin(tmp_path / "clean", seed=1)
     with watched() as seen:
-        begin(tmp_path / "clean", seed=1).fuse()
+        run.fuse()
     expected = tree(tmp_path / "clean")
     for at in range(1, sum(kind == name for kind, *_ in seen) + 1):
         out, count = tmp_path / f"{name}{at}", 0
@@ -195,14 +207,145 @@ def test_a_full_or_broken_disk_ends_a_run_that_then_goes_on(
             nonlocal count
             del number, arguments
             count += kind == name
-            if kind == name and count >= at:  # a disk that is full stays full
+            if kind == name and (count == at or (stays and count > at)):
                 raise OSError(code, os.strerror(code))
 
+        run = begin(out, seed=1)
         with watched(act), pytest.raises(EnvironmentFault):
-            begin(out, seed=1).fuse()
+            run.fuse()
         whole(out)
         begin(out, seed=1).fuse()
         assert tree(out) == expected
+
+
+def test_inputs_that_cannot_be_read_now_cost_no_result(begin: Callable[..., Run], source: Path, tmp_path: Path) -> None:
+    listed = tmp_path / "l.csv"
+    rows = [",".join([case, *(str(source / case / f"{name}.png") for name in NAMES)]) for case in ("k0", "k1")]
+    listed.write_text("\n".join(["id,m1,m2,functional", *rows]))
+    run = begin(tmp_path / "out")
+    run.cases = discover([listed], output=tmp_path / "out")
+    run.fuse()
+    before = tree(tmp_path / "out")
+    source.rename(tmp_path / "unmounted")
+    run = Run(run.fuser, run.options, discover([listed], output=tmp_path / "out"))
+    assert run.fuse().exit_code == 4
+    (tmp_path / "unmounted").rename(source)
+    assert {name: facts for name, facts in tree(tmp_path / "out").items() if name in before and name[0] == "k"} == {
+        name: facts for name, facts in before.items() if name[0] == "k"
+    }
+
+
+def test_every_option_that_decides_pixels_is_part_of_the_recipe(source: Path, tmp_path: Path, cli: Cli) -> None:
+    given = {"--scale": 4, "--steps": 1, "--seed": 0, "--sampler": "ddim", "--target-size": 64, "--model": "tfs-rt/x4"}
+    other = {"--steps": 2, "--seed": 1, "--sampler": "dpmpp-2m", "--target-size": 72, "--eta": 1}
+    out = ["-o", tmp_path / "out"]
+    flat = [word for item in given.items() for word in item]
+    assert cli("fuse", source, *out, *flat).code == 3
+    for option, value in other.items():
+        changed = [word for item in (given | {option: value}).items() for word in item]
+        refused = cli("fuse", source, *out, *changed)
+        assert refused.code == 2, option
+        assert "holds results of another recipe" in refused.err
+    assert cli("fuse", source, *out, "--method", "bitonicx", "--scale", 2).code == 2
+    assert cli("fuse", source, "-o", tmp_path / "two", "--method", "bitonicx", "--scale", 2).code == 3
+    again = cli("fuse", source, "-o", tmp_path / "two", "--method", "bitonicx", "--scale", 4)
+    assert again.code == 2
+    assert "scale: 2 there, 4 now" in again.err
+
+
+def test_results_beside_their_inputs_are_no_inputs(source: Path, tmp_path: Path, cli: Cli) -> None:
+    folder = tmp_path / "nnunet"
+    folder.mkdir()
+    for i in range(2):
+        for channel, name in enumerate(NAMES):
+            data = (source / "k0" / f"{name}.png").read_bytes()
+            (folder / f"brats_{i:04d}_{channel:04d}.png").write_bytes(data)
+    for _ in range(2):
+        done = cli("fuse", folder, "-o", folder)
+        assert (done.code, "2 of 2 cases fused" in done.err) == (0, True)
+    assert cli("verify", folder).code == 0  # inputs are not taken for results either
+
+
+@pytest.mark.parametrize("name", ["report.json", ".tfs-rt/journal.jsonl", "sheets/001.png", ".a.01234567.tmp"])
+def test_an_input_where_a_run_writes_is_refused(source: Path, tmp_path: Path, cli: Cli, name: str) -> None:
+    file = tmp_path / "out" / name
+    file.parent.mkdir(parents=True)
+    file.write_bytes((source / "k0" / "pet.png").read_bytes())
+    case = source / "k0"
+    (tmp_path / "l.csv").write_text(f"id,m1,m2,functional\na,{case}/mr-t1.png,{case}/mr-t2.png,{file}\n")
+    refused = cli("fuse", tmp_path / "l.csv", "-o", tmp_path / "out")
+    assert (refused.code, "a run writes there" in refused.err) == (2, True)
+    assert file.read_bytes() == (case / "pet.png").read_bytes()
+
+
+def test_a_resume_needs_no_room_for_what_is_there(
+    begin: Callable[..., Run], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin(tmp_path / "out").fuse()
+    (tmp_path / "in" / "k2" / "pet.png").unlink()
+    monkeypatch.setattr("shutil.disk_usage", lambda folder: type("Usage", (), {"free": 10}))
+    assert begin(tmp_path / "out").fuse().kept == 3
+
+
+ODD = {
+    "a pipe": lambda path: os.mkfifo(path),
+    "a folder": lambda path: path.mkdir(),
+    "a link to a device": lambda path: path.symlink_to("/dev/zero"),
+    "a link to itself": lambda path: path.symlink_to(path),
+    "nothing": lambda path: path.write_bytes(b""),
+    "garbage": lambda path: path.write_bytes(bytes(range(256))),
+    "a deep list": lambda path: path.write_text("[" * 200_000),
+    "a list": lambda path: path.write_text("[]"),
+    "a long number": lambda path: path.write_text('{"n": ' + "9" * 5000 + ', "event": "end", "ended": "x"}'),
+    "a bare event": lambda path: path.write_text('{"n": 1, "event": "begin"}\n{"n": 2, "event": "failed", "case": []}'),
+    "a large file": lambda path: (path.touch(), os.truncate(path, 2**33)),
+}
+
+
+@pytest.mark.parametrize("odd", list(ODD))
+@pytest.mark.parametrize("name", ["k0.json", "k0.png", "report.json", ".tfs-rt/journal.jsonl", ".tfs-rt/lock"])
+def test_whatever_lies_in_the_output_folder_ends_in_one_line(
+    begin: Callable[..., Run], source: Path, tmp_path: Path, cli: Cli, odd: str, name: str
+) -> None:
+    out = tmp_path / "out"
+    begin(out).fuse()
+    path = out / name
+    (path.rename(tmp_path / "away") if path.is_dir() else path.unlink())
+    ODD[odd](path)
+    for command in (["verify", out], ["status", out], ["fuse", source, "-o", out, "--overwrite"]):
+        done = cli(*command)
+        assert done.code in (0, 3, 4, 6), (command, done)
+        assert "internal error" not in done.err
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"case": 3},
+        {"case": "k1"},
+        {"result": []},
+        {"result": {"file": "../k0.png", "sha256": "0"}},
+        {"result": {"file": 1, "sha256": "0"}},
+        {"result": {"file": "k0.png"}},
+        {"inputs": []},
+        {"inputs": {"m1": 1}},
+        {"inputs": {"m1": {"file": "a\0", "sha256": "0"}}},
+        {"warnings": [3]},
+        {"warnings": None},
+        {"versions": 1},
+        {"recipe_sha256": None},
+    ],
+)
+def test_an_odd_sidecar_with_a_good_seal_is_trusted_by_nobody(
+    begin: Callable[..., Run], source: Path, tmp_path: Path, cli: Cli, change: dict[str, Any]
+) -> None:
+    out = tmp_path / "out"
+    begin(out).fuse()
+    (out / "k0.json").write_bytes(sealed(read_sidecar(out / "k0.json") | change))
+    assert begin(out, resume=True).fuse().done == 3 if "versions" not in change else True
+    (out / "k0.json").write_bytes(sealed(read_sidecar(out / "k1.json") | {"case": "k0"} | change))
+    assert cli("verify", out).code == 3
+    assert cli("fuse", source, "-o", out, "--overwrite").code == 3
 
 
 def test_what_is_done_is_kept_and_what_was_touched_is_done_again(
@@ -227,7 +370,7 @@ def test_what_is_done_is_kept_and_what_was_touched_is_done_again(
 
 def test_another_recipe_is_refused_and_named(begin: Callable[..., Run], tmp_path: Path) -> None:
     begin(tmp_path / "out", seed=1).fuse()
-    with pytest.raises(UsageError, match="another recipe .seed: 1 there, 2 now.*--overwrite"):
+    with pytest.raises(UsageError, match="another recipe .k0.json: seed: 1 there, 2 now.*--overwrite"):
         begin(tmp_path / "out", seed=2).fuse()
     assert begin(tmp_path / "out", seed=2, resume=False).fuse().kept == 0
     assert json.loads((tmp_path / "out" / "k0.json").read_text())["seed"] == 2
@@ -256,7 +399,7 @@ def test_a_disk_without_room_is_told_before_the_first_case(
     begin: Callable[..., Run], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("shutil.disk_usage", lambda folder: type("Usage", (), {"free": 10}))
-    with pytest.raises(EnvironmentFault, match="0 MB of room, and 4 results may take"):
+    with pytest.raises(EnvironmentFault, match="0.0 MB of room, and 4 results may take"):
         begin(tmp_path / "out").fuse()
     assert not list((tmp_path / "out").glob("*.png"))
 
@@ -267,6 +410,10 @@ def test_verify_finds_every_flipped_bit(begin: Callable[..., Run], tmp_path: Pat
     assert [(c.case, c.verdict, c.inputs) for c in verification.verify(out)] == [
         (case, "good", "as they were") for case in ("k0", "k1", "k3")
     ]
+    text = (out / "k0.json").read_bytes()
+    (out / "k0.json").write_bytes(text.replace(b"\n", b"\r\n"))
+    assert [c.case for c in verification.verify(out) if c.verdict == "bad"] == ["k0"]
+    (out / "k0.json").write_bytes(text)
     for i in range(500):
         path = out / f"k{(0, 1, 3)[i % 3]}{('.png', '.json')[i % 2]}"
         data = path.read_bytes()
@@ -289,8 +436,8 @@ def test_verify_tells_what_is_missing_foreign_or_changed(
     (out / "k3.png").rename(out / "k4.png")
     done = cli("verify", out, "--json")
     assert done.code == 3
-    for told in ("k0: is missing", "k1: has no sidecar", "k4: is the sidecar of k3"):
-        assert f"failed {told}" in done.err
+    for told in ("k0: {}/k0.png: is missing", "k1: {}/k1.png: has no sidecar", "k4: {}/k4.json: is the sidecar of k3"):
+        assert f"failed {told.format(out)}" in done.err
     assert [row["verdict"] for row in json.loads(done.out)] == ["bad"] * 3
     begin(out).fuse()
     (out / "k4.json").unlink()
@@ -319,7 +466,7 @@ def test_status_tells_how_far_a_run_is_was_or_came(begin: Callable[..., Run], tm
     worker = threading.Thread(target=run.fuse)
     worker.start()
     assert going.wait(30)
-    during = verification.status(out)
+    during = status(out)
     looked.set()
     worker.join()
     assert (during["state"], during["cases"], during["done"], during["failed"]) == ("running", 4, 2, 1)
@@ -333,12 +480,12 @@ def test_status_tells_how_far_a_run_is_was_or_came(begin: Callable[..., Run], tm
 def test_a_torn_line_ends_no_journal(begin: Callable[..., Run], tmp_path: Path) -> None:
     begin(tmp_path / "out").fuse()
     path = journal_path(tmp_path / "out")
-    events, torn = read_events(path)
+    events, torn = parsed(path.read_bytes())
     assert not torn
     assert [event["n"] for event in events] == list(range(1, len(events) + 1))
     path.write_bytes(path.read_bytes()[:-5])
     begin(tmp_path / "out").fuse()
-    later, _ = read_events(path)
+    later, _ = parsed(path.read_bytes())
     assert [event["event"] for event in later[len(events) - 1 :]] == ["begin", "kept", "kept", "failed", "kept", "end"]
     assert [event["n"] for event in later] == list(range(1, len(later) + 1))
 

@@ -17,6 +17,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from tfs_rt.errors import InputError, NothingFound, TfsRtError, UsageError, first_line
+from tfs_rt.files import TEMPORARY
+from tfs_rt.sidecar import is_sealed
 from tfs_rt.spec import SLOTS
 
 ANATOMICAL = ("ct", "mr-t1", "mr-gad", "mr-pd", "mr-t2")  # in slot order: mr-t2 is m2 in every published group
@@ -24,7 +26,7 @@ FUNCTIONAL = ("pet", "spect")
 MODALITIES = (*ANATOMICAL, *FUNCTIONAL)
 NNUNET = re.compile(r"(?P<id>.+)_(?P<channel>\d{4})\.png", re.IGNORECASE)
 IMAGE_ENDINGS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif", ".webp", ".dcm", ".nii", ".nii.gz")
-RESERVED = {"report", "sheets"}  # names of our own in the output folder
+RESERVED = {"report", "sheets", "model"}  # names of our own in the output folder
 NAMING = "name files by modality (ct, mr-t1, mr-t2, mr-gad, mr-pd, pet, spect), or give a CSV with id,m1,m2,functional"
 
 
@@ -71,8 +73,8 @@ def discover(
         raise empty[0]
     counts = Counter(folded(case.id) for case in found)
     inputs = {_resolved(file) for case in found for file in _files(case)}
-    if output and any(file.parent == _resolved(output / "sheets") for file in inputs):
-        raise UsageError(output / "sheets", "holds an input of this run", "choose another --output")
+    if output and (hit := sorted(file for file in inputs if _is_of_a_run(file, _resolved(output)))):
+        raise UsageError(hit[0], "is an input of this run, and a run writes there", "choose another --output")
     checked = [_checked(case, counts[folded(case.id)], output, inputs) for case in found]
     return [*checked, *(RefusedCase(Path(error.subject).name, error) for error in empty)]
 
@@ -175,7 +177,8 @@ def _problem(present: dict[str, list[Path]], any_pair: bool) -> tuple[str, str] 
 def _from_nnunet(folder: Path) -> Iterator[Found]:
     groups: dict[str, list[tuple[int, Path]]] = defaultdict(list)
     for file in images_in(folder):
-        if match := NNUNET.fullmatch(file.name):
+        match = NNUNET.fullmatch(file.name)
+        if match and not is_sealed(file.with_suffix(".json")):  # or it is a result
             groups[match["id"]].append((int(match["channel"]), file))
     for case_id, members in groups.items():
         channels = sorted(channel for channel, _ in members)
@@ -241,6 +244,12 @@ def _can_be_a_file_name(case_id: str) -> bool:
     if any(unicodedata.category(c).startswith("C") or c in '/\\:*?"<>|' for c in case_id):
         return False
     return not case_id.startswith(".") and len(case_id.encode()) <= 200 and folded(case_id) not in RESERVED
+
+
+def _is_of_a_run(file: Path, output: Path) -> bool:
+    """Whether a run may write to a file or remove it, whatever its cases are called."""
+    own = file.name == "report.json" or TEMPORARY.fullmatch(file.name) is not None
+    return (file.parent == output and own) or file.parent in (output / "sheets", output / ".tfs-rt")
 
 
 def _files(case: Found) -> tuple[Path, ...]:

@@ -1,22 +1,47 @@
-"""Files that appear whole or not at all, also if the power goes."""
+"""Files that appear whole or not at all, also if the power goes; and files read without being waited for."""
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import re
 import secrets
+import stat
+from io import BufferedReader
 from pathlib import Path
 
 from tfs_rt.errors import EnvironmentFault
 
 TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}\.tmp")
+UNSYNCED = {errno.EINVAL, errno.ENOTSUP, errno.EBADF}  # what file systems say whose folders cannot be flushed
+BINARY, AT_ONCE = getattr(os, "O_BINARY", 0), getattr(os, "O_NONBLOCK", 0)  # Windows has the one, the rest the other
 
 
 def file_sha256(path: Path) -> str:
-    """A file's SHA-256, in hexadecimal digits."""
-    with path.open("rb") as file:
+    """A regular file's SHA-256, in hexadecimal digits; OSError for anything else."""
+    with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def read_regular(path: Path, limit: int) -> bytes:
+    """The bytes of a regular file of at most `limit` bytes; OSError for anything else."""
+    with open_regular(path) as file:
+        if os.fstat(file.fileno()).st_size > limit:
+            raise OSError(errno.EFBIG, "too large", str(path))
+        return file.read(limit)
+
+
+def open_regular(path: Path) -> BufferedReader:
+    """A regular file, open for reading; OSError, at once, for a pipe, a device, a folder or no path."""
+    try:
+        file = os.fdopen(os.open(path, os.O_RDONLY | BINARY | AT_ONCE), "rb")
+    except ValueError as error:
+        raise OSError(errno.EINVAL, str(error), str(path)) from error
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise OSError(errno.EINVAL, "no regular file", str(path))
+    return file
 
 
 def write_file(path: Path, data: bytes) -> None:
@@ -37,13 +62,17 @@ def write_file(path: Path, data: bytes) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Flush a folder's entries to the disk, where folders can be opened."""
-    if os.name == "posix":
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+    """Flush a folder's entries to the disk, where folders can be flushed."""
+    if os.name != "posix":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in UNSYNCED:
+            raise
+    finally:
+        os.close(descriptor)
 
 
 def sweep(folder: Path) -> None:
@@ -53,12 +82,17 @@ def sweep(folder: Path) -> None:
             path.unlink(missing_ok=True)
 
 
+def write_all(descriptor: int, data: bytes) -> None:
+    """Write all of the data, in as many pieces as the system takes."""
+    rest = memoryview(data)
+    while rest:
+        rest = rest[os.write(descriptor, rest) :]
+
+
 def _write(path: Path, data: bytes) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | BINARY, 0o666)
     try:
-        rest = memoryview(data)
-        while rest:
-            rest = rest[os.write(descriptor, rest) :]
+        write_all(descriptor, data)
         os.fsync(descriptor)
     finally:
         os.close(descriptor)

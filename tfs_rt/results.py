@@ -6,25 +6,21 @@ the image beside it. Whatever else lies there is computed anew.
 
 from __future__ import annotations
 
-import hashlib
 import io
-import json
 import tempfile
 from pathlib import Path
-from typing import Any
 
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from tfs_rt.bundle import MANIFEST
-from tfs_rt.cases import Case
-from tfs_rt.errors import EnvironmentFault, InputError, TfsRtError, UsageError, first_line
-from tfs_rt.files import file_sha256, sync_folder, write_file
+from tfs_rt.cases import Case, Found
+from tfs_rt.errors import EnvironmentFault, TfsRtError, UsageError
+from tfs_rt.files import file_sha256, sweep, sync_folder, write_file
 from tfs_rt.images import RGB
+from tfs_rt.sidecar import Facts, as_json, read_sidecar, recipe_of, recipe_sha256, sealed
 
-SEAL = "sidecar_sha256"
-Facts = dict[str, Any]
-RESEARCH_USE = "research use only; not a medical device"
+SHEETS = "sheets"
 
 
 def prepare_output(folder: Path) -> None:
@@ -44,68 +40,49 @@ def write_result(folder: Path, case_id: str, png: bytes, sidecar: Facts) -> None
     (folder / f"{case_id}.json").unlink(missing_ok=True)
     sync_folder(folder)
     write_file(folder / f"{case_id}.png", png)
-    write_json(folder / f"{case_id}.json", sidecar | {SEAL: digest(sidecar)})
-
-
-def read_sidecar(path: Path) -> Facts:
-    """A sidecar as it was written; InputError if it is none, or not as it was written."""
-    try:
-        text = path.read_text(encoding="utf-8")
-        facts = json.loads(text)
-        seal = facts.pop(SEAL)
-        if text != _json(facts | {SEAL: seal}) or seal != digest(facts):
-            raise ValueError("it was changed after it was written")
-        return facts
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        reason = f"is no sidecar of tfs-rt, or a damaged one ({first_line(error)})"
-        raise InputError(path, reason, "fuse the case again") from error
+    write_file(folder / f"{case_id}.json", sealed(sidecar))
 
 
 def is_done(folder: Path, case: Case, recipe: Facts) -> Facts | None:
     """The sidecar of a case that is done; None if there is anything to do."""
     try:
         facts = read_sidecar(folder / f"{case.id}.json")
+        if not _made_by(facts, recipe) or file_sha256(folder / facts["result"]["file"]) != facts["result"]["sha256"]:
+            return None
         inputs = {slot: file_sha256(path) for slot, path in case.files.items()}
-        image = file_sha256(folder / facts["result"]["file"])
-        made = facts["recipe_sha256"] == recipe_sha256(case.id, inputs, recipe)
-        return facts if made and image == facts["result"]["sha256"] else None
-    except (TfsRtError, OSError, KeyError, TypeError):
+    except (TfsRtError, OSError):
         return None
+    return facts if facts["recipe_sha256"] == recipe_sha256(case.id, inputs, recipe) else None
 
 
-def recipe_of(provenance: Facts) -> Facts:
-    """All of a provenance that may decide a pixel; what that was for a case is hashed with its id and its inputs."""
-    versions = {name: version for name, version in provenance["versions"].items() if name != "python"}
-    recipe = {key: value for key, value in provenance.items() if key != "notice"}
-    return json.loads(json.dumps(recipe | {"versions": versions}))
+def remove_result(folder: Path, case: Found, recipe: Facts) -> None:
+    """Take away what an earlier run left of a case that has failed now, if it is provably ours and not true any more.
 
-
-def recipe_sha256(case_id: str, inputs: dict[str, str], recipe: Facts) -> str:
-    """What decides a case's pixels, hashed: its id, the inputs' SHA-256 by slot, and the recipe."""
-    return digest({"case": case_id, "inputs": inputs, **recipe})
-
-
-def digest(facts: Facts) -> str:
-    """The SHA-256 of facts as JSON with sorted keys."""
-    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
-
-
-def remove_result(folder: Path, case_id: str) -> None:
-    """Take away what an earlier run left of a case that has failed now: only a pair that is provably ours."""
-    sidecar, image = folder / f"{case_id}.json", folder / f"{case_id}.png"
+    It is true as long as it was made by this recipe and none of its inputs is known to be another: an input that cannot
+    be read now (a share that is not there) makes nothing false.
+    """
+    sidecar, image = folder / f"{case.id}.json", folder / f"{case.id}.png"
     try:
         facts = read_sidecar(sidecar)
-        ours = facts["case"] == case_id and facts["result"]["sha256"] == file_sha256(image)
-    except (TfsRtError, OSError, KeyError, TypeError):
+        if image.exists() and file_sha256(image) != facts["result"]["sha256"]:
+            return
+    except (TfsRtError, OSError):
         return
-    if ours:
-        sidecar.unlink()
-        image.unlink()
+    if isinstance(case, Case) and _made_by(facts, recipe) and not _changed(case, facts):
+        return
+    for path in (image, sidecar):  # in this order: a kill between the two leaves what is ours by its sidecar
+        path.unlink(missing_ok=True)
+        sync_folder(folder)
 
 
-def remove_sheets(folder: Path) -> None:
-    """Take away the contact sheets of an earlier run, which may have had more of them."""
-    for path in (folder / "sheets").glob("[0-9][0-9][0-9].png"):
+def clear_sheets(folder: Path) -> None:
+    """Take away the contact sheets of an earlier run, which may have had more of them; a link is not followed."""
+    sheets = folder / SHEETS
+    if sheets.is_symlink():
+        raise EnvironmentFault(sheets, "is a link", "remove it, or choose another --output")
+    if sheets.is_dir():
+        sweep(sheets)
+    for path in sheets.glob("[0-9][0-9][0-9].png"):
         path.unlink()
 
 
@@ -118,24 +95,24 @@ def encode_png(image: RGB, text: dict[str, str] | None = None) -> bytes:
     return buffer.getvalue()
 
 
-def png_text(case_id: str, inputs: dict[str, str], provenance: Facts, recipe: str) -> dict[str, str]:
-    """What an image says of itself where its sidecar is lost: no name of a person, no path, no time."""
-    made_by = provenance.get("method") or provenance["model"]["name"]
-    return {
-        "Software": f"tfs-rt {provenance['versions']['tfs-rt']}",
-        "tfs-rt:case": case_id,
-        "tfs-rt:made-by": made_by,
-        "tfs-rt:recipe-sha256": recipe,
-        "tfs-rt:inputs-sha256": " ".join(inputs.values()),
-        "tfs-rt:seed": str(provenance["seed"]),
-        "Disclaimer": f"image made by fusion; {RESEARCH_USE}",
-    }
-
-
 def write_json(path: Path, data: Facts) -> None:
-    """Write a JSON file; names that are no Unicode are escaped."""
-    write_file(path, _json(data).encode())
+    """Write a JSON file."""
+    write_file(path, as_json(data))
 
 
-def _json(data: Facts) -> str:
-    return json.dumps(data, indent=1) + "\n"
+def _made_by(facts: Facts, recipe: Facts) -> bool:
+    own = {key: facts.get(key) for key in recipe}
+    return isinstance(own["versions"], dict) and recipe_of(own) == recipe
+
+
+def _changed(case: Case, facts: Facts) -> bool:
+    """Whether an input is known to be another than the one that a sidecar was made of."""
+    for slot, path in case.files.items():
+        try:
+            if file_sha256(path) != facts["inputs"][slot]["sha256"]:
+                return True
+        except OSError:
+            continue
+        except KeyError:
+            return True
+    return False

@@ -16,27 +16,16 @@ from typing import Any
 
 from tfs_rt import __version__, signals
 from tfs_rt.cases import Case, Found
-from tfs_rt.errors import InputError, TfsRtError, first_line
+from tfs_rt.errors import EnvironmentFault, InputError, TfsRtError, first_line
 from tfs_rt.files import sweep, write_file
 from tfs_rt.fuser import Fuser
 from tfs_rt.images import RGB
 from tfs_rt.intake import Loaded, load_case, read_file
-from tfs_rt.journal import Journal, begin, claimed
+from tfs_rt.journal import Journal, claimed
 from tfs_rt.preflight import REPORT, check_recipe, check_room
-from tfs_rt.results import (
-    RESEARCH_USE,
-    Facts,
-    encode_png,
-    is_done,
-    png_text,
-    recipe_of,
-    recipe_sha256,
-    remove_result,
-    remove_sheets,
-    write_json,
-    write_result,
-)
+from tfs_rt.results import SHEETS, clear_sheets, encode_png, is_done, remove_result, write_json, write_result
 from tfs_rt.sheet import ROWS, contact_sheet
+from tfs_rt.sidecar import RESEARCH_USE, Facts, png_text, recipe_of, recipe_sha256
 from tfs_rt.spec import SLOTS
 
 FAR = 2  # a result more than so many times larger or smaller than what the model was trained at earns a warning
@@ -107,31 +96,43 @@ class Run:
         Raises UsageError for a folder of another recipe, unless it is to be overwritten, and EnvironmentFault if
         another run writes there, or the disk has no room.
         """
-        output, started = self.options.output, time.monotonic()
+        output = self.options.output
         with claimed(output) as self.journal:
-            if self.options.resume:
-                check_recipe(output, self.recipe)
-            check_room(output, self.cases, self.fuser.scale, self.options.target_size)
-            sweep(output)
-            begin(self.journal, len(self.cases))
-            self._write_report(started)  # whatever ends this run, no earlier report stands for it
-            if self.options.sheet:
-                remove_sheets(output)
             try:
-                for batch in self._batches():
-                    self._fuse_batch(batch)
-                    signals.check()  # a library may have swallowed the exception, and the run would go on to its end
-                self.report.ended = "complete"
-            finally:
-                self._write_report(started)
-                self._write_sheet()
-                self.journal.write("end", ended=self.report.ended)
+                if self.options.resume:
+                    check_recipe(output, self.recipe)
+                check_room(output, self.cases, self.fuser.scale, self.options.target_size)
+                self._fuse_all()
+            except OSError as error:  # what can be read or not is said of each file; this is the folder
+                reason, remedy = f"cannot be written ({error.strerror})", "free space or choose another --output"
+                raise EnvironmentFault(error.filename or output, reason, remedy) from error
         return self.report
+
+    def _fuse_all(self) -> None:
+        output, started = self.options.output, time.monotonic()
+        sweep(output)
+        self.journal.begin(len(self.cases))
+        self._write_report(started)  # whatever ends this run, no earlier report stands for it
+        if self.options.sheet:
+            clear_sheets(output)
+        try:
+            for batch in self._batches():
+                self._fuse_batch(batch)
+                signals.check()  # a library may have swallowed the exception, and the run would go on to its end
+            self.report.ended = "complete"
+        finally:
+            self._write_report(started)
+            self._write_sheet()
+            self.journal.write("end", ended=self.report.ended)
 
     def _batches(self) -> Iterator[list[Loaded]]:
         batch: list[Loaded] = []
         for case in self.cases:
-            if self.options.resume and self._kept(case):
+            if isinstance(case, Case) and (facts := self._done(case)):
+                if batch:  # before it, as it was asked for
+                    yield batch
+                batch = []
+                self._keep(case, facts)
                 continue
             loaded = self._load(case)
             if loaded is None:
@@ -146,18 +147,17 @@ class Run:
         if batch:
             yield batch
 
-    def _kept(self, case: Found) -> bool:
-        """Whether an earlier run has done a case, which is noted then."""
-        facts = is_done(self.options.output, case, self.recipe) if isinstance(case, Case) else None
-        if facts is None:
-            return False
+    def _done(self, case: Case) -> Facts | None:
+        return is_done(self.options.output, case, self.recipe) if self.options.resume else None
+
+    def _keep(self, case: Case, facts: Facts) -> None:
+        """Note a case that an earlier run has done."""
         if self.options.sheet:
             loaded = load_case(case, self.fuser.scale, self.options.target_size)
             self._show(loaded, read_file(self.options.output / facts["result"]["file"])[0])
         self.on_step(self.fuser.steps)
         kept = {"id": case.id, "status": "kept", **facts["result"]}
         self._record({**kept, "warnings": facts["warnings"], "seconds": facts["seconds"]})
-        return True
 
     def _load(self, case: Found) -> Loaded | None:
         try:
@@ -222,12 +222,12 @@ class Run:
     def _write_sheet(self) -> None:
         if self.rows:
             self.sheets += 1
-            write_file(self.options.output / "sheets" / f"{self.sheets:03d}.png", encode_png(contact_sheet(self.rows)))
+            write_file(self.options.output / SHEETS / f"{self.sheets:03d}.png", encode_png(contact_sheet(self.rows)))
             self.rows = []
 
     def _failed(self, case: Found, error: TfsRtError) -> None:
         if isinstance(case, Case) or case.owns_result:  # what an earlier run left would pass for this one's
-            remove_result(self.options.output, case.id)
+            remove_result(self.options.output, case, self.recipe)
         fault = {"subject": error.subject, "reason": error.reason, "remedy": error.remedy}
         self._record({"id": case.id, "status": "failed", "error": fault})
 
@@ -241,13 +241,14 @@ class Run:
     def _write_report(self, started: float) -> None:
         report, through = self.report, {result["id"] for result in self.report.results}
         failed = len(report.results) - report.done
+        order = {case.id: number for number, case in enumerate(self.cases)}
         counts = {"cases": report.found, "done": report.done, "kept": report.kept, "failed": failed}
         not_run = [case.id for case in self.cases if case.id not in through]
         summary = {
             **counts,
             "ended": report.ended,
             "seconds": round(time.monotonic() - started, 3),
-            "results": report.results,
+            "results": sorted(report.results, key=lambda result: order[result["id"]]),
         }
         write_json(self.options.output / REPORT, {**summary, "not_run": not_run, **self.provenance})
 
@@ -256,7 +257,7 @@ def provenance(fuser: Fuser, options: Options) -> dict[str, Any]:
     """All but the inputs that decided the pixels."""
     facts = fuser.provenance()
     versions = {"tfs-rt": __version__, "python": platform.python_version(), **facts.pop("versions")}
-    size = {"target_size": options.target_size, "seed": options.seed}
+    size = {"scale": fuser.scale, "target_size": options.target_size, "seed": options.seed}
     return {**facts, **size, "versions": versions, "notice": RESEARCH_USE}
 
 

@@ -1,30 +1,32 @@
-"""What an output folder holds, checked against its own sidecars: nothing is recomputed, every file is hashed."""
+"""The results in an output folder, checked against their sidecars: nothing is recomputed, every file is hashed."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
+
+from PIL import Image
 
 from tfs_rt.cases import images_in
 from tfs_rt.errors import InputError, NothingFound, TfsRtError
-from tfs_rt.files import file_sha256
-from tfs_rt.journal import Event, is_claimed, journal_path, read_events
+from tfs_rt.files import file_sha256, open_regular
+from tfs_rt.journal import is_claimed
 from tfs_rt.preflight import REPORT
-from tfs_rt.results import read_sidecar
+from tfs_rt.sidecar import Facts, is_sealed, read_sidecar
 
-RECENT = 20  # cases whose pace tells how long the rest will take
-RUNNING, BROKEN = "running", "broken off"
+Inputs = Literal["as they were", "changed", "gone", "not looked at"]
 
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """What became of one result."""
+    """What became of one result; what is wrong with which file, if anything is."""
 
     case: str
     verdict: Literal["good", "bad"]
-    inputs: Literal["as they were", "changed", "gone"]
+    inputs: Inputs
+    file: str = ""
     reason: str = ""
     remedy: str = ""
 
@@ -32,67 +34,52 @@ class Checked:
 def verify(folder: Path) -> Iterator[Checked]:
     """Every result of a folder, by case: its image and its sidecar must be as they were written.
 
-    Inputs that were changed or taken away since are told apart, and are no fault of the result. Raises NothingFound for
-    a folder without results.
+    Inputs that were changed or taken away since are told apart, and are no fault of the result. Files that are not
+    ours are passed over. Raises NothingFound for a folder without results.
     """
     try:
-        sidecars = {path.stem for path in folder.glob("*.json") if path.name != REPORT}
-        images = {path.stem for path in images_in(folder)}
+        sidecars = {path.stem for path in folder.glob("[!.]*.json") if path.name != REPORT and is_sealed(path)}
+        images = {path for path in images_in(folder) if path.suffix == ".png" and path.stem not in sidecars}
     except OSError as error:
         raise NothingFound(folder, f"cannot be listed ({error.strerror})", "give a folder of results") from error
-    if not sidecars | images:
+    alone = {path.stem for path in images if _is_ours(path)}
+    if not sidecars | alone:
         raise NothingFound(folder, "holds no results", "give the --output of tfs-rt fuse")
-    for case in sorted(sidecars | images):
-        yield _checked(folder, case, sidecar=case in sidecars)
+    running = is_claimed(folder)
+    for case in sorted(sidecars | alone):
+        yield _checked(folder, case, sidecar=case in sidecars, running=running)
 
 
-def _checked(folder: Path, case: str, *, sidecar: bool) -> Checked:
+def _checked(folder: Path, case: str, *, sidecar: bool, running: bool) -> Checked:
+    image = folder / f"{case}.png"
     try:
         if not sidecar:
-            raise InputError(case, "has no sidecar: its run was broken off, or it is not ours", "fuse it again")
+            why = "yet: a run goes on" if running else "that could be read: its run was broken off, or it was damaged"
+            raise InputError(image, f"has no sidecar {why}", "wait for the run" if running else "fuse the case again")
         facts = read_sidecar(folder / f"{case}.json")
-        image = folder / facts["result"]["file"]
-        if facts["case"] != case or image.parent != folder:
-            raise InputError(folder / f"{case}.json", f"is the sidecar of {facts['case']}", "give files their names")
-        if not image.is_file():
+        if not image.exists():
             raise InputError(image, "is missing", "fuse the case again")
         if file_sha256(image) != facts["result"]["sha256"]:
             raise InputError(image, "is not the image that was written", "fuse the case again")
     except TfsRtError as error:
-        return Checked(case, "bad", "as they were", error.reason, error.remedy)
+        return Checked(case, "bad", "not looked at", error.subject, error.reason, error.remedy)
     except OSError as error:
-        return Checked(case, "bad", "as they were", f"cannot be read ({error.strerror})", "check the disk")
-    return Checked(case, "good", _inputs(facts["inputs"].values()))
+        return Checked(case, "bad", "not looked at", str(image), f"cannot be read ({error.strerror})", "check the disk")
+    return Checked(case, "good", _inputs(facts))
 
 
-def _inputs(inputs: Any) -> Literal["as they were", "changed", "gone"]:
+def _inputs(facts: Facts) -> Inputs:
     try:
-        same = all(file_sha256(Path(facts["file"])) == facts["sha256"] for facts in inputs)
+        same = all(file_sha256(Path(found["file"])) == found["sha256"] for found in facts["inputs"].values())
     except OSError:
         return "gone"
     return "as they were" if same else "changed"
 
 
-def status(folder: Path) -> dict[str, Any]:
-    """How far the last run in a folder is: counts, how it ended or who works on it, and about how long it will take.
-
-    Raises NothingFound for a folder where none was begun.
-    """
-    events, _ = read_events(journal_path(folder))
-    start = next((i for i in reversed(range(len(events))) if events[i]["event"] == "begin"), None)
-    if start is None:
-        raise NothingFound(folder, "holds no run", "give the --output of tfs-rt fuse")
-    begun, later = events[start], events[start + 1 :]
-    ended = next((event["ended"] for event in later if event["event"] == "end"), None)
-    state = RUNNING if is_claimed(folder) else ended or BROKEN
-    counts = {kind: sum(event["event"] == kind for event in later) for kind in ("done", "kept", "failed")}
-    left = begun["cases"] - sum(counts.values())
-    found = {"state": state, "cases": begun["cases"], **counts, "left": left, "begun": begun["time"]}
-    if state == RUNNING:
-        found |= {"process": begun["pid"], "host": begun["host"], "seconds_left": _seconds_left(later, left)}
-    return found | {"errors": {event["case"]: event["error"] for event in later if event["event"] == "failed"}}
-
-
-def _seconds_left(events: list[Event], left: int) -> float | None:
-    done = [event["seconds"] for event in events if event["event"] == "done"][-RECENT:]
-    return round(left * sum(done) / len(done), 1) if done else None
+def _is_ours(path: Path) -> bool:
+    """Whether an image says that we made it; one without a word of where it comes from may be anybody's."""
+    try:
+        with open_regular(path) as file, Image.open(file, formats=["PNG"]) as image:
+            return "tfs-rt:case" in image.info
+    except Exception:  # whatever Pillow says of a damaged or foreign file
+        return False

@@ -17,7 +17,8 @@ from rich.text import Text
 from tfs_rt import __version__
 from tfs_rt.errors import printable
 from tfs_rt.files import write_file
-from tfs_rt.results import RESEARCH_USE, write_json
+from tfs_rt.results import write_json
+from tfs_rt.sidecar import RESEARCH_USE
 from tfs_rt_bench.evaluation import Evaluation
 from tfs_rt_bench.intervals import LEVEL, RESAMPLES, Summary
 from tfs_rt_bench.metrics import HEAD_DEFINITION, METRICS, Metric

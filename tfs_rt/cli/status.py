@@ -20,18 +20,19 @@ def status(
 
     Exit codes: 0 there is a run, 4 there is none.
     """
-    from tfs_rt import verification
+    from tfs_rt import journal
 
-    found = verification.status(output)
+    found = journal.status(output)
     if as_json:
         typer.echo(json.dumps(found))
         return
     already = f" ({found['kept']} of them by an earlier run)" if found["kept"] else ""
     done = f"{found['done'] + found['kept']} of {found['cases']} done{already}"
-    typer.echo(f"{found['state']}: {done}, {found['failed']} failed, {found['left']} left")
-    if found["state"] == verification.RUNNING:
+    typer.echo(f"{printable(found['state'], 60)}: {done}, {found['failed']} failed, {found['left']} left")
+    if found["state"] == journal.RUNNING:
         left = found["seconds_left"]
         pace = "" if left is None else f", about {left / 60:.0f} minutes to go"
-        typer.echo(f"process {found['process']} on {found['host']}, since {found['begun']}{pace}")
+        who = printable(f"process {found['process']} on {found['host']}, since {found['begun']}")
+        typer.echo(f"{who}{pace}")
     for case, error in found["errors"].items():
         typer.echo(f"failed {printable(case, 60)}: {printable(error, 600)}")

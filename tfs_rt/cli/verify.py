@@ -28,7 +28,7 @@ def verify(
     talk, checked = Talk(quiet=quiet), list(verification.verify(output))
     for result in checked:
         if result.verdict == "bad":
-            talk.failure(result.case, InputError(result.case, result.reason, result.remedy))
+            talk.failure(result.case, InputError(result.file, result.reason, result.remedy))
         elif result.inputs != "as they were":
             talk.warn(f"{result.case}: the inputs are {result.inputs}; the result is as it was written")
     bad = sum(result.verdict == "bad" for result in checked)

@@ -1,0 +1,98 @@
+"""What stands beside a result: what made it of what, sealed with its own digest.
+
+A seal finds accidents and careless edits; it is no signature.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from tfs_rt.errors import InputError, first_line
+from tfs_rt.files import read_regular
+
+SEAL = "sidecar_sha256"
+LIMIT = 2**20  # bytes, a hundred times what a sidecar needs
+RESEARCH_USE = "research use only; not a medical device"
+Facts = dict[str, Any]
+
+
+def sealed(facts: Facts) -> bytes:
+    """A sidecar's file."""
+    return as_json(facts | {SEAL: digest(facts)})
+
+
+def read_sidecar(path: Path) -> Facts:
+    """The facts of a sidecar as it was written; InputError if it is none, another case's, or was changed."""
+    try:
+        data = read_regular(path, LIMIT)
+        facts = json.loads(data)
+        seal = facts.pop(SEAL)
+        if data != as_json(facts | {SEAL: seal}) or seal != digest(facts):
+            raise ValueError("it was changed after it was written")
+        if fault := next((words for words, holds in _rules(facts) if not holds), None):
+            raise ValueError(fault)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        reason = f"is no sidecar of tfs-rt, or a damaged one ({first_line(error)})"
+        raise InputError(path, reason, "fuse the case again") from error
+    if facts["case"] != path.stem:
+        raise InputError(path, f"is the sidecar of {facts['case']}", "give files their names")
+    return facts
+
+
+def _rules(facts: Facts) -> list[tuple[str, bool]]:
+    """What a reader relies on: (what is wrong if it is not so, whether it is so)."""
+    result, inputs = facts["result"], facts["inputs"]
+    return [
+        ("its result is another file", result["file"] == f"{facts['case']}.png"),
+        ("its result has no hash", isinstance(result["sha256"], str)),
+        ("its inputs have no hash", all(isinstance(i["file"] + i["sha256"], str) for i in inputs.values())),
+        ("it has no time", isinstance(facts["seconds"], int | float)),
+        ("its warnings are none", all(isinstance(warning, str) for warning in facts["warnings"])),
+    ]
+
+
+def is_sealed(path: Path) -> bool:
+    """Whether a file looks like a sidecar of ours, damaged or not."""
+    try:
+        return f'"{SEAL}"'.encode() in read_regular(path, LIMIT)
+    except OSError:
+        return False
+
+
+def recipe_of(provenance: Facts) -> Facts:
+    """All of a provenance that may decide a pixel; what that was for a case is hashed with its id and its inputs."""
+    versions = {name: version for name, version in provenance["versions"].items() if name != "python"}
+    recipe = {key: value for key, value in provenance.items() if key != "notice"}
+    return json.loads(json.dumps(recipe | {"versions": versions}))
+
+
+def recipe_sha256(case_id: str, inputs: dict[str, str], recipe: Facts) -> str:
+    """What decides a case's pixels, hashed: its id, the inputs' SHA-256 by slot, and the recipe."""
+    return digest({"case": case_id, "inputs": inputs, **recipe})
+
+
+def png_text(case_id: str, inputs: dict[str, str], provenance: Facts, recipe: str) -> dict[str, str]:
+    """What an image says of itself where its sidecar is lost: no path and no time, but the case's id."""
+    made_by = provenance.get("method") or provenance["model"]["name"]
+    return {
+        "Software": f"tfs-rt {provenance['versions']['tfs-rt']}",
+        "tfs-rt:case": case_id,
+        "tfs-rt:made-by": made_by.encode(errors="backslashreplace").decode(),
+        "tfs-rt:recipe-sha256": recipe,
+        "tfs-rt:inputs-sha256": " ".join(inputs.values()),
+        "tfs-rt:seed": str(provenance["seed"]),
+        "Disclaimer": f"image made by fusion; {RESEARCH_USE}",
+    }
+
+
+def digest(facts: Facts) -> str:
+    """The SHA-256 of facts as JSON with sorted keys."""
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+def as_json(facts: Facts) -> bytes:
+    """Facts as a file of ours holds them; names that are no Unicode are escaped."""
+    return (json.dumps(facts, indent=1) + "\n").encode()
