@@ -235,6 +235,18 @@ def test_inputs_that_cannot_be_read_now_cost_no_result(begin: Callable[..., Run]
     }
 
 
+def test_a_case_that_cannot_be_told_now_costs_no_result_but_one_known_to_be_another_does(
+    begin: Callable[..., Run], source: Path, tmp_path: Path
+) -> None:
+    begin(tmp_path / "out").fuse()
+    (source / "k0" / "mr-t1.png").rename(tmp_path / "away.png")
+    assert begin(tmp_path / "out").fuse().done == 2
+    assert (tmp_path / "out" / "k0.json").exists()
+    (source / "k0" / "pet.png").write_bytes(b"another")
+    assert begin(tmp_path / "out").fuse().done == 2
+    assert not list((tmp_path / "out").glob("k0*"))
+
+
 def test_every_option_that_decides_pixels_is_part_of_the_recipe(source: Path, tmp_path: Path, cli: Cli) -> None:
     given = {"--scale": 4, "--steps": 1, "--seed": 0, "--sampler": "ddim", "--target-size": 64, "--model": "tfs-rt/x4"}
     other = {"--steps": 2, "--seed": 1, "--sampler": "dpmpp-2m", "--target-size": 72, "--eta": 1}
@@ -264,6 +276,9 @@ def test_results_beside_their_inputs_are_no_inputs(source: Path, tmp_path: Path,
         done = cli("fuse", folder, "-o", folder)
         assert (done.code, "2 of 2 cases fused" in done.err) == (0, True)
     assert cli("verify", folder).code == 0  # inputs are not taken for results either
+    (folder / "brats_0000.json").unlink()  # as a kill between image and sidecar leaves it
+    done = cli("fuse", folder, "-o", folder)
+    assert (done.code, "2 of 2 cases fused" in done.err) == (0, True)
 
 
 @pytest.mark.parametrize("name", ["report.json", ".tfs-rt/journal.jsonl", "sheets/001.png", ".a.01234567.tmp"])

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from tfs_rt.errors import InputError, NothingFound, TfsRtError, UsageError, first_line
 from tfs_rt.files import TEMPORARY
-from tfs_rt.sidecar import is_sealed
+from tfs_rt.sidecar import is_ours
 from tfs_rt.spec import SLOTS
 
 ANATOMICAL = ("ct", "mr-t1", "mr-gad", "mr-pd", "mr-t2")  # in slot order: mr-t2 is m2 in every published group
@@ -83,7 +83,8 @@ def single(m1: Path, m2: Path, functional: Path, case_id: str | None) -> Case:
     """One case by its files; its id, if not given: the file's stem, or the folder's name if that is a modality."""
     folder = Path(os.path.abspath(functional)).parent.name  # noqa: PTH100
     own = case_id or (folder if modality_of(functional) and folder else functional.stem)
-    return Case(own, {"m1": m1, "m2": m2, "functional": functional})
+    files = {"m1": m1, "m2": m2, "functional": functional}
+    return Case(own, {slot: Path(os.path.abspath(file)) for slot, file in files.items()})  # noqa: PTH100
 
 
 def _from_source(source: Path, output: Path | None, any_pair: bool) -> list[Found]:
@@ -130,7 +131,14 @@ def _from_inner_folder(folder: Path, any_pair: bool) -> Iterator[Found]:
 
 def _is_output(folder: Path) -> bool:
     """Whether an earlier run wrote its results there."""
-    return (folder / "report.json").exists() and not _holds_a_case(folder)
+    return _is_there(folder / "report.json") and not _holds_a_case(folder)
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # whoever reads or writes there will say so
+        return False
 
 
 def _holds_a_case(folder: Path) -> bool:
@@ -178,7 +186,7 @@ def _from_nnunet(folder: Path) -> Iterator[Found]:
     groups: dict[str, list[tuple[int, Path]]] = defaultdict(list)
     for file in images_in(folder):
         match = NNUNET.fullmatch(file.name)
-        if match and not is_sealed(file.with_suffix(".json")):  # or it is a result
+        if match and not is_ours(file):  # or it is a result
             groups[match["id"]].append((int(match["channel"]), file))
     for case_id, members in groups.items():
         channels = sorted(channel for channel, _ in members)
@@ -233,7 +241,7 @@ def _checked(case: Found, count: int, output: Path | None, inputs: set[Path]) ->
         fault = InputError(case.id, "this id cannot name a result", "choose letters and digits")
     elif hit := [result for result in results if _resolved(result) in inputs]:
         fault = InputError(hit[0], "is an input of this run", "choose another --output")
-    elif blocked := [result for result in results if result.is_dir()]:
+    elif blocked := [result for result in results if _is_there(result) and result.is_dir()]:
         fault = InputError(blocked[0], "is a folder where a result should go", "choose another --output")
     if isinstance(case, RefusedCase):
         return replace(case, owns_result=fault is None)

@@ -175,4 +175,5 @@ def _event(line: str) -> Event | None:
     except (ValueError, KeyError, TypeError, RecursionError):
         return None
     whole = all(isinstance(event.get(key), kind) for key, kind in shape.items())
-    return event if whole and 0 < event["n"] < 2**53 else None
+    numbers = [event[key] for key in shape if isinstance(event.get(key), NUMBER)]
+    return event if whole and all(0 <= number < 2**53 for number in numbers) else None

@@ -25,9 +25,9 @@ SHEETS = "sheets"
 
 def prepare_output(folder: Path) -> None:
     """Make the output folder and prove that it can be written."""
-    if (folder / MANIFEST).exists():
-        raise UsageError(folder, "is a model's bundle", "choose another --output")
     try:
+        if (folder / MANIFEST).exists():
+            raise UsageError(folder, "is a model's bundle", "choose another --output")
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             pass
@@ -68,7 +68,7 @@ def remove_result(folder: Path, case: Found, recipe: Facts) -> None:
             return
     except (TfsRtError, OSError):
         return
-    if isinstance(case, Case) and _made_by(facts, recipe) and not _changed(case, facts):
+    if _made_by(facts, recipe) and not _changed(case, facts):
         return
     for path in (image, sidecar):  # in this order: a kill between the two leaves what is ours by its sidecar
         path.unlink(missing_ok=True)
@@ -105,14 +105,13 @@ def _made_by(facts: Facts, recipe: Facts) -> bool:
     return isinstance(own["versions"], dict) and recipe_of(own) == recipe
 
 
-def _changed(case: Case, facts: Facts) -> bool:
+def _changed(case: Found, facts: Facts) -> bool:
     """Whether an input is known to be another than the one that a sidecar was made of."""
-    for slot, path in case.files.items():
+    made_of = {slot: Path(found["file"]) for slot, found in facts["inputs"].items()}
+    for slot, path in (case.files if isinstance(case, Case) else made_of).items():
         try:
             if file_sha256(path) != facts["inputs"][slot]["sha256"]:
                 return True
         except OSError:
             continue
-        except KeyError:
-            return True
     return False

@@ -156,7 +156,8 @@ class Run:
             loaded = load_case(case, self.fuser.scale, self.options.target_size)
             self._show(loaded, read_file(self.options.output / facts["result"]["file"])[0])
         self.on_step(self.fuser.steps)
-        kept = {"id": case.id, "status": "kept", **facts["result"]}
+        result = {key: facts["result"].get(key) for key in ("file", "sha256", "pixels_sha256", "width", "height")}
+        kept = {"id": case.id, "status": "kept", **result}
         self._record({**kept, "warnings": facts["warnings"], "seconds": facts["seconds"]})
 
     def _load(self, case: Found) -> Loaded | None:

@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from tfs_rt.errors import InputError, first_line
-from tfs_rt.files import read_regular
+from tfs_rt.files import open_regular, read_regular
+from tfs_rt.spec import SLOTS
 
 SEAL = "sidecar_sha256"
+HEAD = 2**12  # bytes, in which a PNG's text lies
 LIMIT = 2**20  # bytes, a hundred times what a sidecar needs
 RESEARCH_USE = "research use only; not a medical device"
 Facts = dict[str, Any]
@@ -45,12 +47,15 @@ def read_sidecar(path: Path) -> Facts:
 def _rules(facts: Facts) -> list[tuple[str, bool]]:
     """What a reader relies on: (what is wrong if it is not so, whether it is so)."""
     result, inputs = facts["result"], facts["inputs"]
+    seconds, warnings = facts["seconds"], facts["warnings"]
     return [
         ("its result is another file", result["file"] == f"{facts['case']}.png"),
         ("its result has no hash", isinstance(result["sha256"], str)),
+        ("its recipe has no hash", isinstance(facts["recipe_sha256"], str)),
+        ("its inputs are not three", set(inputs) == set(SLOTS)),
         ("its inputs have no hash", all(isinstance(i["file"] + i["sha256"], str) for i in inputs.values())),
-        ("it has no time", isinstance(facts["seconds"], int | float)),
-        ("its warnings are none", all(isinstance(warning, str) for warning in facts["warnings"])),
+        ("it has no time", isinstance(seconds, int | float) and 0 <= seconds < 2**53),
+        ("its warnings are none", isinstance(warnings, list) and all(isinstance(w, str) for w in warnings)),
     ]
 
 
@@ -58,6 +63,15 @@ def is_sealed(path: Path) -> bool:
     """Whether a file looks like a sidecar of ours, damaged or not."""
     try:
         return f'"{SEAL}"'.encode() in read_regular(path, LIMIT)
+    except OSError:
+        return False
+
+
+def is_ours(image: Path) -> bool:
+    """Whether an image says in its PNG text that we made it."""
+    try:
+        with open_regular(image) as file:
+            return b"tfs-rt:case" in file.read(HEAD)
     except OSError:
         return False
 

@@ -7,14 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from PIL import Image
-
 from tfs_rt.cases import images_in
 from tfs_rt.errors import InputError, NothingFound, TfsRtError
-from tfs_rt.files import file_sha256, open_regular
+from tfs_rt.files import file_sha256
 from tfs_rt.journal import is_claimed
 from tfs_rt.preflight import REPORT
-from tfs_rt.sidecar import Facts, is_sealed, read_sidecar
+from tfs_rt.sidecar import Facts, is_ours, is_sealed, read_sidecar
 
 Inputs = Literal["as they were", "changed", "gone", "not looked at"]
 
@@ -42,7 +40,7 @@ def verify(folder: Path) -> Iterator[Checked]:
         images = {path for path in images_in(folder) if path.suffix == ".png" and path.stem not in sidecars}
     except OSError as error:
         raise NothingFound(folder, f"cannot be listed ({error.strerror})", "give a folder of results") from error
-    alone = {path.stem for path in images if _is_ours(path)}
+    alone = {path.stem for path in images if is_ours(path)}
     if not sidecars | alone:
         raise NothingFound(folder, "holds no results", "give the --output of tfs-rt fuse")
     running = is_claimed(folder)
@@ -74,12 +72,3 @@ def _inputs(facts: Facts) -> Inputs:
     except OSError:
         return "gone"
     return "as they were" if same else "changed"
-
-
-def _is_ours(path: Path) -> bool:
-    """Whether an image says that we made it; one without a word of where it comes from may be anybody's."""
-    try:
-        with open_regular(path) as file, Image.open(file, formats=["PNG"]) as image:
-            return "tfs-rt:case" in image.info
-    except Exception:  # whatever Pillow says of a damaged or foreign file
-        return False
