@@ -11,7 +11,7 @@ from tfs_rt.cases import Case, Found
 from tfs_rt.errors import TfsRtError, UsageError
 from tfs_rt.images import resize
 from tfs_rt.spec import SLOTS
-from tfs_rt_bench import study
+from tfs_rt_bench import pages, study
 from tfs_rt_bench.study import BASELINE, Study, resolver, write_page
 from tfs_rt_reference.data import low_resolution, read_groups
 from tfs_rt_reference.fusion import bitonicx
@@ -46,7 +46,7 @@ def sr3(cli: Cli, made_set: Path, tmp_path: Path) -> Path:
 def test_the_page_shows_what_fusing_and_scoring_by_hand_gives(
     tested: Path, sr3: Path, x4: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(study, "shipped_bundles", lambda: {"x4": x4})
+    monkeypatch.setattr(pages, "shipped_bundles", lambda: {"x4": x4})
     monkeypatch.setattr(study, "STEPS", (1, 2))
     request = Study(tested, tmp_path / "docs", tmp_path / "work", [sr3], [("no change", x4)], tested)
     write_page(request)
@@ -72,7 +72,7 @@ def test_the_page_shows_what_fusing_and_scoring_by_hand_gives(
 def test_what_would_fail_later_is_refused_before_anything_is_fused(
     tested: Path, x4: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(study, "shipped_bundles", lambda: {"x4": x4})
+    monkeypatch.setattr(pages, "shipped_bundles", lambda: {"x4": x4})
     (tmp_path / "used").mkdir()
     (tmp_path / "used" / "file").touch()
     request = Study(tested, tmp_path / "docs", tmp_path / "work")

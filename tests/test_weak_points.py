@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tfs_rt.pipeline import load_pipeline
-from tfs_rt_bench import weak_points
+from tfs_rt_bench import pages
 from tfs_rt_bench.weak_points import worst, write_page
 from tfs_rt_reference.data import read_groups
 from tfs_rt_reference.fusion.two_stage import TwoStage
@@ -27,7 +27,7 @@ def test_the_worst_window_holds_the_largest_error() -> None:
 def test_the_page_has_every_split_and_modality(
     made_set: Path, x4: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(weak_points, "shipped_bundles", lambda: {"x4": x4})
+    monkeypatch.setattr(pages, "shipped_bundles", lambda: {"x4": x4})
     write_page(made_set, tmp_path / "docs", made_set)
     page = (tmp_path / "docs" / "weak-points.md").read_text()
     rows = [[c.strip(" *") for c in line.split("|")[1:-1]] for line in page.splitlines() if line.startswith("|")][2:]

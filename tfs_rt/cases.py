@@ -26,7 +26,8 @@ FUNCTIONAL = ("pet", "spect")
 MODALITIES = (*ANATOMICAL, *FUNCTIONAL)
 NNUNET = re.compile(r"(?P<id>.+)_(?P<channel>\d{4})\.png", re.IGNORECASE)
 IMAGE_ENDINGS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif", ".webp", ".dcm", ".nii", ".nii.gz")
-RESERVED = {"report", "sheets", "model"}  # names of our own in the output folder
+REPORT, SHEETS, STATE = "report.json", "sheets", ".tfs-rt"  # names of our own in the output folder
+RESERVED = {"report", SHEETS, "model"}  # which no case may have
 NAMING = "name files by modality (ct, mr-t1, mr-t2, mr-gad, mr-pd, pet, spect), or give a CSV with id,m1,m2,functional"
 
 
@@ -131,7 +132,7 @@ def _from_inner_folder(folder: Path, any_pair: bool) -> Iterator[Found]:
 
 def _is_output(folder: Path) -> bool:
     """Whether an earlier run wrote its results there."""
-    return _is_there(folder / "report.json") and not _holds_a_case(folder)
+    return _is_there(folder / REPORT) and not _holds_a_case(folder)
 
 
 def _is_there(path: Path) -> bool:
@@ -256,8 +257,8 @@ def _can_be_a_file_name(case_id: str) -> bool:
 
 def _is_of_a_run(file: Path, output: Path) -> bool:
     """Whether a run may write to a file or remove it, whatever its cases are called."""
-    own = file.name == "report.json" or TEMPORARY.fullmatch(file.name) is not None
-    return (file.parent == output and own) or file.parent in (output / "sheets", output / ".tfs-rt")
+    own = file.name == REPORT or TEMPORARY.fullmatch(file.name) is not None
+    return (file.parent == output and own) or file.parent in (output / SHEETS, output / STATE)
 
 
 def _files(case: Found) -> tuple[Path, ...]:

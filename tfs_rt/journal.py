@@ -21,10 +21,11 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from tfs_rt.cases import STATE
 from tfs_rt.errors import EnvironmentFault, NothingFound
 from tfs_rt.files import AT_ONCE, BINARY, read_regular, write_all
 
-STATE, LOCK, JOURNAL = ".tfs-rt", "lock", "journal.jsonl"
+LOCK, JOURNAL = "lock", "journal.jsonl"
 TAIL = 2**16  # bytes, in which the last whole line is found
 LIMIT = 2**30
 PATIENCE = 1.0  # seconds: longer than `status` holds the lock to see whether it is held

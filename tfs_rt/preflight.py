@@ -7,12 +7,11 @@ import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from tfs_rt.cases import Case, Found
+from tfs_rt.cases import REPORT, Case, Found
 from tfs_rt.errors import EnvironmentFault, TfsRtError, UsageError
 from tfs_rt.reader import MAX_PIXELS
-from tfs_rt.sidecar import Facts, is_sealed, read_sidecar
+from tfs_rt.sidecar import Facts, read_sidecar
 
-REPORT = "report.json"
 SPARE = 1.2
 LARGEST = 3 * MAX_PIXELS  # bytes of a result
 
@@ -20,11 +19,11 @@ LARGEST = 3 * MAX_PIXELS  # bytes of a result
 def check_recipe(folder: Path, recipe: Facts) -> None:
     """UsageError if a folder holds a result of another recipe: half of one and half of another is no set of results."""
     for path in sorted(folder.glob("*.json")):
-        if path.name == REPORT or not is_sealed(path):
+        if path.name == REPORT:
             continue
         try:
             facts = read_sidecar(path)
-        except TfsRtError:  # damaged, and made anew if its case is asked for
+        except TfsRtError:  # not ours, or damaged and made anew if its case is asked for
             continue
         if lines := list(differences(facts, recipe)):
             more = f" and {len(lines) - 3} more" if len(lines) > 3 else ""

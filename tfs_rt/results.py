@@ -7,6 +7,7 @@ the image beside it. Whatever else lies there is computed anew.
 from __future__ import annotations
 
 import io
+import os
 import tempfile
 from pathlib import Path
 
@@ -14,13 +15,11 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from tfs_rt.bundle import MANIFEST
-from tfs_rt.cases import Case, Found
+from tfs_rt.cases import SHEETS, Case, Found
 from tfs_rt.errors import EnvironmentFault, TfsRtError, UsageError
 from tfs_rt.files import file_sha256, sweep, sync_folder, write_file
 from tfs_rt.images import RGB
 from tfs_rt.sidecar import Facts, as_json, read_sidecar, recipe_of, recipe_sha256, sealed
-
-SHEETS = "sheets"
 
 
 def prepare_output(folder: Path) -> None:
@@ -37,10 +36,12 @@ def prepare_output(folder: Path) -> None:
 
 def write_result(folder: Path, case_id: str, png: bytes, sidecar: Facts) -> None:
     """Write a case's image and then its sealed sidecar; never an old sidecar beside a new image."""
-    (folder / f"{case_id}.json").unlink(missing_ok=True)
-    sync_folder(folder)
+    beside = folder / f"{case_id}.json"
+    if os.path.lexists(beside):
+        beside.unlink()
+        sync_folder(folder)
     write_file(folder / f"{case_id}.png", png)
-    write_file(folder / f"{case_id}.json", sealed(sidecar))
+    write_file(beside, sealed(sidecar))
 
 
 def is_done(folder: Path, case: Case, recipe: Facts) -> Facts | None:

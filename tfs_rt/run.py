@@ -15,15 +15,15 @@ from pathlib import Path
 from typing import Any
 
 from tfs_rt import __version__, signals
-from tfs_rt.cases import Case, Found
+from tfs_rt.cases import REPORT, SHEETS, Case, Found
 from tfs_rt.errors import EnvironmentFault, InputError, TfsRtError, first_line
 from tfs_rt.files import sweep, write_file
 from tfs_rt.fuser import Fuser
 from tfs_rt.images import RGB
 from tfs_rt.intake import Loaded, load_case, read_file
 from tfs_rt.journal import Journal, claimed
-from tfs_rt.preflight import REPORT, check_recipe, check_room
-from tfs_rt.results import SHEETS, clear_sheets, encode_png, is_done, remove_result, write_json, write_result
+from tfs_rt.preflight import check_recipe, check_room
+from tfs_rt.results import clear_sheets, encode_png, is_done, remove_result, write_json, write_result
 from tfs_rt.sheet import ROWS, contact_sheet
 from tfs_rt.sidecar import RESEARCH_USE, Facts, png_text, recipe_of, recipe_sha256
 from tfs_rt.spec import SLOTS

@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from tfs_rt.cases import images_in
+from tfs_rt.cases import REPORT, images_in
 from tfs_rt.errors import InputError, NothingFound, TfsRtError
 from tfs_rt.files import file_sha256
 from tfs_rt.journal import is_claimed
-from tfs_rt.preflight import REPORT
 from tfs_rt.sidecar import Facts, is_ours, is_sealed, read_sidecar
 
 Inputs = Literal["as they were", "changed", "gone", "not looked at"]

@@ -11,15 +11,11 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import io
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from PIL import Image
-
-from tfs_rt.assets import shipped_bundles
 from tfs_rt.bundle import load_bundle
 from tfs_rt.engine import load_engine
 from tfs_rt.errors import TfsRtError, UsageError
@@ -33,11 +29,12 @@ from tfs_rt.spec import SLOTS
 from tfs_rt.table import step_table
 from tfs_rt_bench.evaluation import Evaluation, Request, evaluate
 from tfs_rt_bench.intervals import compare
+from tfs_rt_bench.pages import fused, shipped_scales, shown_groups, write_jpeg
 from tfs_rt_bench.report import definitions, table_1
-from tfs_rt_reference.data import Group, read_cases, read_groups
+from tfs_rt_reference.data import Group, read_groups
 from tfs_rt_reference.fusion.two_stage import TwoStage, Upsample
 
-STEPS = (1, 4, 20)
+STEPS, SHOWN = (1, 4, 20), 3
 BASELINE, RESOLVED = "bicubic, then BitonicX", "SR3 of each image, then BitonicX"
 HEAD = """Made by `python -m tfs_rt_bench.study`: the test split of a set of `tfs-rt prepare`, degraded by Pillow's
 bicubic filter and fused by each method. The ground truth is the BitonicX fusion at full resolution. Two-stage (bicubic,
@@ -86,7 +83,7 @@ def fuse_all(fuser: Fuser, groups: Sequence[Group], folder: Path) -> list[RGB]:
     prepare_output(folder)
     images = []
     for group in groups:
-        images.append(fuser.fuse([group.degraded(fuser.scale)], [group.id], size=group.size)[0])
+        images.append(fused(fuser, group))
         write_file(folder / f"{group.id}.png", encode_png(images[-1]))
     return images
 
@@ -118,16 +115,13 @@ def picture(study: Study, scale: int, fusers: dict[str, Fuser], groups: Sequence
 
 
 def pictured(study: Study) -> list[Group]:
-    """The first three cases that may be shown, whatever their split."""
-    if study.pictures is None:
-        return []
-    splits = sorted({record["split"] for record in read_cases(study.pictures)})
-    return [group for split in splits for group in read_groups(study.pictures, split)][:3]
+    """The cases of the pictures."""
+    return shown_groups(study.pictures, SHOWN) if study.pictures else []
 
 
 def check(study: Study) -> dict[int, dict[str, Fuser]]:
     """The methods of each scale; TfsRtError for what would fail, or be mistaken for something else, hours later."""
-    scales = [scale for scale in (2, 4, 8) if f"x{scale}" in shipped_bundles()]
+    scales = shipped_scales()
     if study.work.exists() and any(study.work.iterdir()):
         raise UsageError(study.work, "is not empty", "choose another --work: what lies there would be scored")
     for path in (*study.resolvers, *(path for _, path in study.further)):
@@ -162,10 +156,8 @@ def write_page(study: Study) -> None:
         evaluation = scored(study, scale, found)
         lines += [f"## x{scale}: {len(evaluation.cases)} cases", "", *table_1(evaluation), "", *better(evaluation), ""]
         if shown:
-            sheet, name = Image.fromarray(picture(study, scale, found, shown)), f"accuracy-x{scale}.jpg"
-            buffer = io.BytesIO()
-            sheet.save(buffer, format="JPEG", quality=85)
-            write_file(study.output / name, buffer.getvalue())
+            name = f"accuracy-x{scale}.jpg"
+            write_jpeg(study.output / name, picture(study, scale, found, shown))
             lines += [f"![x{scale}: {', '.join(group.id for group in shown)} by all methods]({name})", ""]
         notes += [note for note in definitions(evaluation) if note not in notes]
     lines += ["## Definitions", "", *(f"* {note}" for note in notes), ""]

@@ -9,7 +9,6 @@ trained on too, which says what a modality costs where none of it was held out.
 from __future__ import annotations
 
 import argparse
-import io
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -17,9 +16,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
-from PIL import Image
 
-from tfs_rt.assets import shipped_bundles
 from tfs_rt.errors import TfsRtError, UsageError
 from tfs_rt.files import write_file
 from tfs_rt.fuser import Fuser
@@ -29,6 +26,7 @@ from tfs_rt.results import prepare_output
 from tfs_rt.sheet import ROWS, contact_sheet
 from tfs_rt.spec import SLOTS
 from tfs_rt_bench.metrics import psnr
+from tfs_rt_bench.pages import fused, shipped_scales, shown_groups, write_jpeg
 from tfs_rt_reference.data import Group, read_cases, read_groups
 from tfs_rt_reference.fusion.two_stage import TwoStage
 
@@ -46,11 +44,6 @@ class Methods:
 
     model: Fuser
     two_stage: Fuser
-
-
-def fused(fuser: Fuser, group: Group) -> RGB:
-    """A group as a method fuses it from its degraded sources."""
-    return fuser.fuse([group.degraded(fuser.scale)], [group.id], size=group.size)[0]
 
 
 def squared_error(result: RGB, truth: RGB) -> np.ndarray:
@@ -118,23 +111,18 @@ def picture(pair: Methods, groups: Sequence[Group]) -> RGB:
 def write_page(data: Path, output: Path, pictures: Path) -> None:
     """`weak-points.md` and its pictures."""
     methods = {
-        scale: Methods(load_pipeline(f"tfs-rt/x{scale}"), TwoStage("bitonicx", scale))
-        for scale in (2, 4, 8)
-        if f"x{scale}" in shipped_bundles()
+        scale: Methods(load_pipeline(f"tfs-rt/x{scale}"), TwoStage("bitonicx", scale)) for scale in shipped_scales()
     }
     if not methods:
         raise UsageError("models", "none ships with this installation", "install tfs-rt with its engines")
-    splits = sorted({record["split"] for record in read_cases(pictures)})
-    shown = [group for split in splits for group in read_groups(pictures, split)][:ROWS]
-    if not shown:
+    if not (shown := shown_groups(pictures, ROWS)):
         raise UsageError(pictures, "holds no case", "name a set whose images may be shown")
     prepare_output(output)
     lines = ["# Weak points", "", HEAD, "", "## By modality", "", BY_MODALITY, "", *by_modality(methods, data), ""]
     lines += ["## Where it is worst", "", WORST, ""]
     for scale, pair in methods.items():
-        buffer, name = io.BytesIO(), f"weak-points-x{scale}.jpg"
-        Image.fromarray(picture(pair, shown)).save(buffer, format="JPEG", quality=85)
-        write_file(output / name, buffer.getvalue())
+        name = f"weak-points-x{scale}.jpg"
+        write_jpeg(output / name, picture(pair, shown))
         lines += [f"![x{scale}: {', '.join(group.id for group in shown)}]({name})", ""]
     write_file(output / "weak-points.md", "\n".join(lines).encode())
 

@@ -103,7 +103,7 @@ def fuse(  # noqa: PLR0913 - one parameter an option
 
     Exit codes: 0 all done, 2 usage, 3 some cases failed, 4 none succeeded or found, 5 model refused, 6 environment.
     """
-    from tfs_rt.cases import discover
+    from tfs_rt.cases import REPORT, discover
     from tfs_rt.results import prepare_output
     from tfs_rt.run import Options, Run
 
@@ -132,7 +132,7 @@ def fuse(  # noqa: PLR0913 - one parameter an option
     already = f", {report.kept} of them already" if report.kept else ""
     talk.say(f"{report.done} of {len(report.results)} cases fused into {output}{already}")
     if as_json:
-        typer.echo(json.dumps(json.loads((output / "report.json").read_text(encoding="utf-8"))))
+        typer.echo(json.dumps(json.loads((output / REPORT).read_text(encoding="utf-8"))))
     raise typer.Exit(report.exit_code)
 
 
