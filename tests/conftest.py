@@ -8,12 +8,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import Cli, Outcome, png
+import torch
+from helpers import TINY, Cli, Outcome, model_spec, png
 from numpy.random import Generator
 
+from tfs_rt.bundle import Bundle, load_bundle
 from tfs_rt.cases import Case, Found
 from tfs_rt.cli import main
 from tfs_rt.spec import SLOTS
+from tfs_rt_export import exporter
+from tfs_rt_reference.checkpoint import save_checkpoint
+from tfs_rt_reference.network import UNet
 from tfs_rt_reference.prepare import Request, prepare
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -54,6 +59,21 @@ def made_set(tmp_path_factory: pytest.TempPathFactory) -> Path:
         cases.append(Case(f"k{i}", files, {"patient": f"k{i}", "split": split}))
     prepare(Request(root / "set", cases))
     return root / "set"
+
+
+@pytest.fixture(scope="session")
+def halved(tmp_path_factory: pytest.TempPathFactory) -> tuple[Bundle, UNet]:
+    """The tiny network in the published form, and a bundle of it with its half graph, which no gate has seen."""
+    folder = tmp_path_factory.mktemp("halved")
+    torch.manual_seed(0)
+    network = UNet(TINY).eval().requires_grad_(requires_grad=False)
+    save_checkpoint(folder / "a.safetensors", network, model_spec())
+    request = exporter.Request(checkpoint=folder / "a.safetensors", output=folder / "b", half=True)
+    with pytest.MonkeyPatch.context() as patch:
+        for gate in ("certify", "certify_half"):
+            patch.setattr(exporter, gate, lambda *_, **__: {})
+        exporter.export_bundle(request, lambda text: None)
+    return load_bundle(folder / "b"), network
 
 
 @pytest.fixture(scope="session")

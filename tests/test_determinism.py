@@ -10,7 +10,7 @@ import onnxruntime as ort
 from tfs_rt.backends.ort_cpu import OrtCpuEngine
 from tfs_rt.bundle import load_bundle
 from tfs_rt.images import RGB
-from tfs_rt.pipeline import Pipeline
+from tfs_rt.pipeline import Pipeline, Stepwise
 from tfs_rt.table import step_table
 
 CASES, BATCHES, THREADS, ORDERS = 8, (1, 2, 3, 4, 8), (1, 2, 4), 4
@@ -33,7 +33,7 @@ def test_sixty_configurations_give_the_same_pixels(x4: Path, rng: np.random.Gene
     expected: dict[str, RGB] = {}
     configurations = 0
     for threads in THREADS:
-        pipeline = Pipeline(bundle, "ort-cpu", engine(x4, threads), recipe, table)
+        pipeline = Pipeline(bundle, "ort-cpu", Stepwise(engine(x4, threads)), recipe, table)
         for batch, order in itertools.product(BATCHES, orders):
             for first in range(0, CASES, batch):
                 together = order[first : first + batch]

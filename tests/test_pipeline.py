@@ -13,7 +13,7 @@ from test_bundle import write_bundle
 from tfs_rt.bundle import load_bundle
 from tfs_rt.errors import ModelError
 from tfs_rt.images import RGB, Array, resize
-from tfs_rt.pipeline import Pipeline, load_pipeline
+from tfs_rt.pipeline import Pipeline, Stepwise, load_pipeline
 from tfs_rt.spec import Recipe
 from tfs_rt.table import step_table
 
@@ -23,7 +23,8 @@ ANCESTRAL = dataclasses.replace(FEW, eta=1.0)
 def pipeline(tmp_path: Path, predict: object, recipe: Recipe = ANCESTRAL) -> Pipeline:
     spec = model_spec(prediction="x0")
     engine = NumpyEngine(spec, predict)  # pyright: ignore[reportArgumentType]
-    return Pipeline(load_bundle(write_bundle(tmp_path / "b")), "ort-cpu", engine, recipe, step_table(spec, recipe))
+    bundle, table = load_bundle(write_bundle(tmp_path / "b")), step_table(spec, recipe)
+    return Pipeline(bundle, "ort-cpu", Stepwise(engine), recipe, table)
 
 
 def blend(condition: Array, x_t: Array, noise_level: Array) -> Array:

@@ -473,7 +473,7 @@ def test_status_tells_how_far_a_run_is_was_or_came(begin: Callable[..., Run], tm
     going, looked = threading.Event(), threading.Event()
 
     def pause(result: dict[str, Any]) -> None:
-        if result["id"] == "k2":
+        if result["id"] == "k1":  # ended when k2, which fails, was read
             going.set()
             looked.wait(30)
 

@@ -13,10 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from tfs_rt.assets import shipped_bundles
 from tfs_rt.errors import ModelError, first_line
 from tfs_rt.external_data import has_external_data
 from tfs_rt.files import write_file
+from tfs_rt.onnx_tensors import Weights, is_shared, weights, with_weights
 from tfs_rt.spec import SLOTS, ModelSpec, Recipe, from_dict
 
 MANIFEST = "model.json"
@@ -51,6 +54,7 @@ class Manifest:
     quality: dict[str, Any]  # accuracy measured against ground truth; empty until it is
     licence: str
     intended_use: str
+    biases: tuple[str, ...] = ()  # the modules whose noise biases, in this order, are the half graph's input `bias`
 
     def __post_init__(self) -> None:
         if self.model.architecture.condition_channels == 9 and self.slots != SLOTS:
@@ -64,6 +68,20 @@ class Bundle:
     path: Path
     manifest: Manifest
     digest: str  # the manifest's own
+
+    def half_graph(self) -> bytes:
+        """What FP16 engines are built from: x, bias -> prediction, with the float32 file's convolutions."""
+        graph, shared = self.read("fp16"), {n: w for n, w in self.weights().items() if is_shared(w)}
+        with np.errstate(over="ignore"):  # infinite, as the export's gate found it
+            return with_weights(graph, {name: weight.astype(np.float16) for name, weight in shared.items()})
+
+    def weights(self) -> Weights:
+        """The float32 network's weights, by their tensors' names; ModelError if they cannot be read."""
+        try:
+            return weights(self.read("fp32"))
+        except ValueError as error:
+            file = self.path / self.manifest.files["fp32"].path
+            raise ModelError(file, f"is no ONNX file ({first_line(error)})", "export the bundle anew") from error
 
     def read(self, precision: str) -> bytes:
         """One network's ONNX bytes, held to their SHA-256 and free of references to other files."""

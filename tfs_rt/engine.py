@@ -5,14 +5,16 @@ A backend is one file and one line in BACKENDS, imported when it is chosen and n
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from importlib import import_module
+from types import ModuleType
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 from tfs_rt.bundle import Bundle
 from tfs_rt.errors import EnvironmentFault, first_line
-from tfs_rt.images import Array
+from tfs_rt.images import RGB, Array
 from tfs_rt.spec import ModelSpec
-from tfs_rt.table import StepRow
+from tfs_rt.table import StepRow, StepTable
 
 Handle = TypeVar("Handle")
 
@@ -40,30 +42,67 @@ class Engine(Protocol[Handle]):
         ...
 
 
+class Loop(Protocol):
+    """Runs whole tables over batches of images: any engine by `tfs_rt.pipeline.Stepwise`, or a device of its own."""
+
+    @property
+    def spec(self) -> ModelSpec:
+        """The model that runs."""
+        ...
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What beside the backend's name and versions may decide a pixel: the GPU, say."""
+        ...
+
+    def begin(
+        self,
+        table: StepTable,
+        cases: Sequence[Sequence[RGB]],
+        ids: Sequence[str],
+        *,
+        size: tuple[int, int],
+        seed: int = 0,
+        on_step: Callable[[int], None] | None = None,
+    ) -> Callable[[], list[RGB]]:
+        """Begin a batch; the function returned gives its images. A second may begin before the first is asked for."""
+        ...
+
+
 class Backend(NamedTuple):
     """Where a backend lives."""
 
     module: str
     runtime: str  # the package that computes
     remedy: str  # if it is missing
+    loop: str = ""  # the module's function that loads a loop; without one it has `load`, for an engine
 
 
 BACKENDS = {
     "ort-cpu": Backend("tfs_rt.backends.ort_cpu", "onnxruntime", "pip install 'tfs-rt[cpu]'"),
+    "ort-cuda": Backend("tfs_rt.backends.ort_cuda", "onnxruntime", "pip install 'tfs-rt[gpu]'"),
+    "tensorrt": Backend("tfs_rt.backends.captured", "tensorrt", "pip install 'tfs-rt[tensorrt]'", "load_tensorrt"),
+    "tensorrt-rtx": Backend(
+        "tfs_rt.backends.captured", "tensorrt_rtx", "pip install 'tfs-rt[rtx]'", "load_tensorrt_rtx"
+    ),
     "torch": Backend("tfs_rt_reference.engine", "torch", "pip install 'tfs-rt[export]'"),
 }
 
 
 def load_engine(backend: str, bundle: Bundle) -> Engine[Any]:
-    """The engine of a bundle on a backend; EnvironmentFault names the package that is missing."""
+    """The engine of a bundle on a backend that has engines."""
+    return backend_module(backend).load(bundle)
+
+
+def backend_module(backend: str) -> ModuleType:
+    """A backend's module, imported; EnvironmentFault names the package that is missing."""
     chosen = BACKENDS[backend]
     try:
-        load = import_module(chosen.module).load
+        return import_module(chosen.module)
     except ImportError as error:
         absent = isinstance(error, ModuleNotFoundError)
         reason = f"the package {error.name!r} is not installed" if absent else f"cannot be loaded ({first_line(error)})"
         raise EnvironmentFault(f"backend {backend}", reason, chosen.remedy) from error
-    return load(bundle)
 
 
 def reverse_step(prediction: Any, x_t: Any, x_0: Any, row: StepRow, z: Any) -> tuple[Any, Any]:

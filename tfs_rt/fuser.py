@@ -27,7 +27,7 @@ class Fuser(Protocol):
         """The side of the images it was trained on, if it was."""
         ...
 
-    def fuse(
+    def begin(
         self,
         cases: Sequence[Sequence[RGB]],
         ids: Sequence[str],
@@ -35,8 +35,11 @@ class Fuser(Protocol):
         size: tuple[int, int],
         seed: int = 0,
         on_step: Callable[[int], None] | None = None,
-    ) -> list[RGB]:
-        """Fuse a batch: for each case its images in slot order, uint8 (h, w, 3) -> (H, W, 3) of `size` = (H, W)."""
+    ) -> Callable[[], list[RGB]]:
+        """Begin a batch: for each case its images in slot order, uint8 (h, w, 3) -> (H, W, 3) of `size` = (H, W).
+
+        The function returned ends it. One more batch may begin before.
+        """
         ...
 
     def provenance(self) -> dict[str, Any]:

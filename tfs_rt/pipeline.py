@@ -6,13 +6,14 @@ import dataclasses
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from tfs_rt.bundle import Bundle, load_bundle
-from tfs_rt.engine import BACKENDS, Engine, load_engine
+from tfs_rt.engine import BACKENDS, Engine, Loop, backend_module, load_engine
 from tfs_rt.errors import ModelError
 from tfs_rt.fuser import check_cases
 from tfs_rt.images import RGB, Array, from_model, to_condition
@@ -28,7 +29,7 @@ class Pipeline:
 
     bundle: Bundle
     backend: str
-    engine: Engine[Any]
+    loop: Loop
     recipe: Recipe
     table: StepTable
 
@@ -61,8 +62,23 @@ class Pipeline:
         Each case's noise comes from `seed` and its id alone, so that its result does not depend on the batch.
         Raises ValueError if an image is no such array, FloatingPointError if the network returns NaN or infinity.
         """
+        return self.begin(cases, ids, size=size, seed=seed, on_step=on_step)()
+
+    def begin(
+        self,
+        cases: Sequence[Sequence[RGB]],
+        ids: Sequence[str],
+        *,
+        size: tuple[int, int],
+        seed: int = 0,
+        on_step: Callable[[int], None] | None = None,
+    ) -> Callable[[], list[RGB]]:
+        """`fuse` in two parts: on a GPU it computes while the caller reads the next batch and writes the last.
+
+        At most two batches may be under way; their images are asked for in the order in which they began.
+        """
         check_cases(cases, ids)
-        return fuse_batch(self.engine, self.table, cases, ids, size=size, seed=seed, on_step=on_step)
+        return self.loop.begin(self.table, cases, ids, size=size, seed=seed, on_step=on_step)
 
     def provenance(self) -> dict[str, Any]:
         """Model, recipe, backend and versions: with inputs, size and seed all that decides the pixels."""
@@ -74,7 +90,7 @@ class Pipeline:
         # as loaded: a distribution's name does not tell (onnxruntime-gpu)
         versions = {name: sys.modules[name].__version__ for name in ("numpy", "PIL", runtime)}
         recipe = dataclasses.asdict(self.recipe)
-        return {"model": model, "recipe": recipe, "backend": self.backend, "versions": versions}
+        return {"model": model, "recipe": recipe, "backend": self.backend, **self.loop.facts, "versions": versions}
 
 
 def fuse_batch(
@@ -87,7 +103,7 @@ def fuse_batch(
     seed: int = 0,
     on_step: Callable[[int], None] | None = None,
 ) -> list[RGB]:
-    """`Pipeline.fuse` of checked images, for an engine that came from elsewhere."""
+    """A batch of checked images, one step of the engine at a time."""
     height, width = size
     stride = engine.spec.architecture.stride
     pad = ((0, 0), (0, -height % stride), (0, -width % stride))
@@ -104,6 +120,27 @@ def fuse_batch(
     return [from_model(image[:, :height, :width]) for image in x_0]
 
 
+class Stepwise:
+    """The loop of an engine: it computes when it is asked for the images, and not before."""
+
+    def __init__(self, engine: Engine[Any]) -> None:
+        self.engine, self.spec = engine, engine.spec
+        self.facts: dict[str, Any] = {}
+
+    def begin(
+        self,
+        table: StepTable,
+        cases: Sequence[Sequence[RGB]],
+        ids: Sequence[str],
+        *,
+        size: tuple[int, int],
+        seed: int = 0,
+        on_step: Callable[[int], None] | None = None,
+    ) -> Callable[[], list[RGB]]:
+        """`fuse_batch`, put off."""
+        return partial(fuse_batch, self.engine, table, cases, ids, size=size, seed=seed, on_step=on_step)
+
+
 def load_pipeline(
     model: str | Path = "tfs-rt/x4", *, backend: str = "ort-cpu", recipe: Callable[[Recipe], Recipe] | None = None
 ) -> Pipeline:
@@ -118,4 +155,11 @@ def load_pipeline(
         raise ModelError(bundle.path, f"takes {images} image, not the three of a fusion", "choose a TFS-Diff model")
     chosen = recipe(bundle.manifest.recipe) if recipe else bundle.manifest.recipe
     table = step_table(spec, chosen)
-    return Pipeline(bundle, backend, load_engine(backend, bundle), chosen, table)
+    return Pipeline(bundle, backend, load_loop(backend, bundle), chosen, table)
+
+
+def load_loop(backend: str, bundle: Bundle) -> Loop:
+    """A bundle on a backend, ready to run tables."""
+    if loop := BACKENDS[backend].loop:
+        return getattr(backend_module(backend), loop)(bundle)
+    return Stepwise(load_engine(backend, bundle))

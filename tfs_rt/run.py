@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from tfs_rt.images import RGB
 from tfs_rt.intake import Loaded, load_case, read_file
 from tfs_rt.journal import Journal, claimed
 from tfs_rt.preflight import check_recipe, check_room
+from tfs_rt.report import Report
 from tfs_rt.results import clear_sheets, encode_png, is_done, remove_result, write_json, write_result
 from tfs_rt.sheet import ROWS, contact_sheet
 from tfs_rt.sidecar import RESEARCH_USE, Facts, png_text, recipe_of, recipe_sha256
@@ -41,32 +43,6 @@ class Options:
     target_size: tuple[int, int] | None = None  # (H, W); by default the inputs' size times the scale
     sheet: bool = False
     resume: bool = True  # keep what is done already, and refuse a folder of another recipe; or overwrite all
-
-
-@dataclass(slots=True)
-class Report:
-    """What became of every case."""
-
-    found: int
-    results: list[dict[str, Any]] = field(default_factory=list)
-    ended: str = "interrupted"  # until the last case is through
-
-    @property
-    def done(self) -> int:
-        """Number of cases fused, now or by the run that was gone on with."""
-        return sum(result["status"] != "failed" for result in self.results)
-
-    @property
-    def kept(self) -> int:
-        """Number of cases that were fused already."""
-        return sum(result["status"] == "kept" for result in self.results)
-
-    @property
-    def exit_code(self) -> int:
-        """0 all done, 3 some failed, 4 none succeeded."""
-        if self.done == self.found:
-            return 0
-        return 3 if self.done else 4
 
 
 @dataclass(slots=True)
@@ -116,22 +92,35 @@ class Run:
         if self.options.sheet:
             clear_sheets(output)
         try:
-            for batch in self._batches():
-                self._fuse_batch(batch)
-                signals.check()  # a library may have swallowed the exception, and the run would go on to its end
+            self._fuse_batches()
             self.report.ended = "complete"
         finally:
             self._write_report(started)
             self._write_sheet()
             self.journal.write("end", ended=self.report.ended)
 
+    def _fuse_batches(self) -> None:
+        """A batch ends when the next has begun: a GPU computes while this reads and writes."""
+        end: Callable[[], None] | None = None
+        for batch in self._batches():
+            begun = self._begin(batch) if batch else None
+            if end:
+                end()
+                signals.check()  # a library may have swallowed the exception, and the run would go on to its end
+            end = begun
+        if end:
+            end()
+            signals.check()
+
     def _batches(self) -> Iterator[list[Loaded]]:
+        """The batches in order; an empty one where all before it are to be ended first."""
         batch: list[Loaded] = []
         for case in self.cases:
             if isinstance(case, Case) and (facts := self._done(case)):
                 if batch:  # before it, as it was asked for
                     yield batch
                 batch = []
+                yield []
                 self._keep(case, facts)
                 continue
             loaded = self._load(case)
@@ -170,28 +159,45 @@ class Run:
         self._failed(case, fault)
         return None
 
-    def _fuse_batch(self, batch: list[Loaded]) -> None:
+    def _begin(self, batch: list[Loaded]) -> Callable[[], None]:
+        """Begin to fuse a batch; the function returned ends it and writes its results."""
         started = time.monotonic()
         try:
-            images = self.fuser.fuse(
+            wait = self.fuser.begin(
                 [loaded.images for loaded in batch],
                 [loaded.case.id for loaded in batch],
                 size=batch[0].size,
                 seed=self.options.seed or 0,
                 on_step=lambda _: self.on_step(len(batch)),
             )
-        except Exception as error:  # engines raise classes of their own: what cannot run in company is tried alone
-            if len(batch) > 1:
-                for loaded in batch:
-                    self._fuse_batch([loaded])
-                return
-            case_id, (height, width) = batch[0].case.id, batch[0].size
-            reason = f"could not be fused at {width}x{height} ({type(error).__name__}: {first_line(error)})"
-            self._failed(batch[0].case, InputError(case_id, reason, "try a smaller size, or report this case"))
+        except Exception as error:
+            return partial(self._not_fused, batch, error)
+        return partial(self._end, batch, wait, time.monotonic() - started)
+
+    def _end(self, batch: list[Loaded], wait: Callable[[], list[RGB]], spent: float) -> None:
+        started = time.monotonic()
+        try:
+            images = wait()
+        except Exception as error:
+            self._not_fused(batch, error)
             return
-        seconds = round((time.monotonic() - started) / len(batch), 4)
+        seconds = round((spent + time.monotonic() - started) / len(batch), 4)
         for loaded, image in zip(batch, images, strict=True):
             self._write(loaded, image, seconds)
+
+    def _not_fused(self, batch: list[Loaded], error: Exception) -> None:
+        """What cannot run in company is tried alone; a broken environment ends the run, for no case would do better."""
+        if isinstance(error, EnvironmentFault):
+            raise error
+        if len(batch) > 1:
+            for loaded in batch:
+                self._begin([loaded])()
+            return
+        case, (height, width) = batch[0].case, batch[0].size
+        if not isinstance(error, TfsRtError):
+            reason = f"could not be fused at {width}x{height} ({type(error).__name__}: {first_line(error)})"
+            error = InputError(case.id, reason, "try a smaller size, or report this case")
+        self._failed(case, error)
 
     def _write(self, loaded: Loaded, image: RGB, seconds: float) -> None:
         case_id = loaded.case.id
@@ -240,18 +246,9 @@ class Run:
         self.on_result(result)
 
     def _write_report(self, started: float) -> None:
-        report, through = self.report, {result["id"] for result in self.report.results}
-        failed = len(report.results) - report.done
-        order = {case.id: number for number, case in enumerate(self.cases)}
-        counts = {"cases": report.found, "done": report.done, "kept": report.kept, "failed": failed}
-        not_run = [case.id for case in self.cases if case.id not in through]
-        summary = {
-            **counts,
-            "ended": report.ended,
-            "seconds": round(time.monotonic() - started, 3),
-            "results": sorted(report.results, key=lambda result: order[result["id"]]),
-        }
-        write_json(self.options.output / REPORT, {**summary, "not_run": not_run, **self.provenance})
+        seconds = round(time.monotonic() - started, 3)
+        summary = self.report.summary([case.id for case in self.cases], seconds)
+        write_json(self.options.output / REPORT, {**summary, **self.provenance})
 
 
 def provenance(fuser: Fuser, options: Options) -> dict[str, Any]:

@@ -27,7 +27,7 @@ def shown_groups(root: Path, count: int) -> list[Group]:
 
 def fused(fuser: Fuser, group: Group) -> RGB:
     """A group as a method fuses it from its degraded sources."""
-    return fuser.fuse([group.degraded(fuser.scale)], [group.id], size=group.size)[0]
+    return fuser.begin([group.degraded(fuser.scale)], [group.id], size=group.size)()[0]
 
 
 def write_jpeg(path: Path, image: RGB) -> None:

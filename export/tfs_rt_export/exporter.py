@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
+import dataclasses
 import os
 import shutil
 import tempfile
@@ -20,13 +20,17 @@ from tfs_rt import __version__, signals
 from tfs_rt.backends.ort_cpu import load
 from tfs_rt.bundle import MANIFEST, SCHEMA, BundleFile, Manifest, load_bundle, write_manifest
 from tfs_rt.errors import EnvironmentFault, UsageError
+from tfs_rt.files import file_sha256
 from tfs_rt.spec import SLOTS, Prediction, Recipe, SamplerName
 from tfs_rt_export.gate import certify
-from tfs_rt_export.graph import store_half, write_step_graph
+from tfs_rt_export.graph import store_half, write_half_graph, write_step_graph
+from tfs_rt_export.half import HalfStep
+from tfs_rt_export.half_gate import certify_half
 from tfs_rt_reference.checkpoint import Checkpoint, load_checkpoint
 from tfs_rt_reference.engine import TorchEngine
 from tfs_rt_reference.recipe import default_recipe
 
+HALF_GRAPH = "step.fp16.onnx"
 INTENDED_USE = "Research on image fusion and super-resolution. Not a medical device; not for diagnosis."
 
 Weights = Literal["float32", "float16"]  # as stored; sums are float32 either way
@@ -45,6 +49,7 @@ class Request:
     sampler: SamplerName = "ddim"
     steps: int | None = None
     weights: Weights = "float32"
+    half: bool = False  # also write the graph that FP16 engines are built from
     overwrite: bool = False
 
 
@@ -71,7 +76,7 @@ def _put_in_place(folder: Path, output: Path) -> None:
         folder.rename(output)
         return
     for path in output.iterdir():
-        if path.is_file() and not (folder / path.name).exists():
+        if path.is_file() and path.name != HALF_GRAPH and not (folder / path.name).exists():
             shutil.copy2(path, folder / path.name)
     # a name of its own: what a killed export left behind must not stand in this one's way
     replaced = Path(tempfile.mkdtemp(prefix=".replaced.", dir=output.parent))
@@ -104,6 +109,19 @@ def _export(request: Request, folder: Path, log: Callable[[str], None]) -> Manif
     reference = TorchEngine(source.spec, source.network)
     manifest.fidelity.update(certify(load(load_bundle(folder)), reference, recipe, weights=request.weights))
     write_manifest(folder, manifest)
+    return _add_half(manifest, folder, reference, log) if request.half else manifest
+
+
+def _add_half(manifest: Manifest, folder: Path, reference: TorchEngine, log: Callable[[str], None]) -> Manifest:
+    log("tracing the half-precision graph")
+    graph, half = folder / HALF_GRAPH, HalfStep(reference.network).eval()
+    write_half_graph(half, graph)
+    files = {**manifest.files, "fp16": _file(graph)}
+    manifest = dataclasses.replace(manifest, files=files, biases=tuple(half.biases))
+    write_manifest(folder, manifest)
+    log("fidelity gate: half precision, emulated, against the PyTorch reference")
+    manifest.fidelity["fp16"] = certify_half(load_bundle(folder), half, reference, manifest.recipe)
+    write_manifest(folder, manifest)
     return manifest
 
 
@@ -117,7 +135,6 @@ def _check_output(output: Path, *, overwrite: bool) -> None:
 
 
 def _manifest(name: str, source: Checkpoint, recipe: Recipe, graph: Path) -> Manifest:
-    data = graph.read_bytes()
     packages = (torch, onnx, onnxscript, onnxruntime)
     return Manifest(
         schema=SCHEMA,
@@ -125,7 +142,7 @@ def _manifest(name: str, source: Checkpoint, recipe: Recipe, graph: Path) -> Man
         slots=SLOTS if source.spec.architecture.condition_channels == 9 else ("image",),
         model=source.spec,
         recipe=recipe,
-        files={"fp32": BundleFile(path=graph.name, sha256=hashlib.sha256(data).hexdigest())},
+        files={"fp32": _file(graph)},
         source={"file": source.contents.path.name, "sha256": source.contents.sha256},
         exporter={"tfs-rt": __version__, **{p.__name__: p.__version__ for p in packages}},
         fidelity={},
@@ -133,3 +150,7 @@ def _manifest(name: str, source: Checkpoint, recipe: Recipe, graph: Path) -> Man
         licence="that of the checkpoint",
         intended_use=INTENDED_USE,
     )
+
+
+def _file(path: Path) -> BundleFile:
+    return BundleFile(path=path.name, sha256=file_sha256(path))

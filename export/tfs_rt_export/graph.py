@@ -1,18 +1,23 @@
-"""PyTorch network -> portable ONNX graph, float32, batch and H, W dynamic."""
+"""PyTorch network -> ONNX graphs: the portable one in float32, and the one that FP16 engines are built from."""
 
 from __future__ import annotations
 
 import logging
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 import onnx_ir as ir
 import torch
 from onnx import TensorProto, helper, numpy_helper
+from torch import Tensor, nn
 from torch.export import Dim
 
+from tfs_rt.onnx_tensors import is_shared
+from tfs_rt.spec import Architecture
+from tfs_rt_export.half import HalfStep
 from tfs_rt_reference.network import UNet
 
 LARGE = 256  # elements: smaller tensors (biases, normalisations) stay float32
@@ -21,30 +26,59 @@ OPSET = 21  # the first with GroupNormalization in the sense of PyTorch's
 
 def write_step_graph(network: UNet, path: Path) -> None:
     """Write `step.onnx`: condition, x_t, noise_level -> prediction. All weights lie inside the file."""
-    arch, stride = network.arch, network.arch.stride
+    arch, image = network.arch, _image(network.arch)
+    size = (8 * arch.stride, 10 * arch.stride)
+    example = {
+        "condition": torch.zeros(2, arch.condition_channels, *size),
+        "x_t": torch.zeros(2, arch.out_channel, *size),
+        "noise_level": torch.zeros(2, 1),
+    }
+    shapes = {"condition": image, "x_t": image, "noise_level": {0: image[0]}}
+    program = _traced(network, example, shapes)
+    _restore_names(program.model.graph, network)
+    program.save(path, external_data=False)
+
+
+def write_half_graph(half: HalfStep, path: Path) -> None:
+    """Write `step.fp16.onnx`: x, bias -> prediction, without the convolutions' weights, which `step.onnx` holds."""
+    arch = half.network.arch
+    example = {
+        "x": torch.zeros(2, arch.in_channel, 8 * arch.stride, 10 * arch.stride),
+        "bias": torch.zeros(1, half.columns),
+    }
+    program = _traced(half, example, {"x": _image(arch), "bias": None})
+    graph = program.model.graph
+    for name, value in list(graph.initializers.items()):
+        if value.const_value is not None and is_shared(value.const_value.numpy()):
+            del graph.initializers[name]
+            value.name = name.removeprefix("network.")
+    program.save(path, external_data=False)
+
+
+def _image(arch: Architecture) -> dict[int, Any]:
     batch, height, width = Dim("batch", min=1), Dim("h", min=1), Dim("w", min=1)
-    image = {0: batch, 2: stride * height, 3: stride * width}
-    example = (
-        torch.zeros(2, arch.condition_channels, 8 * stride, 10 * stride),
-        torch.zeros(2, arch.out_channel, 8 * stride, 10 * stride),
-        torch.zeros(2, 1),
-    )
+    return {0: batch, 2: arch.stride * height, 3: arch.stride * width}
+
+
+def _traced(network: nn.Module, example: dict[str, Tensor], shapes: dict[str, Any]) -> torch.onnx.ONNXProgram:
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it warns of operators from packages we do not use
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # deprecations inside the exporter
         program = torch.onnx.export(
             network,
-            example,
+            tuple(example.values()),
             dynamo=True,
             verbose=False,
             opset_version=OPSET,
-            input_names=["condition", "x_t", "noise_level"],
+            input_names=list(example),
             output_names=["prediction"],
-            dynamic_shapes={"condition": image, "x_t": image, "noise_level": {0: batch}},
+            dynamic_shapes=shapes,
         )
     assert program is not None
-    _restore_names(program.model.graph, network)
-    program.save(path, external_data=False)
+    for node in program.model.graph:  # where in the source each came from: half a megabyte
+        node.metadata_props.clear()
+        node.doc_string = None
+    return program
 
 
 def _restore_names(graph: ir.Graph, network: UNet) -> None:

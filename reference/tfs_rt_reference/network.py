@@ -53,6 +53,7 @@ class NoiseBias(nn.Module):
 
     def __init__(self, embedding: int, channels: int) -> None:
         super().__init__()
+        self.channels = channels
         self.noise_func = nn.Sequential(nn.Linear(embedding, channels))
 
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
@@ -170,7 +171,13 @@ class UNet(nn.Module):
 
         H and W must be multiples of the architecture's stride. Returns (B, 3, H, W).
         """
-        embedding = self.noise_level_mlp(noise_level)
+        said = self.said(condition, x_t, self.noise_level_mlp(noise_level))
+        if self.arch.sigma_data:
+            return self._eps(said, x_t, noise_level[:, :, None, None])
+        return said
+
+    def said(self, condition: Tensor, x_t: Tensor, embedding: Tensor) -> Tensor:
+        """The U-Net's own answer: the prediction, but for a preconditioned network."""
         h = self.downs[0](F.pixel_unshuffle(self._gated(condition, x_t), self.arch.patch_size))
         skips = [h]
         for layer in self.downs[1:]:
@@ -180,12 +187,8 @@ class UNet(nn.Module):
             h = layer(h, embedding)
         for layer in self.ups:
             h = layer(h if isinstance(layer, Upsample) else torch.cat([h, skips.pop()], dim=1), embedding)
-        prediction = F.pixel_shuffle(self.final_conv(h), self.arch.patch_size)
-        if self.arch.condition_skip:
-            prediction = prediction + self._skip(condition)
-        if self.arch.sigma_data:
-            return self._eps(prediction, x_t, noise_level[:, :, None, None])
-        return prediction
+        said = F.pixel_shuffle(self.final_conv(h), self.arch.patch_size)
+        return said + self._skip(condition) if self.arch.condition_skip else said
 
     def _eps(self, said: Tensor, x_t: Tensor, signal: Tensor) -> Tensor:
         """What x_0 = c_skip x_t / sqrt(alpha_bar) + c_out / sigma_data `said` comes to as eps, without infinities."""

@@ -6,7 +6,8 @@ same case would give other last bits in other company. On a CPU a batch gains no
 
 from __future__ import annotations
 
-from typing import cast
+from collections.abc import Sequence
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import onnxruntime as ort
@@ -17,6 +18,8 @@ from tfs_rt.errors import ModelError, first_line
 from tfs_rt.images import Array
 from tfs_rt.spec import ModelSpec
 from tfs_rt.table import StepRow
+
+OrtEngine = TypeVar("OrtEngine", bound="OrtCpuEngine")
 
 
 class OrtCpuEngine:
@@ -36,9 +39,13 @@ class OrtCpuEngine:
 
     def predict(self, condition: Array, x_t: Array, noise_level: Array) -> Array:
         """The network alone: (B, 9, H, W), (B, 3, H, W), (B, 1) -> (B, 3, H, W)."""
+        inputs = (condition, x_t, noise_level)
+        return np.concatenate([self.run(*(value[i : i + 1] for value in inputs)) for i in range(len(x_t))])
+
+    def run(self, condition: Array, x_t: Array, noise_level: Array) -> Array:
+        """One call of the session."""
         inputs = {"condition": condition, "x_t": x_t, "noise_level": noise_level}
-        singles = [{name: value[i : i + 1] for name, value in inputs.items()} for i in range(len(x_t))]
-        return np.concatenate([cast(Array, self.session.run(["prediction"], single)[0]) for single in singles])
+        return cast(Array, self.session.run(["prediction"], inputs)[0])
 
     def try_out(self) -> None:
         """Run once on a small image, so that a network that does not fit its manifest is found out at once."""
@@ -60,14 +67,19 @@ class OrtCpuEngine:
 
 def load(bundle: Bundle) -> OrtCpuEngine:
     """The bundle's float32 network in a session; ModelError if it is not a graph that stands alone."""
+    return started(bundle, OrtCpuEngine, ["CPUExecutionProvider"])
+
+
+def started(bundle: Bundle, engine: type[OrtEngine], providers: Sequence[Any]) -> OrtEngine:
+    """An engine of a kind for the bundle's float32 network, tried out; ModelError if it cannot be run."""
     data = bundle.read("fp32")
     file, spec = bundle.path / bundle.manifest.files["fp32"].path, bundle.manifest.model
     options = ort.SessionOptions()
     options.log_severity_level = 4  # errors reach us as exceptions; the rest is for developers
     try:
-        engine = OrtCpuEngine(spec, ort.InferenceSession(data, options, providers=["CPUExecutionProvider"]))
-        engine.try_out()
+        ready = engine(spec, ort.InferenceSession(data, options, providers=providers))
+        ready.try_out()
     except Exception as error:  # ONNX Runtime raises a class of its own for each of a dozen faults
         reason = f"cannot be run ({first_line(error)})"
         raise ModelError(file, reason, "update onnxruntime, or export the bundle anew") from error
-    return engine
+    return ready

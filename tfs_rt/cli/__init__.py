@@ -7,7 +7,7 @@ import signal
 import typer
 
 from tfs_rt import signals
-from tfs_rt.cli import distill, export, fuse, inspect, prepare, status, train, verify
+from tfs_rt.cli import build, cache, distill, doctor, export, fuse, inspect, prepare, status, train, verify
 from tfs_rt.cli import eval as evaluation
 from tfs_rt.errors import TfsRtError, first_line, printable
 
@@ -19,6 +19,8 @@ app = typer.Typer(
 )
 app.command()(fuse.fuse)
 app.command()(export.export)
+app.command()(build.build)
+app.command()(doctor.doctor)
 app.command()(inspect.inspect)
 app.command()(status.status)
 app.command()(verify.verify)
@@ -26,6 +28,7 @@ app.command("eval")(evaluation.evaluate)
 app.command()(prepare.prepare)
 app.command()(train.train)
 app.command()(distill.distill)
+app.add_typer(cache.app, name="cache")
 
 
 @app.callback(invoke_without_command=True)

@@ -27,6 +27,9 @@ class Backend(StrEnum):
 
     auto = "auto"
     ort_cpu = "ort-cpu"
+    ort_cuda = "ort-cuda"
+    tensorrt = "tensorrt"
+    tensorrt_rtx = "tensorrt-rtx"
     torch = "torch"
 
 

@@ -55,6 +55,15 @@ class Talk:
                 self.console.print(f"[yellow]warning[/] {case_id}: {escape(warning)}")
 
     @contextmanager
+    def status(self, doing: str) -> Iterator[Callable[[str], None]]:
+        """A spinner on a terminal, nothing elsewhere; yields the function that says what is being done now."""
+        if self.quiet or not self.console.is_terminal:
+            yield lambda now: None
+            return
+        with self.console.status(doing) as spinner:
+            yield lambda now: spinner.update(f"{doing}: {escape(now.lower())}")
+
+    @contextmanager
     def progress(self, doing: str, total: int, units: str) -> Iterator[Callable[[int], None]]:
         """A bar on a terminal, nothing elsewhere; yields the function that moves it on by a number of units."""
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn

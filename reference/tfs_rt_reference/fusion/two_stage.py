@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numba
@@ -38,13 +39,25 @@ class TwoStage:
         seed: int = 0,
         on_step: Callable[[int], None] | None = None,
     ) -> list[RGB]:
-        """As `tfs_rt.fuser.Fuser.fuse`; the seed decides nothing."""
+        """Fuse a batch, as `tfs_rt.pipeline.Pipeline.fuse` does; the seed decides nothing."""
         del seed
         check_cases(cases, ids)
         fused = [METHODS[self.method](*(self.upsample(image, size) for image in images)) for images in cases]
         if on_step:
             on_step(1)
         return fused
+
+    def begin(
+        self,
+        cases: Sequence[Sequence[RGB]],
+        ids: Sequence[str],
+        *,
+        size: tuple[int, int],
+        seed: int = 0,
+        on_step: Callable[[int], None] | None = None,
+    ) -> Callable[[], list[RGB]]:
+        """`fuse`, put off."""
+        return partial(self.fuse, cases, ids, size=size, seed=seed, on_step=on_step)
 
     def provenance(self) -> dict[str, Any]:
         """Method and versions; a sidecar has the sizes of inputs and result."""

@@ -1,0 +1,69 @@
+"""The gate of the half graph: what an FP16 engine will compute, against the PyTorch reference in float32.
+
+No GPU is needed: the arithmetic is emulated (`tfs_rt_export.emulation`), and ONNX Runtime proves that the graph is the
+network that was emulated. The maximum over an image is no measure here: single clipped pixels flip.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+import torch
+
+from tfs_rt.bundle import Bundle
+from tfs_rt.errors import ModelError
+from tfs_rt.images import Array
+from tfs_rt.spec import Recipe
+from tfs_rt_export.emulation import HalfEngine, activation_ranges
+from tfs_rt_export.gate import made_loops, made_steps, relative_l2
+from tfs_rt_export.half import HalfStep
+from tfs_rt_reference.engine import TorchEngine
+
+STEP_RELATIVE_L2 = 5e-3  # measured: 0.4e-3 (the shipped models) to 2e-3; a bfloat16 somewhere gives 1e-2
+LOOP_PSNR = 40.0  # dB; the shipped models reach more than 60, untrained networks 45
+LARGEST = 8e3  # half ends at 65,504: beyond an eighth of it an unusual image may overflow
+REMEDY = "leave fp16 out of --precision"
+
+
+def certify_half(bundle: Bundle, half: HalfStep, reference: TorchEngine, recipe: Recipe) -> dict[str, Any]:
+    """The half graph's certificate for a manifest; ModelError below the bar."""
+    engine = HalfEngine(reference.spec, half, bundle.weights())
+    conditions, x_t, level, sigmas = made_steps(reference.spec)
+    levels = [float(value) for value in level[:, 0]]
+    with activation_ranges(half) as ranges:
+        emulated = _emulated(engine, conditions, x_t, levels)
+    step = relative_l2(emulated, reference.predict(conditions, x_t, level))
+    graph = relative_l2(_through_graph(bundle, engine, conditions, x_t, levels), emulated)
+    for what, found in (("one step in half precision", step), ("the half graph", graph)):
+        if not all(value <= STEP_RELATIVE_L2 for value in found):
+            reason = f"{what} differs by {np.max(found):.2g} (bar {STEP_RELATIVE_L2:g})"
+            raise ModelError("fidelity gate", reason, REMEDY)
+    loops = made_loops(engine, reference, recipe)
+    for loop in loops:
+        if not loop["psnr"] >= LOOP_PSNR:
+            reason = f"the {loop['steps']}-step image in half precision differs ({loop['psnr']} dB, bar {LOOP_PSNR:g})"
+            raise ModelError("fidelity gate", reason, REMEDY)
+    layer = max(ranges, key=lambda name: ranges[name])
+    return {
+        "reference": "PyTorch, float32, CPU; half precision emulated: stored in half, summed in float32",
+        "bars": {"step_relative_l2": STEP_RELATIVE_L2, "loop_psnr": LOOP_PSNR, "largest_activation": LARGEST},
+        "step": {"sigma": sigmas, "relative_l2": step, "graph_relative_l2": graph},
+        "loop": loops,
+        "largest_activation": {"layer": layer.removeprefix("network."), "value": ranges[layer]},
+    }
+
+
+def _emulated(engine: HalfEngine, conditions: Array, x_t: Array, levels: list[float]) -> Array:
+    calls = zip(torch.from_numpy(conditions).split(1), torch.from_numpy(x_t).split(1), levels, strict=True)
+    return np.concatenate([engine.predict(*call).numpy() for call in calls])
+
+
+def _through_graph(bundle: Bundle, engine: HalfEngine, conditions: Array, x_t: Array, levels: list[float]) -> Array:
+    options = ort.SessionOptions()
+    options.log_severity_level = 4
+    session = ort.InferenceSession(bundle.half_graph(), options, providers=["CPUExecutionProvider"])
+    x = np.concatenate([conditions, x_t], axis=1)
+    calls = [{"x": x[i : i + 1], "bias": engine.bias(level)} for i, level in enumerate(levels)]
+    return np.concatenate([np.asarray(session.run(["prediction"], call)[0]) for call in calls])

@@ -1,0 +1,9 @@
+// All kernels in one translation unit, which is what is compiled: with --fmad=false, see README.md.
+
+#include "resample.cu"
+#include "normalise.cu"
+#include "start.cu"
+#include "select.cu"
+#include "update.cu"
+#include "advance.cu"
+#include "finish.cu"

@@ -1,0 +1,31 @@
+"""`ort-cuda`: ONNX Runtime on an NVIDIA GPU, float32 (TF32 off); whole batches at once."""
+
+from __future__ import annotations
+
+import onnxruntime as ort
+
+from tfs_rt.backends.ort_cpu import OrtCpuEngine, started
+from tfs_rt.bundle import Bundle
+from tfs_rt.errors import EnvironmentFault
+from tfs_rt.images import Array
+
+PROVIDER = "CUDAExecutionProvider"
+REMEDY = "pip uninstall onnxruntime, then pip install 'tfs-rt[gpu]'; tfs-rt doctor tells more"
+
+
+class OrtCudaEngine(OrtCpuEngine):
+    """A session on the GPU; handles are NumPy arrays, copied at each step."""
+
+    def predict(self, condition: Array, x_t: Array, noise_level: Array) -> Array:
+        """The network alone: (B, 9, H, W), (B, 3, H, W), (B, 1) -> (B, 3, H, W)."""
+        return self.run(condition, x_t, noise_level)
+
+
+def load(bundle: Bundle) -> OrtCudaEngine:
+    """The bundle's float32 network on the first visible GPU; EnvironmentFault if it would run elsewhere."""
+    if PROVIDER not in ort.get_available_providers():
+        raise EnvironmentFault("ort-cuda", "this onnxruntime is built without CUDA", REMEDY)
+    engine = started(bundle, OrtCudaEngine, [(PROVIDER, {"use_tf32": "0"})])
+    if engine.session.get_providers()[0] != PROVIDER:  # it says so on stderr at most, and takes the CPU
+        raise EnvironmentFault("ort-cuda", "onnxruntime found no GPU that it can use", "tfs-rt doctor tells why")
+    return engine

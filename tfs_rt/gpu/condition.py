@@ -1,0 +1,82 @@
+"""The network's input on the device, and what fills its condition from pixels, as `tfs_rt.images.to_condition` does."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tfs_rt.gpu.device import Array, Buffer, Device
+from tfs_rt.gpu.resampling import rows_first, tables
+
+
+class Mirror:
+    """An array in page-locked memory and its place on the device."""
+
+    def __init__(self, device: Device, values: Array) -> None:
+        self.device = device
+        self.host = device.pinned(values.shape, values.dtype)
+        self.host[...] = values
+        self.buffer = device.empty(self.host.nbytes)
+
+    def send(self) -> None:
+        """Enqueue the upload; the host's side must stay as it is until that is waited for."""
+        self.device.upload(self.buffer, self.host)
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """The sizes of a batch."""
+
+    batch: int
+    slots: int
+    size: tuple[int, int]  # (h, w) of the inputs
+    target: tuple[int, int]  # (H, W) of the results
+    padded: tuple[int, int]  # (H, W) of the network's input
+
+    @property
+    def channels(self) -> int:
+        """Of the network's input: the images, and x_t."""
+        return 3 * self.slots + 3
+
+    @property
+    def state(self) -> tuple[np.int32, ...]:
+        """(B, C, H, W) as the kernels that work on the state take it."""
+        return int32(self.batch, self.channels, *self.padded)
+
+
+class Condition:
+    """x (B, C, H, W) float32: the condition, and room for x_t in the last three channels."""
+
+    def __init__(self, device: Device, shape: Shape) -> None:
+        self.device, self.shape = device, shape
+        (h, w), (height, width), images = shape.size, shape.target, shape.batch * shape.slots
+        if rows_first(shape.size, shape.target):  # each pass: outer, n_in, n_out, inner
+            self.passes = [(images, h, height, w * 3), (images * height, w, width, 3)]
+        else:
+            self.passes = [(images * h, w, width, 3), (images, h, height, width * 3)]
+        self.tables = [[Mirror(device, table) for table in tables(n_in, n_out)] for _, n_in, n_out, _ in self.passes]
+        for mirror in (mirror for axis in self.tables for mirror in axis):
+            mirror.send()
+        self.source = device.empty(images * h * w * 3)
+        self.resampled = [device.empty(outer * n_out * inner) for outer, _, n_out, inner in self.passes]
+        self.x = device.empty(4 * shape.batch * shape.channels * shape.padded[0] * shape.padded[1])
+
+    def enqueue(self, images: Array) -> None:
+        """From (B, slots, h, w, 3) uint8 in page-locked memory: upload, resample along both axes, normalise and pad."""
+        launch, shape, source = self.device.launch, self.shape, self.source
+        self.device.upload(source, images)
+        for sizes, axis, target in zip(self.passes, self.tables, self.resampled, strict=True):
+            most_taps = axis[-1].host.shape[1]
+            arguments: list[Any] = [source, target, *(table.buffer for table in axis)]
+            launch("tfs_resample", target.nbytes, *arguments, *int32(most_taps, *sizes))
+            source: Buffer = target
+        sizes = int32(shape.batch, shape.slots, shape.channels, *shape.target, *shape.padded)
+        threads = shape.batch * shape.slots * shape.padded[0] * shape.padded[1]
+        launch("tfs_normalise", threads, source, self.x, *sizes)
+
+
+def int32(*values: int) -> tuple[np.int32, ...]:
+    """Sizes as kernels take them."""
+    return tuple(map(np.int32, values))
