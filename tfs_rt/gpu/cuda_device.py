@@ -54,13 +54,17 @@ class CudaDevice:
 
     def upload(self, target: Buffer, source: Array) -> None:
         """Enqueue a copy of a contiguous array into a buffer of its size."""
-        _memory(target).copy_from(_matching(source, target), stream=self._stream)
+        matching = _matching(source, target)
+        with self._working():
+            _memory(target).copy_from(matching, stream=self._stream)
 
     def download(self, target: Array, source: Buffer) -> None:
         """Enqueue a copy of a buffer into a contiguous array of its size."""
         if not target.flags.writeable:
             raise ValueError("the array to download into is read-only")
-        _memory(source).copy_to(_matching(target, source), stream=self._stream)
+        matching = _matching(target, source)
+        with self._working():
+            _memory(source).copy_to(matching, stream=self._stream)
 
     def load(self, cubin: bytes, names: Sequence[str]) -> None:
         """Load a cubin's kernels; EnvironmentFault if it is not for this GPU."""
@@ -104,7 +108,8 @@ class CudaDevice:
 
     def mark(self) -> Callable[[], None]:
         """An event on the stream, as the function that waits for it."""
-        event = self._stream.record()
+        with self._working():
+            event = self._stream.record()
 
         def wait() -> None:
             with self._working():
