@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import io
+from contextlib import redirect_stdout
+
 import onnxruntime as ort
 
 from tfs_rt.backends.ort_cpu import OrtCpuEngine, started
@@ -25,7 +28,13 @@ def load(bundle: Bundle) -> OrtCudaEngine:
     """The bundle's float32 network on the first visible GPU; EnvironmentFault if it would run elsewhere."""
     if PROVIDER not in ort.get_available_providers():
         raise EnvironmentFault("ort-cuda", "this onnxruntime is built without CUDA", REMEDY)
+    said = io.StringIO()
+    with redirect_stdout(said):
+        ort.preload_dlls()  # also from the wheels of CUDA and cuDNN, where it does not look by itself
+    ort.set_default_logger_severity(4)  # what it says of a library that is missing is in `said`
     engine = started(bundle, OrtCudaEngine, [(PROVIDER, {"use_tf32": "0"})])
-    if engine.session.get_providers()[0] != PROVIDER:  # it says so on stderr at most, and takes the CPU
-        raise EnvironmentFault("ort-cuda", "onnxruntime found no GPU that it can use", "tfs-rt doctor tells why")
+    if engine.session.get_providers()[0] != PROVIDER:  # it raises nothing, and takes the CPU
+        why = f" ({said.getvalue().splitlines()[0]})" if said.getvalue() else ""
+        remedy = "pip install 'tfs-rt[gpu]' brings CUDA and cuDNN; tfs-rt doctor tells of the driver"
+        raise EnvironmentFault("ort-cuda", f"onnxruntime found no GPU that it can use{why}", remedy)
     return engine
