@@ -18,6 +18,7 @@ import pytest
 from helpers import NumpyEngine, model_spec
 from host_kernels import HOST, compile_host
 
+from tfs_rt.gpu.condition import Shape
 from tfs_rt.images import RGB, Array
 from tfs_rt.pipeline import fuse_batch
 from tfs_rt.schedule import Float64
@@ -294,6 +295,13 @@ def test_what_is_not_finite_is_told_and_leaves_nothing_behind(told: dict[str, An
 
 def test_an_interrupt_between_steps_leaves_the_loop_usable(told: dict[str, Any]) -> None:
     assert told["progress_and_interrupt"] == [1, 2, 3, 4, 5, -1, 1]
+
+
+def test_more_than_the_kernels_can_count_is_refused() -> None:
+    side = (4096, 4096)
+    Shape(10, 3, side, side, side)
+    with pytest.raises(MemoryError, match="11 images at once are more than the kernels can count"):
+        Shape(11, 3, side, side, side)
 
 
 def test_all_memory_is_given_back(told: dict[str, Any]) -> None:

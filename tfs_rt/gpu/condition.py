@@ -10,6 +10,8 @@ import numpy as np
 from tfs_rt.gpu.device import Array, Buffer, Device
 from tfs_rt.gpu.resampling import rows_first, tables
 
+LARGEST = 2**31  # elements of x, which kernels count in 32 bits
+
 
 class Mirror:
     """An array in page-locked memory and its place on the device."""
@@ -39,6 +41,10 @@ class Shape:
     def channels(self) -> int:
         """Of the network's input: the images, and x_t."""
         return 3 * self.slots + 3
+
+    def __post_init__(self) -> None:
+        if self.batch * self.channels * self.padded[0] * self.padded[1] >= LARGEST:
+            raise MemoryError(f"{self.batch} images at once are more than the kernels can count")
 
     @property
     def state(self) -> tuple[np.int32, ...]:

@@ -92,6 +92,7 @@ class GraphLoop:
     def _session(self, shape: Shape, table: StepTable) -> Session:
         session, steps = self.session, len(table.rows)
         if session is None or session.shape != shape or session.capacity < steps:
+            self.device.synchronize()  # nothing may run in a graph that is dropped
             self.session = session = None  # its memory, before the next one's
             columns = self.bias_rows(table.rows[:1, 0]).shape[1]
             network = self.networks(shape.batch, shape.padded)
