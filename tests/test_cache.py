@@ -378,7 +378,7 @@ def stop(*_):
 """
 BEFORE_THE_SIDECAR = f"""{STOP}
 write = module.write_file
-module.write_file = lambda path, data: stop() if path.suffix == ".json" else write(path, data)
+module.write_file = lambda path, data, **mode: stop() if path.suffix == ".json" else write(path, data, **mode)
 """
 WHILE_WRITING = f"""{STOP}
 write_all = files.write_all
@@ -415,13 +415,42 @@ def test_what_a_killed_process_leaves_is_not_found(
     assert {path.suffix for path in cache.folder.iterdir()} == {".lock", ".engine", ".json"}
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has other owners")
+def test_a_file_of_somebody_else_is_never_used(cache: Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    entry = cache.put("engine", FACTS, DATA, NOTES)
+    assert entry.is_whole()
+    entry.path.chmod(0o666)
+    assert cache.get("engine", FACTS) is None
+    with pytest.raises(EnvironmentFault, match="is not yours alone, and would be run"):
+        entry.read()
+    entry.path.chmod(0o600)
+    entry.path.rename(tmp_path / "elsewhere")
+    entry.path.symlink_to(tmp_path / "elsewhere")
+    assert cache.get("engine", FACTS) is None
+    remake(cache)
+    monkeypatch.setattr("os.getuid", lambda: 12345)
+    assert cache.get("engine", FACTS) is None
+
+
+def test_the_cache_is_one_place_wherever_one_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("TFS_RT_CACHE", "~/c")
+    assert open_cache().folder == tmp_path / "c"
+    monkeypatch.setenv("TFS_RT_CACHE", "c")
+    with pytest.raises(EnvironmentFault, match="depends on where you are: give an absolute path"):
+        open_cache()
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
 def test_cleaning_takes_away_halves_and_leaves_what_is_not_ours(cache: Cache, tmp_path: Path) -> None:
     killed(started(tmp_path, before=WHILE_WRITING), "stopped")
-    (cache.folder / "notes.txt").write_text("mine")
+    mine = {"notes.txt", "package.json", "poetry.lock", "my.engine", ".my.engine.0123abcd.tmp"}
+    for name in mine:
+        (cache.folder / name).write_text("mine")
+    (cache.folder / "data.json").mkdir()
     other = cache.put("engine", FACTS | {"batch": 8}, DATA, NOTES)
     clean(cache)
-    kept = {"notes.txt", other.path.name, f"{other.key}.json"}
+    kept = {*mine, "data.json", *(f"{other.key}.{suffix}" for suffix in ("engine", "json", "lock"))}
     assert {path.name for path in cache.folder.iterdir()} == kept
 
 

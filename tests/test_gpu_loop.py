@@ -79,7 +79,7 @@ def new_loop(*, whole: bool = False) -> tuple[Any, list[StandIn]]:
         made.append(StandIn(device))
         return made[-1]
 
-    return GraphLoop(device, SPEC, network, bias_rows, whole=whole), made
+    return GraphLoop(device, SPEC, network, bias_rows, largest_batch=8, whole=whole), made
 
 
 def cases(count: int, height: int, width: int) -> list[list[RGB]]:
@@ -177,6 +177,23 @@ def two_in_flight() -> list[bool]:
     return same
 
 
+def three_in_flight() -> list[str]:
+    """A third batch is refused, and the two before it are whole."""
+    loop, _ = new_loop()
+    table, engine = step_table(SPEC, SAMPLERS["ddim-8"]), NumpyEngine(SPEC, predict)
+    images = cases(3, 8, 8)
+    begun = [loop.begin(table, [images[i]], [str(i)], size=(32, 32)) for i in range(2)]
+    told = []
+    try:
+        loop.begin(table, [images[2]], ["2"], size=(32, 32))
+    except RuntimeError as error:
+        told.append(str(error))
+    for i, wait in enumerate(begun):
+        (expected,) = fuse_batch(engine, table, [images[i]], [str(i)], size=(32, 32))
+        told.append(str(np.array_equal(wait()[0], expected)))
+    return [*told, str(loop.begin(table, [images[2]], ["2"], size=(32, 32))()[0].shape)]
+
+
 def a_longer_table() -> list[Any]:
     """Tables of more steps than there is room for are captured anew, once."""
     loop, made = new_loop()
@@ -233,6 +250,7 @@ SCENARIOS: dict[str, Callable[[], Any]] = {
         synchronizations,
         all_sizes,
         two_in_flight,
+        three_in_flight,
         a_longer_table,
         all_steps_in_one_launch,
         not_finite,
@@ -275,6 +293,11 @@ def test_any_size_is_padded_resampled_and_cropped_as_on_the_cpu(told: dict[str, 
 
 def test_the_next_batch_may_begin_before_the_last_is_asked_for(told: dict[str, Any]) -> None:
     assert told["two_in_flight"] == [True] * 4
+
+
+def test_a_third_batch_is_refused_and_takes_nobodys_place(told: dict[str, Any]) -> None:
+    refused = "2 batches are under way: ask for the first one's images"
+    assert told["three_in_flight"] == [refused, "True", "True", "(32, 32, 3)"]
 
 
 def test_a_table_longer_than_any_before_is_the_only_one_captured_anew(told: dict[str, Any]) -> None:

@@ -41,7 +41,7 @@ from test_kernels import (  # noqa: F401 - collected here again
 from tfs_rt import doctor
 from tfs_rt.bundle import Bundle, load_bundle
 from tfs_rt.cache import Cache, open_cache
-from tfs_rt.errors import EnvironmentFault
+from tfs_rt.errors import EnvironmentFault, InputError
 from tfs_rt.images import RGB
 from tfs_rt.pipeline import Pipeline, load_pipeline
 from tfs_rt.plans.build import Profile
@@ -303,7 +303,7 @@ def test_an_engine_is_built_for_this_gpu(
 def test_what_no_engine_takes_is_said_with_the_command_that_builds_it(
     flavour: Any, device: Any, cache: Cache, bundles: dict[str, Bundle], batch: int, size: tuple[int, int]
 ) -> None:
-    with pytest.raises(EnvironmentFault, match=f"asked for {size[1]}x{size[0]} in {batch}") as caught:
+    with pytest.raises(InputError, match=f"asked for {size[1]}x{size[0]} in {batch}") as caught:
         find_engine(bundles["x4"], flavour, gpu_of(device), cache, batch, size)
     assert f"--size {size[1]}x{size[0]} --batch {batch}" in caught.value.remedy
     another = Gpu("another GPU", "7.2", "13.0")

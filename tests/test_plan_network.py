@@ -231,18 +231,31 @@ def test_a_case_of_a_size_that_no_engine_takes_fails_alone(command: Any, tmp_pat
     assert sorted(path.name for path in (tmp_path / "out").glob("*.png")) == ["k0.png", "k2.png"]
 
 
-def test_a_batch_larger_than_the_engine_takes_is_fused_one_by_one(command: Any, tmp_path: Path) -> None:
+def test_a_batch_larger_than_the_engines_take_is_refused(command: Any, tmp_path: Path) -> None:
     cases(tmp_path / "in", [16] * 5)
     ended = command(str(tmp_path / "in"), "--batch", "5")
-    assert ended["code"] == 0
-    assert len(list((tmp_path / "out").glob("*.png"))) == 5
+    assert ended["code"] == 2
+    assert "--batch: 5 at once are more than its engines take (2): tfs-rt build" in ended["said"]
+    assert not (tmp_path / "out").exists()
+
+
+def test_no_case_gets_the_image_of_another_that_was_tried_again(command: Any, tmp_path: Path) -> None:
+    """k0 and k1 are too large for any engine; while they are tried alone, k2 is not under way."""
+    cases(tmp_path / "in", [100, 100, 16, 16, 16])
+    ended = command(str(tmp_path / "in"), "--batch", "2", "--seed", "1")
+    assert ended["code"] == 3
+    together = {name: read(tmp_path / "out" / f"{name}.png") for name in ("k2", "k3", "k4")}
+    assert command(str(tmp_path / "in"), "--batch", "1", "--seed", "1", "--overwrite")["code"] == 3
+    for name, image in together.items():
+        np.testing.assert_array_equal(read(tmp_path / "out" / f"{name}.png"), image)
+    assert len({image.tobytes() for image in together.values()}) == 3
 
 
 def test_a_gpu_that_is_full_fails_the_cases_and_says_so(command: Any, tmp_path: Path) -> None:
     cases(tmp_path / "in", [16, 64])
     ended = command(env={"TFS_FAKE_CUDA_MEMORY": str(1 << 20)})
     assert ended["code"] == 3
-    assert "failed k1: could not be fused at 256x256 (MemoryError: tfs-rt fake GPU has no room for" in ended["said"]
+    assert "failed k1: could not be fused at 256x256 (MemoryError: tfs-rt fake GPU has no room for it)" in ended["said"]
 
 
 def test_without_a_driver_nothing_runs_on_the_cpu_instead(command: Any, tmp_path: Path) -> None:

@@ -4,7 +4,10 @@ import contextlib
 import json
 import os
 import signal
+import weakref
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +17,8 @@ from test_pipeline import blend, pipeline
 from tfs_rt import signals
 from tfs_rt.cases import discover
 from tfs_rt.files import write_file
-from tfs_rt.images import Array
+from tfs_rt.images import RGB, Array
+from tfs_rt.reader import read_image
 from tfs_rt.run import Options, Run
 
 
@@ -91,3 +95,66 @@ def test_a_signal_that_the_engine_swallows_ends_the_run_after_its_batch(tmp_path
         watched.fuse()
     report = json.loads((tmp_path / "out" / "report.json").read_text())
     assert (report["ended"], report["done"], report["not_run"]) == ("interrupted", 1, ["k1", "k2"])
+
+
+class Watched:
+    """A fuser that knows how many batches are under way, and cannot fuse several cases at once."""
+
+    scale, steps, trained_size = 4, 1, None
+
+    def __init__(self) -> None:
+        self.under_way, self.most, self.begun = 0, 0, list[tuple[str, int]]()
+
+    def begin(
+        self, cases: Sequence[Sequence[RGB]], ids: Sequence[str], *, size: tuple[int, int], **_: Any
+    ) -> Callable[[], list[RGB]]:
+        self.begun.append(("+".join(ids), self.under_way))
+        self.under_way += 1
+        self.most = max(self.most, self.under_way)
+
+        def wait() -> list[RGB]:
+            self.under_way -= 1
+            if len(ids) > 1:
+                raise FloatingPointError("NaN")
+            return [np.full((*size, 3), int(ids[0][1:]), np.uint8)]
+
+        return wait
+
+    def provenance(self) -> dict[str, Any]:
+        return {"method": "watched", "versions": {}}
+
+
+def test_what_is_tried_alone_is_tried_with_nothing_else_under_way(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    for i in range(7):
+        write_case(tmp_path / "in" / f"k{i}")
+    fuser, out = Watched(), tmp_path / "out"
+    report = Run(fuser, Options(out, batch=3), discover([tmp_path / "in"], output=out)).fuse()
+    assert (report.exit_code, fuser.most) == (0, 2)
+    assert fuser.begun[:3] == [("k0+k1+k2", 0), ("k3+k4+k5", 1), ("k0", 0)]
+    assert all(before == 0 for ids, before in fuser.begun if "+" not in ids)
+    for i in range(7):
+        assert (read_image((out / f"k{i}.png").read_bytes(), out / f"k{i}.png") == i).all()
+
+
+def test_a_retry_is_not_kept_from_memory_by_what_failed(tmp_path: Path) -> None:
+    """The frames of an exception hold what the engine had allocated."""
+    held: list[weakref.ref] = []
+
+    class Memory:
+        """Of a device."""
+
+    class Full(Watched):
+        def begin(self, cases: Any, ids: Sequence[str], *, size: tuple[int, int], **_: Any) -> Any:
+            if len(ids) > 1:
+                memory = Memory()
+                held.append(weakref.ref(memory))
+                raise MemoryError("full")
+            assert held[0]() is None, "a retry finds the device as full as before"
+            return super().begin(cases, ids, size=size)
+
+    (tmp_path / "out").mkdir()
+    for i in range(2):
+        write_case(tmp_path / "in" / f"k{i}")
+    found = discover([tmp_path / "in"], output=tmp_path / "out")
+    assert Run(Full(), Options(tmp_path / "out", batch=2), found).fuse().exit_code == 0

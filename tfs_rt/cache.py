@@ -10,11 +10,12 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import stat
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -29,7 +30,7 @@ Kind = Literal["engine", "kernels", "jit"]
 
 SCHEMA = 1  # of facts: raised when an old entry must not be found any more
 LARGEST = 2**33  # bytes
-OURS = (*(f".{kind}" for kind in get_args(Kind)), ".json", ".lock")
+OURS = re.compile(rf"([0-9a-f]{{40}})\.({'|'.join(get_args(Kind))}|json|lock)")
 REMEDY = "set TFS_RT_CACHE to a folder of your own, with space left"
 
 
@@ -53,6 +54,8 @@ class Entry:
         """The content, held to its SHA-256; EnvironmentFault if it is damaged or gone."""
         remedy = "remove it (tfs-rt cache rm) and build it again (tfs-rt build)"
         try:
+            if not _is_private(self.path):
+                raise EnvironmentFault(self.path, "is not yours alone, and would be run", remedy)
             data = read_regular(self.path, LARGEST)
         except OSError as error:
             raise EnvironmentFault(self.path, f"cannot be read ({error.strerror})", remedy) from error
@@ -63,7 +66,7 @@ class Entry:
     def is_whole(self) -> bool:
         """Whether the content is what was written."""
         try:
-            return file_sha256(self.path) == self.sha256
+            return _is_private(self.path) and file_sha256(self.path) == self.sha256
         except OSError:
             return False
 
@@ -92,25 +95,34 @@ class Cache:
         return entry if entry and entry.is_whole() else None
 
     def put(self, kind: Kind, facts: Facts, data: bytes, notes: Facts) -> Entry:
-        """Write an entry: the file, then its sidecar."""
-        entry = Entry(self._path(kind, facts), kind, facts, notes, hashlib.sha256(data).hexdigest(), len(data))
-        content = {"kind": kind, "facts": facts, "notes": notes, "sha256": entry.sha256, "size": entry.size}
-        try:
-            entry.remove()  # the old sidecar may not stand beside the new file
-            write_file(entry.path, data)
-            write_file(entry.path.with_suffix(".json"), as_json(content | {"digest": digest(content)}))
-        except EnvironmentFault as error:
-            raise EnvironmentFault(error.subject, error.reason, REMEDY) from error
-        return entry
+        """Write an entry in place of what is there, one process at a time."""
+        with self._locked(kind, facts):
+            return self._write(kind, facts, data, notes)
 
     def get_or_make(self, kind: Kind, facts: Facts, make: Callable[[], tuple[bytes, Facts]]) -> Entry:
         """The entry of these facts, made if there is none; of several processes at once one makes it."""
         if entry := self.get(kind, facts):
             return entry
-        with _locked(self._path(kind, facts).with_suffix(".lock")):
+        with self._locked(kind, facts):
             if entry := self.get(kind, facts):
                 return entry
-            return self.put(kind, facts, *make())
+            return self._write(kind, facts, *make())
+
+    def _write(self, kind: Kind, facts: Facts, data: bytes, notes: Facts) -> Entry:
+        """The file, then its sidecar."""
+        entry = Entry(self._path(kind, facts), kind, facts, notes, hashlib.sha256(data).hexdigest(), len(data))
+        content = {"kind": kind, "facts": facts, "notes": notes, "sha256": entry.sha256, "size": entry.size}
+        sidecar = as_json(content | {"digest": digest(content)})
+        try:
+            entry.remove()  # the old sidecar may not stand beside the new file
+            for path, written in ((entry.path, data), (entry.path.with_suffix(".json"), sidecar)):
+                write_file(path, written, mode=0o600)
+        except EnvironmentFault as error:
+            raise EnvironmentFault(error.subject, error.reason, REMEDY) from error
+        return entry
+
+    def _locked(self, kind: Kind, facts: Facts) -> AbstractContextManager[None]:
+        return _locked(self._path(kind, facts).with_suffix(".lock"))
 
     def _path(self, kind: Kind, facts: Facts) -> Path:
         return self.folder / f"{_key(kind, facts)}.{kind}"
@@ -134,7 +146,9 @@ def open_cache(folder: Path | None = None) -> Cache:
 def default_folder() -> Path:
     """`$TFS_RT_CACHE`, or where the system keeps a user's caches."""
     if chosen := os.environ.get("TFS_RT_CACHE"):
-        return Path(chosen)
+        if not (folder := Path(chosen).expanduser()).is_absolute():
+            raise EnvironmentFault("TFS_RT_CACHE", f"{chosen!r} depends on where you are", "give an absolute path")
+        return folder
     if sys.platform == "win32":
         return Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local")) / "tfs-rt" / "cache"
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tfs-rt"
@@ -142,12 +156,12 @@ def default_folder() -> Path:
 
 def clean(cache: Cache) -> None:
     """Take away what is no entry: halves that a killed build left, and locks. What is being built is left alone."""
-    busy = {lock.stem for lock in cache.folder.glob("*.lock") if _is_held(lock)}
+    busy = {lock.stem for lock in cache.folder.glob("*.lock") if OURS.fullmatch(lock.name) and _is_held(lock)}
     whole = {entry.key for entry in cache.entries()}
     for path in cache.folder.iterdir():
-        temporary = TEMPORARY.fullmatch(path.name)
-        key = path.name.removeprefix(".").partition(".")[0]
-        if (temporary or (path.suffix in OURS and key not in whole)) and key not in busy:
+        name = path.name[1:-13] if TEMPORARY.fullmatch(path.name) else path.name
+        ours = OURS.fullmatch(name)  # whatever else lies there is somebody's
+        if ours and ours[1] not in busy and (name != path.name or ours[1] not in whole):
             _take_away(path)
 
 
@@ -180,6 +194,13 @@ def _take_away(path: Path) -> None:
             path.unlink(missing_ok=True)
     except OSError as error:
         raise EnvironmentFault(path, f"cannot be removed ({error.strerror})", REMEDY) from error
+
+
+def _is_private(path: Path) -> bool:
+    """Whether a file is the user's own, no link, and nobody else may write to it; OSError if there is none."""
+    found = path.lstat()
+    shared = os.name == "posix" and (found.st_uid != os.getuid() or found.st_mode & (stat.S_IWGRP | stat.S_IWOTH))
+    return stat.S_ISREG(found.st_mode) and not shared
 
 
 def _key(kind: Kind, facts: Facts) -> str:

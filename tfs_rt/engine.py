@@ -55,6 +55,11 @@ class Loop(Protocol):
         """What beside the backend's name and versions may decide a pixel: the GPU, say."""
         ...
 
+    @property
+    def largest_batch(self) -> int:
+        """The most cases that can be run at once."""
+        ...
+
     def begin(
         self,
         table: StepTable,

@@ -44,13 +44,13 @@ def open_regular(path: Path) -> BufferedReader:
     return file
 
 
-def write_file(path: Path, data: bytes) -> None:
+def write_file(path: Path, data: bytes, *, mode: int = 0o666) -> None:
     """Write to a temporary name in the same folder, flush it to the disk, rename, and flush the folder."""
     temporary = path.with_name(f".{path.name[:100]}.{secrets.token_hex(4)}.tmp")
     try:
         path.parent.mkdir(exist_ok=True)
         try:
-            _write(temporary, data)
+            _write(temporary, data, mode)
             temporary.replace(path)
         except BaseException:  # a signal, too, leaves nothing behind
             temporary.unlink(missing_ok=True)
@@ -89,8 +89,8 @@ def write_all(descriptor: int, data: bytes) -> None:
         rest = rest[os.write(descriptor, rest) :]
 
 
-def _write(path: Path, data: bytes) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | BINARY, 0o666)
+def _write(path: Path, data: bytes, mode: int) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | BINARY, mode)
     try:
         write_all(descriptor, data)
         os.fsync(descriptor)

@@ -126,6 +126,7 @@ class Stepwise:
     def __init__(self, engine: Engine[Any]) -> None:
         self.engine, self.spec = engine, engine.spec
         self.facts: dict[str, Any] = {}
+        self.largest_batch = sys.maxsize
 
     def begin(
         self,

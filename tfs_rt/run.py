@@ -33,6 +33,9 @@ from tfs_rt.spec import SLOTS
 FAR = 2  # a result more than so many times larger or smaller than what the model was trained at earns a warning
 
 
+End = Callable[[], list["Loaded"]]  # ends a batch that was begun; returns what is to be tried alone
+
+
 @dataclass(frozen=True, slots=True)
 class Options:
     """What a run needs beside the fuser and the cases."""
@@ -101,16 +104,16 @@ class Run:
 
     def _fuse_batches(self) -> None:
         """A batch ends when the next has begun: a GPU computes while this reads and writes."""
-        end: Callable[[], None] | None = None
-        for batch in self._batches():
+        under_way: End | None = None
+        for batch in (*self._batches(), []):
             begun = self._begin(batch) if batch else None
-            if end:
-                end()
-                signals.check()  # a library may have swallowed the exception, and the run would go on to its end
-            end = begun
-        if end:
-            end()
-            signals.check()
+            alone = under_way() if under_way else []
+            if alone and begun:  # what is tried alone is tried with nothing else under way
+                alone, begun = [*alone, *begun()], None
+            for loaded in alone:
+                self._begin([loaded])()
+            signals.check()  # a library may have swallowed the exception, and the run would go on to its end
+            under_way = begun
 
     def _batches(self) -> Iterator[list[Loaded]]:
         """The batches in order; an empty one where all before it are to be ended first."""
@@ -126,7 +129,7 @@ class Run:
             loaded = self._load(case)
             if loaded is None:
                 continue
-            if batch and batch[0].size != loaded.size:
+            if batch and _sizes(batch[0]) != _sizes(loaded):
                 yield batch
                 batch = []
             batch.append(loaded)
@@ -159,8 +162,8 @@ class Run:
         self._failed(case, fault)
         return None
 
-    def _begin(self, batch: list[Loaded]) -> Callable[[], None]:
-        """Begin to fuse a batch; the function returned ends it and writes its results."""
+    def _begin(self, batch: list[Loaded]) -> End:
+        """Begin to fuse a batch."""
         started = time.monotonic()
         try:
             wait = self.fuser.begin(
@@ -171,33 +174,31 @@ class Run:
                 on_step=lambda _: self.on_step(len(batch)),
             )
         except Exception as error:
-            return partial(self._not_fused, batch, error)
+            return partial(self._not_fused, batch, _fault(batch[0], error))
         return partial(self._end, batch, wait, time.monotonic() - started)
 
-    def _end(self, batch: list[Loaded], wait: Callable[[], list[RGB]], spent: float) -> None:
+    def _end(self, batch: list[Loaded], wait: Callable[[], list[RGB]], spent: float) -> list[Loaded]:
+        """Wait for a batch and write its results; what is to be tried alone is returned."""
         started = time.monotonic()
         try:
             images = wait()
         except Exception as error:
-            self._not_fused(batch, error)
-            return
-        seconds = round((spent + time.monotonic() - started) / len(batch), 4)
-        for loaded, image in zip(batch, images, strict=True):
-            self._write(loaded, image, seconds)
+            fault = _fault(batch[0], error)
+        else:
+            seconds = round((spent + time.monotonic() - started) / len(batch), 4)
+            for loaded, image in zip(batch, images, strict=True):
+                self._write(loaded, image, seconds)
+            return []
+        return self._not_fused(batch, fault)
 
-    def _not_fused(self, batch: list[Loaded], error: Exception) -> None:
+    def _not_fused(self, batch: list[Loaded], fault: TfsRtError) -> list[Loaded]:
         """What cannot run in company is tried alone; a broken environment ends the run, for no case would do better."""
-        if isinstance(error, EnvironmentFault):
-            raise error
+        if isinstance(fault, EnvironmentFault):
+            raise fault
         if len(batch) > 1:
-            for loaded in batch:
-                self._begin([loaded])()
-            return
-        case, (height, width) = batch[0].case, batch[0].size
-        if not isinstance(error, TfsRtError):
-            reason = f"could not be fused at {width}x{height} ({type(error).__name__}: {first_line(error)})"
-            error = InputError(case.id, reason, "try a smaller size, or report this case")
-        self._failed(case, error)
+            return batch
+        self._failed(batch[0].case, fault)
+        return []
 
     def _write(self, loaded: Loaded, image: RGB, seconds: float) -> None:
         case_id = loaded.case.id
@@ -251,12 +252,26 @@ class Run:
         write_json(self.options.output / REPORT, {**summary, **self.provenance})
 
 
+def _fault(loaded: Loaded, error: Exception) -> TfsRtError:
+    """An engine's exception as a fault of ours, without the frames that hold its memory."""
+    if isinstance(error, TfsRtError):
+        return error.with_traceback(None)
+    height, width = loaded.size
+    reason = f"could not be fused at {width}x{height} ({type(error).__name__}: {first_line(error)})"
+    return InputError(loaded.case.id, reason, "try a smaller size, or report this case")
+
+
 def provenance(fuser: Fuser, options: Options) -> dict[str, Any]:
     """All but the inputs that decided the pixels."""
     facts = fuser.provenance()
     versions = {"tfs-rt": __version__, "python": platform.python_version(), **facts.pop("versions")}
     size = {"scale": fuser.scale, "target_size": options.target_size, "seed": options.seed}
     return {**facts, **size, "versions": versions, "notice": RESEARCH_USE}
+
+
+def _sizes(loaded: Loaded) -> tuple[tuple[int, ...], ...]:
+    """Of a case's result and of its inputs: those of a batch are the same."""
+    return loaded.size, loaded.images[0].shape
 
 
 def size_warnings(loaded: Loaded, trained_size: int | None) -> list[str]:

@@ -50,6 +50,7 @@ class Architecture:
             self.sigma_data == 0 or 1e-3 <= self.sigma_data <= 1e3,
             "architecture: sigma_data is neither 0 nor within 0.001 and 1000",
         )
+        _require(self.inner_channel % 2 == 0, "architecture: inner_channel is odd: sines and cosines go in pairs")
         _require(self.inner_channel % self.norm_groups == 0, "architecture: norm_groups does not divide inner_channel")
         _require(all(level in levels for level in self.attention_levels), "architecture: attention on no level")
         _require(

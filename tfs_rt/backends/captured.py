@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
+
+import numpy as np
 
 from tfs_rt.bundle import Bundle
 from tfs_rt.cache import open_cache
+from tfs_rt.errors import ModelError, first_line
 from tfs_rt.gpu.compiler import KERNELS, kernel_code
 from tfs_rt.gpu.cuda_device import CudaDevice
 from tfs_rt.gpu.loop import GraphLoop, Network
+from tfs_rt.images import Array
 from tfs_rt.noise_bias import bias_rows
-from tfs_rt.plans.engines import check_engines, find_engine, gpu_of
+from tfs_rt.plans.engines import find_engine, gpu_of, largest_batch
 from tfs_rt.plans.flavour import Flavour, load_flavour
 from tfs_rt.plans.network import PlanNetwork
+from tfs_rt.schedule import Float64
 
 
 def load(bundle: Bundle, flavour: Flavour) -> GraphLoop:
     """The loop of a bundle on the first visible GPU; EnvironmentFault if it cannot run there."""
     trt, device, cache = load_flavour(flavour), CudaDevice(), open_cache()
     gpu, manifest = gpu_of(device), bundle.manifest
-    check_engines(bundle, flavour, gpu, cache)  # found out now, not at the first case
+    most = largest_batch(bundle, flavour, gpu, cache)  # if there is no engine, that is found out now
     device.load(kernel_code(gpu.capability, cache), KERNELS)
 
     loaded: dict[str, PlanNetwork] = {}  # the engine that came last, for all sizes that it takes
@@ -31,8 +37,19 @@ def load(bundle: Bundle, flavour: Flavour) -> GraphLoop:
             loaded[entry.key] = PlanNetwork(trt, entry, device, cache)
         return loaded[entry.key]
 
+    return GraphLoop(device, manifest.model, network, _bias_rows(bundle), largest_batch=most)
+
+
+def _bias_rows(bundle: Bundle) -> Callable[[Float64], Array]:
+    """The rows of biases of noise levels; ModelError now, if the bundle does not have what they are computed from."""
+    manifest = bundle.manifest
     rows = partial(bias_rows, manifest.model.architecture, bundle.weights(), manifest.biases)
-    return GraphLoop(device, manifest.model, network, rows)
+    try:
+        rows(np.ones(1))
+    except (KeyError, ValueError) as error:
+        reason = f"does not name the noise biases of its half graph ({first_line(error)})"
+        raise ModelError(bundle.path, reason, "export the bundle anew") from error
+    return rows
 
 
 load_tensorrt = partial(load, flavour="tensorrt")

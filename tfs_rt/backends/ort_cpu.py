@@ -14,7 +14,7 @@ import onnxruntime as ort
 
 from tfs_rt.bundle import Bundle
 from tfs_rt.engine import reverse_step
-from tfs_rt.errors import ModelError, first_line
+from tfs_rt.errors import EnvironmentFault, ModelError, first_line
 from tfs_rt.images import Array
 from tfs_rt.spec import ModelSpec
 from tfs_rt.table import StepRow
@@ -77,8 +77,12 @@ def started(bundle: Bundle, engine: type[OrtEngine], providers: Sequence[Any]) -
     options = ort.SessionOptions()
     options.log_severity_level = 4  # errors reach us as exceptions; the rest is for developers
     try:
-        ready = engine(spec, ort.InferenceSession(data, options, providers=providers))
+        session = ort.InferenceSession(data, options, providers=providers)
+        session.disable_fallback()  # which would go on elsewhere after a failure, and say so on stdout
+        ready = engine(spec, session)
         ready.try_out()
+    except EnvironmentFault:
+        raise
     except Exception as error:  # ONNX Runtime raises a class of its own for each of a dozen faults
         reason = f"cannot be run ({first_line(error)})"
         raise ModelError(file, reason, "update onnxruntime, or export the bundle anew") from error

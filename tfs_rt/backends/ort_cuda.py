@@ -9,7 +9,7 @@ import onnxruntime as ort
 
 from tfs_rt.backends.ort_cpu import OrtCpuEngine, started
 from tfs_rt.bundle import Bundle
-from tfs_rt.errors import EnvironmentFault
+from tfs_rt.errors import EnvironmentFault, first_line
 from tfs_rt.images import Array
 
 PROVIDER = "CUDAExecutionProvider"
@@ -21,7 +21,14 @@ class OrtCudaEngine(OrtCpuEngine):
 
     def predict(self, condition: Array, x_t: Array, noise_level: Array) -> Array:
         """The network alone: (B, 9, H, W), (B, 3, H, W), (B, 1) -> (B, 3, H, W)."""
-        return self.run(condition, x_t, noise_level)
+        try:
+            return self.run(condition, x_t, noise_level)
+        except Exception as error:  # ONNX Runtime's own
+            said = first_line(error)
+            if "alloc" in said.lower():
+                raise MemoryError(said) from error
+            remedy = "run the same command again; tfs-rt doctor tells what runs here"
+            raise EnvironmentFault("ort-cuda", f"failed ({said})", remedy) from error
 
 
 def load(bundle: Bundle) -> OrtCudaEngine:

@@ -87,7 +87,7 @@ def fuse(  # noqa: PLR0913 - one parameter an option
         Spacing | None, typer.Option(help="t starts from pure noise at t = T; log-snr is truncated.")
     ] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Noise is keyed by seed and case id. (default: 0)")] = None,
-    batch: Annotated[int, typer.Option(min=1, help="Cases per network call; never changes a pixel.")] = 1,
+    batch: Annotated[int, typer.Option(min=1, help="Cases per network call; on a CPU it never changes a pixel.")] = 1,
     target_size: Annotated[
         str | None, typer.Option(help="Result size, N or WIDTHxHEIGHT, for inputs that are upsampled already.")
     ] = None,
@@ -125,7 +125,7 @@ def fuse(  # noqa: PLR0913 - one parameter an option
     if method:
         fuser, how = _two_stage(method, scale or 4, size)
     else:
-        fuser, how = _pipeline(model, scale, recipe, backend or Backend.auto)
+        fuser, how = _pipeline(model, scale, recipe, backend or Backend.auto, batch)
     prepare_output(output)
     talk.say(f"cases: {len(found)}; {how}")
     seed = None if method else seed or 0
@@ -160,7 +160,9 @@ def _two_stage(method: Method, scale: int, size: tuple[int, int] | None) -> tupl
     return fuser, f"method: {method}" + (f", after bicubic{to}" if size or scale > 1 else "")
 
 
-def _pipeline(model: str | None, scale: int | None, recipe: dict[str, Any], backend: Backend) -> tuple[Fuser, str]:
+def _pipeline(
+    model: str | None, scale: int | None, recipe: dict[str, Any], backend: Backend, batch: int
+) -> tuple[Fuser, str]:
     """The model's pipeline, and what to say of it."""
     from tfs_rt.pipeline import load_pipeline
 
@@ -171,6 +173,9 @@ def _pipeline(model: str | None, scale: int | None, recipe: dict[str, Any], back
     if scale is not None and scale != pipeline.scale:
         reason = f"{scale} asked, but {name} is a model for x{pipeline.scale}"
         raise UsageError("--scale", reason, "leave one of the two options out")
+    if batch > (most := pipeline.loop.largest_batch):
+        remedy = f"tfs-rt build {name} --engine {chosen} --batch {batch}"
+        raise UsageError("--batch", f"{batch} at once are more than its engines take ({most})", remedy)
     own = pipeline.recipe
     if "eta" in changes and own.sampler != "ddim":
         raise UsageError("--eta", f"{own.sampler} has no eta", "leave it out, or choose --sampler ddim")

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-from tfs_rt.gpu.device import Array, Buffer, Device
+from tfs_rt.gpu.device import Array, Device
 from tfs_rt.gpu.resampling import rows_first, tables
 
 LARGEST = 2**31  # elements of x, which kernels count in 32 bits
@@ -65,22 +64,21 @@ class Condition:
         self.tables = [[Mirror(device, table) for table in tables(n_in, n_out)] for _, n_in, n_out, _ in self.passes]
         for mirror in (mirror for axis in self.tables for mirror in axis):
             mirror.send()
-        self.source = device.empty(images * h * w * 3)
-        self.resampled = [device.empty(outer * n_out * inner) for outer, _, n_out, inner in self.passes]
+        self.pixels = [device.empty(images * h * w * 3)]  # as they come, resampled along one axis, along both
+        self.pixels += [device.empty(outer * n_out * inner) for outer, _, n_out, inner in self.passes]
         self.x = device.empty(4 * shape.batch * shape.channels * shape.padded[0] * shape.padded[1])
 
     def enqueue(self, images: Array) -> None:
         """From (B, slots, h, w, 3) uint8 in page-locked memory: upload, resample along both axes, normalise and pad."""
-        launch, shape, source = self.device.launch, self.shape, self.source
-        self.device.upload(source, images)
-        for sizes, axis, target in zip(self.passes, self.tables, self.resampled, strict=True):
-            most_taps = axis[-1].host.shape[1]
-            arguments: list[Any] = [source, target, *(table.buffer for table in axis)]
-            launch("tfs_resample", target.nbytes, *arguments, *int32(most_taps, *sizes))
-            source: Buffer = target
+        launch, shape = self.device.launch, self.shape
+        self.device.upload(self.pixels[0], images)
+        passes = zip(self.passes, self.tables, self.pixels, self.pixels[1:], strict=False)
+        for sizes, axis, source, target in passes:
+            arguments = [source, target, *(table.buffer for table in axis)]
+            launch("tfs_resample", target.nbytes, *arguments, *int32(axis[-1].host.shape[1], *sizes))
         sizes = int32(shape.batch, shape.slots, shape.channels, *shape.target, *shape.padded)
         threads = shape.batch * shape.slots * shape.padded[0] * shape.padded[1]
-        launch("tfs_normalise", threads, source, self.x, *sizes)
+        launch("tfs_normalise", threads, self.pixels[-1], self.x, *sizes)
 
 
 def int32(*values: int) -> tuple[np.int32, ...]:

@@ -43,13 +43,13 @@ class CudaDevice:
 
     def empty(self, nbytes: int) -> DeviceMemory:
         """Plain device memory; MemoryError if there is not enough."""
-        with self._enough_memory(nbytes):
+        with self._working():
             return DeviceMemory(nbytes, self._device, self._stream)
 
     def pinned(self, shape: int | tuple[int, ...], dtype: DTypeLike) -> Array:
         """An array in page-locked memory; MemoryError if there is not enough."""
         shape, dtype = (shape,) if isinstance(shape, int) else shape, np.dtype(dtype)
-        with self._enough_memory(math.prod(shape) * dtype.itemsize):
+        with self._working():
             return np.asarray(PinnedMemory(shape, dtype, self._device, self._stream))
 
     def upload(self, target: Buffer, source: Array) -> None:
@@ -89,6 +89,16 @@ class CudaDevice:
 
     def capture(self, body: Callable[[], object]) -> Callable[[], None]:
         """`body` as a graph; its exception ends the capture and leaves the device as it was."""
+        with self._working():
+            graph = self._captured(body)
+
+        def replay() -> None:  # which keeps the graph
+            with self._working():
+                graph.launch(self._stream)
+
+        return replay
+
+    def _captured(self, body: Callable[[], object]) -> core.graph.Graph:
         builder = self._stream.create_graph_builder()
         with _collector_paused():
             builder.begin_building("thread_local")
@@ -99,12 +109,7 @@ class CudaDevice:
                 with suppress(CUDAError):  # to end a broken capture is an error too, but not the one to tell
                     builder.close()
         graph.upload(self._stream)
-
-        def replay() -> None:  # which keeps the graph
-            with self._working():
-                graph.launch(self._stream)
-
-        return replay
+        return graph
 
     def mark(self) -> Callable[[], None]:
         """An event on the stream, as the function that waits for it."""
@@ -123,20 +128,13 @@ class CudaDevice:
             self._stream.sync()
 
     @contextmanager
-    def _enough_memory(self, nbytes: int) -> Iterator[None]:
-        try:
-            yield
-        except CUDAError as error:
-            if "OUT_OF_MEMORY" not in str(error):
-                raise
-            raise MemoryError(f"{self.name} has no room for {nbytes / 2**20:.1f} MiB more") from error
-
-    @contextmanager
     def _working(self) -> Iterator[None]:
         """What fails while a GPU works is told by whatever call comes next, and ends all work on it."""
         try:
             yield
         except CUDAError as error:
+            if "OUT_OF_MEMORY" in str(error):
+                raise MemoryError(f"{self.name} has no room for it") from error
             remedy = "run the same command again; if it fails again, see the driver's log (dmesg)"
             raise EnvironmentFault(self.name, f"failed ({first_line(error)})", remedy) from error
 

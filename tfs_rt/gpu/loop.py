@@ -15,6 +15,7 @@ from typing import Protocol
 
 import numpy as np
 
+from tfs_rt import signals
 from tfs_rt.gpu.condition import Condition, Mirror, Shape, int32
 from tfs_rt.gpu.device import Buffer, Device
 from tfs_rt.images import RGB, Array
@@ -54,13 +55,14 @@ class GraphLoop:
         networks: Callable[[int, tuple[int, int]], Network],
         bias_rows: Callable[[Float64], Array],
         *,
+        largest_batch: int,
         whole: bool = False,
     ) -> None:
         """`networks` gives the one for a batch and a padded size, `bias_rows` (steps, n) for (steps,) noise levels.
 
         With `whole` all steps are one graph, to be captured anew for every number of steps: for comparison.
         """
-        self.device, self.spec, self.whole = device, spec, whole
+        self.device, self.spec, self.largest_batch, self.whole = device, spec, largest_batch, whole
         self.facts = {"gpu": {"name": device.name, "driver": device.driver}}
         self.networks, self.bias_rows = networks, bias_rows
         self.session: Session | None = None
@@ -95,8 +97,9 @@ class GraphLoop:
             self.device.synchronize()  # nothing may run in a graph that is dropped
             self.session = session = None  # its memory, before the next one's
             columns = self.bias_rows(table.rows[:1, 0]).shape[1]
-            network = self.networks(shape.batch, shape.padded)
-            self.session = session = Session(self.device, network, shape, columns, max(steps, STEPS))
+            with signals.held():  # TensorRT calls back into us, and cannot pass on what we raise there
+                network = self.networks(shape.batch, shape.padded)
+                self.session = session = Session(self.device, network, shape, columns, max(steps, STEPS))
         if session.table is not table:
             session.take(table, self.bias_rows(table.rows[:, 0]), whole=self.whole)
         return session
@@ -111,12 +114,12 @@ class Session:
         self.condition = Condition(device, shape)
         self.prediction, self.x_0 = (device.empty(4 * batch * 3 * height * width) for _ in range(2))
         self.bias, self.result = device.empty(4 * columns), device.empty(batch * shape.target[0] * shape.target[1] * 3)
-        self.keys, self.bad = device.empty(16 * batch), device.empty(4)
-        self.step = Mirror(device, np.zeros(1, np.int32))
+        self.keys = device.empty(16 * batch)
+        self.step, self.bad = (Mirror(device, np.zeros(1, np.int32)) for _ in range(2))
         self.rows = Mirror(device, np.zeros((capacity, ROW), np.float32))
         self.biases = Mirror(device, np.zeros((capacity, columns), np.float32))
         self.start = Mirror(device, np.zeros(2, np.float32))
-        self.flights = [Flight(device, shape) for _ in range(IN_FLIGHT)]
+        self.free = [Flight(device, shape) for _ in range(IN_FLIGHT)]
         self.threads = batch * -(-3 * height * width // 8)
         network.bind(self.condition.x, self.bias, self.prediction, (batch, height, width))
         self._warm_up()
@@ -142,12 +145,31 @@ class Session:
         self, images: RGB, keys: Sequence[int], on_step: Callable[[int], None] | None
     ) -> Callable[[], tuple[RGB, bool]]:
         """Enqueue a batch, images (B, slots, h, w, 3). The function waits; it tells whether all numbers were finite."""
-        device, flight, x, shape = self.device, self.flights[0], self.condition.x, self.shape
-        self.flights.reverse()
+        if not self.free:
+            raise RuntimeError(f"{IN_FLIGHT} batches are under way: ask for the first one's images")
+        flight = self.free.pop()
+        try:
+            reached = self._launched(flight, images, keys, on_step)
+        except BaseException:  # a signal, too
+            self.free.append(flight)
+            raise
+
+        def wait() -> tuple[RGB, bool]:
+            reached()
+            self.free.append(flight)
+            return flight.result.copy(), not flight.bad[0]
+
+        return wait
+
+    def _launched(
+        self, flight: Flight, images: RGB, keys: Sequence[int], on_step: Callable[[int], None] | None
+    ) -> Callable[[], None]:
+        """Enqueue all of a batch; the function waits for it."""
+        device, x, shape = self.device, self.condition.x, self.shape
         flight.images[:] = images
         flight.keys[:] = [[key & (2**64 - 1), key >> 64] for key in keys]
         device.upload(self.keys, flight.keys)
-        device.upload(self.bad, self.step.host)
+        self.bad.send()
         self.step.send()
         self.condition.enqueue(flight.images)
         device.launch("tfs_start", self.threads, x, self.keys, self.start.buffer, *shape.state)
@@ -157,16 +179,10 @@ class Session:
                 on_step(i)
         pixels = shape.batch * shape.padded[0] * shape.padded[1]
         sizes = int32(shape.batch, shape.channels, *shape.target, *shape.padded)
-        device.launch("tfs_finish", pixels, x, self.result, self.bad, *sizes)
+        device.launch("tfs_finish", pixels, x, self.result, self.bad.buffer, *sizes)
         device.download(flight.result, self.result)
-        device.download(flight.bad, self.bad)
-        reached = device.mark()
-
-        def wait() -> tuple[RGB, bool]:
-            reached()
-            return flight.result.copy(), not flight.bad[0]
-
-        return wait
+        device.download(flight.bad, self.bad.buffer)
+        return device.mark()
 
     def _warm_up(self) -> None:
         """Run a step before it is captured: libraries load and compile what they need at their first call."""

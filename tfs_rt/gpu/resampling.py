@@ -14,6 +14,7 @@ enlargement meets.
 from __future__ import annotations
 
 import numpy as np
+import PIL
 from numpy.typing import NDArray
 
 PRECISION_BITS = 22  # 32 bits less 8 of the pixel and 2 of headroom
@@ -37,9 +38,9 @@ def tables(n_in: int, n_out: int) -> tuple[Int32, Int32, Int32]:
 
 
 def rows_first(size: tuple[int, int], target: tuple[int, int]) -> bool:
-    """Whether Pillow (13 and later) resamples along y before x: where the height shrinks far more than the width."""
+    """Whether Pillow resamples along y before x: from version 13, where the height shrinks far more than the width."""
     (h, w), (height, width) = size, target
-    return h - height > 2 * max(w - width, 0)
+    return int(PIL.__version__.split(".")[0]) >= 13 and h - height > 2 * max(w - width, 0)
 
 
 def bicubic(x: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -51,7 +51,7 @@ def build_engine(
     capability that the flavour does not know.
     """
     trt = load_flavour(order.flavour)
-    chosen = list(order.capabilities or capabilities(trt))
+    chosen = sorted(order.capabilities or capabilities(trt), key=float)
     check_capabilities(trt, chosen)
     files = order.bundle.manifest.files
     if "fp16" not in files:
@@ -86,18 +86,20 @@ def find_engine(bundle: Bundle, flavour: Flavour, gpu: Gpu, cache: Cache, batch:
     version = trt.__version__
     misfits = [(entry, misfit(entry, version, gpu, batch, size)) for entry in _built(bundle, flavour, cache)]
     if fitting := [entry for entry, reason in misfits if not reason]:
-        return min(fitting, key=lambda entry: entry.facts["profile"]["batch"])  # tuned nearest to it
+        return min(fitting, key=_tuned_for)
     reasons = "; ".join(dict.fromkeys(reason for _, reason in misfits))
     reason = f"none of its engines fits: {reasons}" if misfits else "no engine of it was built"
     fault = EnvironmentFault if all(foreign(entry, version, gpu) for entry, _ in misfits) else InputError
     raise fault(bundle.manifest.name, reason, _remedy(trt, bundle, flavour, gpu, batch, size))
 
 
-def check_engines(bundle: Bundle, flavour: Flavour, gpu: Gpu, cache: Cache) -> None:
-    """EnvironmentFault unless some engine of a bundle runs on a GPU, for whatever batch and size."""
+def largest_batch(bundle: Bundle, flavour: Flavour, gpu: Gpu, cache: Cache) -> int:
+    """The largest batch that an engine of a bundle takes on a GPU; EnvironmentFault if there is no engine for it."""
     version, side = load_flavour(flavour).__version__, bundle.manifest.model.trained_size
-    if all(foreign(entry, version, gpu) for entry in _built(bundle, flavour, cache)):
+    usable = [entry for entry in _built(bundle, flavour, cache) if not foreign(entry, version, gpu)]
+    if not usable:
         find_engine(bundle, flavour, gpu, cache, 1, (side, side))
+    return max(entry.facts["profile"]["batch"] for entry in usable)
 
 
 def misfit(entry: Entry, version: str, gpu: Gpu, batch: int, size: tuple[int, int]) -> str:
@@ -127,7 +129,14 @@ def foreign(entry: Entry, version: str, gpu: Gpu) -> str:
 
 def _built(bundle: Bundle, flavour: Flavour, cache: Cache) -> list[Entry]:
     model = {precision: file.sha256 for precision, file in bundle.manifest.files.items()}
-    return [e for e in cache.entries("engine") if e.facts["model"] == model and e.facts["flavour"] == flavour]
+    return [e for e in cache.entries("engine") if e.facts.get("model") == model and e.facts["flavour"] == flavour]
+
+
+def _tuned_for(entry: Entry) -> tuple[int, int]:
+    """The work an engine was tuned for, the most that it takes, and how far it is from the least: smaller is nearer."""
+    profile = entry.facts["profile"]
+    (h, w), (height, width) = profile["low"], profile["high"]
+    return height * width * profile["batch"], height * width - h * w
 
 
 def _remedy(trt: Any, bundle: Bundle, flavour: Flavour, gpu: Gpu, batch: int, size: tuple[int, int]) -> str:

@@ -6,7 +6,9 @@ TensorRT-RTX compiles for the GPU when a context is made, and lets that be kept.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, TypeVar
 
 from tfs_rt.cache import Cache, Entry
 from tfs_rt.errors import EnvironmentFault
@@ -14,6 +16,7 @@ from tfs_rt.gpu.device import Buffer, Device
 from tfs_rt.plans.build import logger
 from tfs_rt.sidecar import Facts
 
+T = TypeVar("T")
 REMEDY = "remove it (tfs-rt cache rm) and build it again (tfs-rt build); tfs-rt doctor tells what runs here"
 
 
@@ -23,7 +26,7 @@ class PlanNetwork:
     def __init__(self, trt: Any, entry: Entry, device: Device, cache: Cache) -> None:
         """Raises EnvironmentFault if the engine is damaged or TensorRT does not take it."""
         self.trt, self.entry, self.device, self.cache = trt, entry, device, cache
-        self.log = logger(trt)  # which the runtime refers to, and does not keep
+        self.log = logger(trt)
         self.runtime = trt.Runtime(self.log)
         self.engine = self.runtime.deserialize_cuda_engine(entry.read())
         if self.engine is None:
@@ -42,6 +45,7 @@ class PlanNetwork:
         self._must(context.set_input_shape("bias", (1, columns)), "does not take the noise biases")
         for name, buffer in (("x", x), ("bias", bias), ("prediction", prediction)):
             self._must(context.set_tensor_address(name, buffer.pointer), f"does not take the buffer of {name}")
+        self.memory = None  # the one before, first
         size = max(int(context.update_device_memory_size_for_shapes()), 1)
         self.memory = self.device.empty(size)
         context.set_device_memory(self.memory.pointer, size)
@@ -87,13 +91,25 @@ class _JitCache:
         # a kernel that is swapped later would not be swapped in a graph that has it
         self.config.dynamic_shapes_kernel_specialization_strategy = trt.DynamicShapesKernelSpecializationStrategy.EAGER
         self.compiled = self.config.create_runtime_cache()
-        if entry := cache.get("jit", facts):
-            self.compiled.deserialize(entry.read())  # False if it does not fit, and then it is compiled anew
+        self.kept = _quietly(self._read)
+        if self.kept:
+            self.compiled.deserialize(self.kept)  # False if it does not fit, and then it is compiled anew
         self.config.set_runtime_cache(self.compiled)
 
     def keep(self) -> None:
         """Write it to the cache, if there is anything new."""
         data = bytes(self.compiled.serialize())
+        if data and data != self.kept:
+            _quietly(lambda: self.cache.put("jit", self.facts, data, {}))
+            self.kept = data
+
+    def _read(self) -> bytes | None:
         entry = self.cache.get("jit", self.facts)
-        if data and (entry is None or entry.read() != data):
-            self.cache.put("jit", self.facts, data, {})
+        return entry.read() if entry else None
+
+
+def _quietly(use: Callable[[], T]) -> T | None:
+    """What is not kept is compiled again: no run ends for it, nor for another process that was faster."""
+    with suppress(EnvironmentFault):
+        return use()
+    return None
