@@ -15,9 +15,10 @@ from helpers import png, write_case
 from test_pipeline import blend, pipeline
 
 from tfs_rt import signals
-from tfs_rt.cases import discover
+from tfs_rt.cases import Case, discover
 from tfs_rt.files import write_file
 from tfs_rt.images import RGB, Array
+from tfs_rt.intake import Loaded, load_case
 from tfs_rt.reader import read_image
 from tfs_rt.run import Options, Run
 
@@ -98,12 +99,12 @@ def test_a_signal_that_the_engine_swallows_ends_the_run_after_its_batch(tmp_path
 
 
 class Watched:
-    """A fuser that knows how many batches are under way, and cannot fuse several cases at once."""
+    """A fuser that knows how many batches are under way, and cannot fuse more than `most` cases at once."""
 
     scale, steps, trained_size = 4, 1, None
 
-    def __init__(self) -> None:
-        self.under_way, self.most, self.begun = 0, 0, list[tuple[str, int]]()
+    def __init__(self, most: int = 1) -> None:
+        self.at_once, self.under_way, self.most, self.begun = most, 0, 0, list[tuple[str, int]]()
 
     def begin(
         self, cases: Sequence[Sequence[RGB]], ids: Sequence[str], *, size: tuple[int, int], **_: Any
@@ -114,9 +115,9 @@ class Watched:
 
         def wait() -> list[RGB]:
             self.under_way -= 1
-            if len(ids) > 1:
+            if len(ids) > self.at_once:
                 raise FloatingPointError("NaN")
-            return [np.full((*size, 3), int(ids[0][1:]), np.uint8)]
+            return [np.full((*size, 3), int(name[1:]), np.uint8) for name in ids]
 
         return wait
 
@@ -158,3 +159,24 @@ def test_a_retry_is_not_kept_from_memory_by_what_failed(tmp_path: Path) -> None:
         write_case(tmp_path / "in" / f"k{i}")
     found = discover([tmp_path / "in"], output=tmp_path / "out")
     assert Run(Full(), Options(tmp_path / "out", batch=2), found).fuse().exit_code == 0
+
+
+def test_no_more_than_two_batches_are_read_before_their_results_are_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Memory stays flat over any number of cases, and a kill loses no more than what was under way."""
+    (tmp_path / "out").mkdir()
+    for i in range(9):
+        write_case(tmp_path / "in" / f"k{i}")
+    read: list[str] = []
+    ahead: list[int] = []
+
+    def counted(case: Case, *arguments: Any) -> Loaded:
+        read.append(case.id)
+        ahead.append(len(read) - len(list((tmp_path / "out").glob("*.png"))))
+        return load_case(case, *arguments)
+
+    monkeypatch.setattr("tfs_rt.run.load_case", counted)
+    found = discover([tmp_path / "in"], output=tmp_path / "out")
+    assert Run(Watched(most=2), Options(tmp_path / "out", batch=2), found).fuse().exit_code == 0
+    assert max(ahead) == 4  # two batches of two

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -31,9 +32,7 @@ from tfs_rt.sidecar import RESEARCH_USE, Facts, png_text, recipe_of, recipe_sha2
 from tfs_rt.spec import SLOTS
 
 FAR = 2  # a result more than so many times larger or smaller than what the model was trained at earns a warning
-
-
-End = Callable[[], list["Loaded"]]  # ends a batch that was begun; returns what is to be tried alone
+End = Callable[[], list[Loaded]]  # ends a batch that was begun; returns what is to be tried alone
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +104,7 @@ class Run:
     def _fuse_batches(self) -> None:
         """A batch ends when the next has begun: a GPU computes while this reads and writes."""
         under_way: End | None = None
-        for batch in (*self._batches(), []):
+        for batch in chain(self._batches(), [[]]):  # the last, empty, ends what is under way
             begun = self._begin(batch) if batch else None
             alone = under_way() if under_way else []
             if alone and begun:  # what is tried alone is tried with nothing else under way
