@@ -130,7 +130,7 @@ def test_fuse_on_the_gpu_gives_the_images_of_the_cpus_loop(
     assert ended["code"] == 0, ended
     assert not ended["report"]
     cpu = load_pipeline(x4)
-    loop = Stepwise(NumpyEngine(cpu.loop.spec, predict))
+    loop = Stepwise(NumpyEngine(cpu.bundle.manifest.model, predict))
     recipe = json.loads((tmp_path / "out" / "k0.json").read_text())["recipe"]
     assert recipe["steps"] == 8
     pipeline = load_pipeline(x4, recipe=lambda own: type(own)(**recipe))

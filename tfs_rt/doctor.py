@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from importlib import metadata
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 from tfs_rt import __version__
 from tfs_rt.assets import shipped_bundles
@@ -23,20 +23,20 @@ from tfs_rt.bundle import load_bundle
 from tfs_rt.cache import Entry, open_cache
 from tfs_rt.engine import BACKENDS
 from tfs_rt.errors import EnvironmentFault, TfsRtError, first_line, printable
+from tfs_rt.gpu.device import NEWER_DRIVER, OLDEST_CUDA
 from tfs_rt.plans.engines import Gpu, foreign
-from tfs_rt.plans.flavour import PACKAGES
-from tfs_rt.probes import MARK, NEWER_DRIVER
+from tfs_rt.plans.flavour import Flavour
+from tfs_rt.probes import MARK
 from tfs_rt.sidecar import Facts
 
 AUTO = "ort-cpu"  # what `--backend auto` takes
 ON_CPU = ("ort-cpu", "torch")
 SECONDS = 60.0  # for a probe
-CUDA_NEEDED = 13000  # by tensorrt and tensorrt-rtx
 NAMES = ("cuda-core", "cuda-bindings", "nvidia-cuda-nvrtc", "tensorrt", "tensorrt-cu12", "tensorrt-cu13")
 NAMES += ("tensorrt-rtx-cu13", "onnxruntime", "onnxruntime-gpu", "openvino", "torch")
 HIDDEN = ("", "-1", "NoDevFiles")
 Probe = tuple[str, ...]
-PROBES: list[Probe] = [("gpus",), ("device",), *(("flavour", name) for name in PACKAGES)]
+PROBES: list[Probe] = [("gpus",), ("device",), *(("flavour", name) for name in get_args(Flavour))]
 PROBES += [("backend", name) for name, backend in BACKENDS.items() if not backend.loop]
 
 
@@ -200,7 +200,7 @@ def _driver(report: Report, answer: Answer) -> None:
         return
     version, error = answer.found["cuda"], answer.found["error"]
     report.driver = {"cuda": f"{version // 1000}.{version % 1000 // 10}"}
-    if version < CUDA_NEEDED:
+    if version < OLDEST_CUDA:
         report.driver |= {"reason": "tensorrt and tensorrt-rtx need CUDA 13.0", "remedy": NEWER_DRIVER}
     elif error or not answer.found["gpus"]:
         reason = f"finds no GPU ({error})" if error else "finds no GPU"

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from types import ModuleType
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, Required, TypedDict, TypeVar, Unpack
 
 from tfs_rt.bundle import Bundle
 from tfs_rt.errors import EnvironmentFault, first_line
@@ -42,13 +42,16 @@ class Engine(Protocol[Handle]):
         ...
 
 
+class How(TypedDict, total=False):
+    """How a batch is fused."""
+
+    size: Required[tuple[int, int]]  # (H, W) of the results
+    seed: int  # 0 unless given
+    on_step: Callable[[int], None] | None  # told the number of each step
+
+
 class Loop(Protocol):
     """Runs whole tables over batches of images: any engine by `tfs_rt.pipeline.Stepwise`, or a device of its own."""
-
-    @property
-    def spec(self) -> ModelSpec:
-        """The model that runs."""
-        ...
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -61,14 +64,7 @@ class Loop(Protocol):
         ...
 
     def begin(
-        self,
-        table: StepTable,
-        cases: Sequence[Sequence[RGB]],
-        ids: Sequence[str],
-        *,
-        size: tuple[int, int],
-        seed: int = 0,
-        on_step: Callable[[int], None] | None = None,
+        self, table: StepTable, cases: Sequence[Sequence[RGB]], ids: Sequence[str], **how: Unpack[How]
     ) -> Callable[[], list[RGB]]:
         """Begin a batch; the function returned gives its images. A second may begin before the first is asked for."""
         ...
@@ -102,12 +98,17 @@ def load_engine(backend: str, bundle: Bundle) -> Engine[Any]:
 def backend_module(backend: str) -> ModuleType:
     """A backend's module, imported; EnvironmentFault names the package that is missing."""
     chosen = BACKENDS[backend]
+    return imported(chosen.module, f"backend {backend}", chosen.remedy)
+
+
+def imported(module: str, subject: str, remedy: str) -> ModuleType:
+    """A module that may not be installed, imported; EnvironmentFault about `subject` if it cannot be."""
     try:
-        return import_module(chosen.module)
+        return import_module(module)
     except ImportError as error:
         absent = isinstance(error, ModuleNotFoundError)
         reason = f"the package {error.name!r} is not installed" if absent else f"cannot be loaded ({first_line(error)})"
-        raise EnvironmentFault(f"backend {backend}", reason, chosen.remedy) from error
+        raise EnvironmentFault(subject, reason, remedy) from error
 
 
 def reverse_step(prediction: Any, x_t: Any, x_0: Any, row: StepRow, z: Any) -> tuple[Any, Any]:

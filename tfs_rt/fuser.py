@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, Unpack
 
+from tfs_rt.engine import How
 from tfs_rt.images import RGB
 from tfs_rt.spec import SLOTS
 
@@ -27,15 +28,7 @@ class Fuser(Protocol):
         """The side of the images it was trained on, if it was."""
         ...
 
-    def begin(
-        self,
-        cases: Sequence[Sequence[RGB]],
-        ids: Sequence[str],
-        *,
-        size: tuple[int, int],
-        seed: int = 0,
-        on_step: Callable[[int], None] | None = None,
-    ) -> Callable[[], list[RGB]]:
+    def begin(self, cases: Sequence[Sequence[RGB]], ids: Sequence[str], **how: Unpack[How]) -> Callable[[], list[RGB]]:
         """Begin a batch: for each case its images in slot order, uint8 (h, w, 3) -> (H, W, 3) of `size` = (H, W).
 
         The function returned ends it. One more batch may begin before.

@@ -8,12 +8,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 
 from tfs_rt.bundle import Bundle, load_bundle
-from tfs_rt.engine import BACKENDS, Engine, Loop, backend_module, load_engine
+from tfs_rt.engine import BACKENDS, Engine, How, Loop, backend_module, load_engine
 from tfs_rt.errors import ModelError
 from tfs_rt.fuser import check_cases
 from tfs_rt.images import RGB, Array, from_model, to_condition
@@ -64,21 +64,13 @@ class Pipeline:
         """
         return self.begin(cases, ids, size=size, seed=seed, on_step=on_step)()
 
-    def begin(
-        self,
-        cases: Sequence[Sequence[RGB]],
-        ids: Sequence[str],
-        *,
-        size: tuple[int, int],
-        seed: int = 0,
-        on_step: Callable[[int], None] | None = None,
-    ) -> Callable[[], list[RGB]]:
+    def begin(self, cases: Sequence[Sequence[RGB]], ids: Sequence[str], **how: Unpack[How]) -> Callable[[], list[RGB]]:
         """`fuse` in two parts: on a GPU it computes while the caller reads the next batch and writes the last.
 
         At most two batches may be under way; their images are asked for in the order in which they began.
         """
         check_cases(cases, ids)
-        return self.loop.begin(self.table, cases, ids, size=size, seed=seed, on_step=on_step)
+        return self.loop.begin(self.table, cases, ids, **how)
 
     def provenance(self) -> dict[str, Any]:
         """Model, recipe, backend and versions: with inputs, size and seed all that decides the pixels."""
@@ -124,22 +116,15 @@ class Stepwise:
     """The loop of an engine: it computes when it is asked for the images, and not before."""
 
     def __init__(self, engine: Engine[Any]) -> None:
-        self.engine, self.spec = engine, engine.spec
+        self.engine = engine
         self.facts: dict[str, Any] = {}
         self.largest_batch = sys.maxsize
 
     def begin(
-        self,
-        table: StepTable,
-        cases: Sequence[Sequence[RGB]],
-        ids: Sequence[str],
-        *,
-        size: tuple[int, int],
-        seed: int = 0,
-        on_step: Callable[[int], None] | None = None,
+        self, table: StepTable, cases: Sequence[Sequence[RGB]], ids: Sequence[str], **how: Unpack[How]
     ) -> Callable[[], list[RGB]]:
         """`fuse_batch`, put off."""
-        return partial(fuse_batch, self.engine, table, cases, ids, size=size, seed=seed, on_step=on_step)
+        return partial(fuse_batch, self.engine, table, cases, ids, **how)
 
 
 def load_pipeline(

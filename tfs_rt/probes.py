@@ -10,10 +10,10 @@ from collections.abc import Callable
 from typing import Any
 
 from tfs_rt.errors import EnvironmentFault, TfsRtError, first_line
+from tfs_rt.gpu.device import NEWER_DRIVER
 
 MARK = "tfs-rt probe: "  # before the answer, among whatever else a library prints
 LIBRARY = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
-NEWER_DRIVER = "install NVIDIA's driver 580 or newer"
 CAPABILITY = (75, 76)  # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR and _MINOR
 
 

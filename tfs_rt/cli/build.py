@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tfs_rt.cli.sizes import height_and_width
 from tfs_rt.cli.talk import Talk
 from tfs_rt.errors import UsageError
 
@@ -133,8 +134,7 @@ def _profile(text: str | None, batch: int, trained: int, stride: int) -> Profile
 
 
 def _sides(part: str, text: str) -> tuple[int, int]:
-    match = re.fullmatch(r"(\d{1,4})(?:x(\d{1,4}))?", part)
-    width, height = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
-    if not (0 < width <= 4096 and 0 < height <= 4096):
+    size = height_and_width(part)
+    if size is None or max(size) > 4096:
         raise UsageError("--size", f"{text!r} is no size", "write 256, 320x256 (width x height) or 128-512")
-    return height, width
+    return size

@@ -71,11 +71,12 @@ def _entries() -> list[Entry]:
 
 
 def _about(entry: Entry) -> str:
+    from tfs_rt.plans.build import Profile
+
     facts = entry.facts
     if entry.kind != "engine":
         return " ".join(str(value) for value in facts.values() if isinstance(value, str) and len(value) < 40)
-    profile, target = facts["profile"], facts["target"]
-    (h, w), (height, width) = profile["low"], profile["high"]
-    sizes = f"{width}x{height}" if (h, w) == (height, width) else f"{w}x{h} to {width}x{height}"
+    profile, target = Profile.of(facts["profile"]), facts["target"]
     on = ", ".join(target["capabilities"]) if "capabilities" in target else target["name"]
-    return f"{entry.notes['model']}, {facts['flavour']} {facts['version']}, {sizes}, batch {profile['batch']}, for {on}"
+    made = f"{entry.notes['model']}, {facts['flavour']} {facts['version']}"
+    return f"{made}, {profile.sizes()}, batch {profile.batch}, for {on}"

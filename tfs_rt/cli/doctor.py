@@ -106,6 +106,6 @@ def _model_line(model: dict[str, Any]) -> Line:
 
 
 def _engine(engine: dict[str, Any]) -> str:
-    (h, w), (height, width) = engine["low"], engine["high"]
-    sizes = f"{width}x{height}" if (h, w) == (height, width) else f"{w}x{h} to {width}x{height}"
-    return f"{engine['flavour']} {sizes}, batch {engine['batch']}"
+    from tfs_rt.plans.build import Profile
+
+    return f"{engine['flavour']} {Profile.of(engine).sizes()}, batch {engine['batch']}"

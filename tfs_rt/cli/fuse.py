@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import re
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tfs_rt.cli.lazy import workshop
+from tfs_rt.cli.sizes import height_and_width
 from tfs_rt.cli.talk import Talk
 from tfs_rt.errors import UsageError
 
@@ -195,10 +195,9 @@ def _given(m1: Path | None, m2: Path | None, functional: Path | None, case_id: s
 def _target_size(text: str | None) -> tuple[int, int] | None:
     if text is None:
         return None
-    match = re.fullmatch(r"(\d{1,4})(?:x(\d{1,4}))?", text)
-    width, height = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
-    if width < 1 or height < 1 or width * height > 4096 * 4096:
+    size = height_and_width(text)
+    if size is None or size[0] * size[1] > 4096 * 4096:
         raise UsageError(
             "--target-size", f"{text!r} is no size", "write 256 or 320x256 (width x height), up to 4096x4096"
         )
-    return height, width
+    return size

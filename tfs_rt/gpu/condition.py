@@ -36,14 +36,14 @@ class Shape:
     target: tuple[int, int]  # (H, W) of the results
     padded: tuple[int, int]  # (H, W) of the network's input
 
+    def __post_init__(self) -> None:
+        if self.batch * self.channels * self.padded[0] * self.padded[1] >= LARGEST:
+            raise MemoryError(f"{self.batch} images at once are more than the kernels can count")
+
     @property
     def channels(self) -> int:
         """Of the network's input: the images, and x_t."""
         return 3 * self.slots + 3
-
-    def __post_init__(self) -> None:
-        if self.batch * self.channels * self.padded[0] * self.padded[1] >= LARGEST:
-            raise MemoryError(f"{self.batch} images at once are more than the kernels can count")
 
     @property
     def state(self) -> tuple[np.int32, ...]:

@@ -22,10 +22,9 @@ from cuda.core._utils.cuda_utils import CUDAError, handle_return  # cuda-core 1.
 from numpy.typing import DTypeLike
 
 from tfs_rt.errors import EnvironmentFault, first_line
-from tfs_rt.gpu.device import Array, Buffer
+from tfs_rt.gpu.device import NEWER_DRIVER, OLDEST_CUDA, Array, Buffer
 
-OLDEST_CUDA = 13000  # what the bindings are made for
-DRIVER_REMEDY = "install NVIDIA's driver 580 or newer, or choose another backend"
+DRIVER_REMEDY = f"{NEWER_DRIVER}, or choose another backend"
 BLOCK = 256
 
 

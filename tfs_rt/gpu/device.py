@@ -10,6 +10,9 @@ from numpy.typing import DTypeLike, NDArray
 
 Array = NDArray[Any]
 
+OLDEST_CUDA = 13000  # that a driver may speak: the bindings' own
+NEWER_DRIVER = "install NVIDIA's driver 580 or newer"
+
 
 @runtime_checkable
 class Buffer(Protocol):

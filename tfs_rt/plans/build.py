@@ -14,6 +14,7 @@ from typing import Any
 
 from tfs_rt import signals
 from tfs_rt.errors import EnvironmentFault, ModelError, UsageError
+from tfs_rt.sidecar import Facts
 
 HALF_ONLY = ("CONVOLUTION", "MATRIX_MULTIPLY")
 FLOAT_ONLY = ("NORMALIZATION", "SOFTMAX")
@@ -27,6 +28,20 @@ class Profile:
     batch: int
     low: tuple[int, int]
     high: tuple[int, int]
+
+    @classmethod
+    def of(cls, facts: Facts) -> Profile:
+        """From what `facts` gave."""
+        return cls(batch=facts["batch"], low=tuple(facts["low"]), high=tuple(facts["high"]))
+
+    def facts(self) -> Facts:
+        """For JSON."""
+        return {"batch": self.batch, "low": list(self.low), "high": list(self.high)}
+
+    def sizes(self) -> str:
+        """Width by height, in words."""
+        (h, w), (height, width) = self.low, self.high
+        return f"{width}x{height}" if self.low == self.high else f"{w}x{h} to {width}x{height}"
 
     def covers(self, batch: int, size: tuple[int, int]) -> bool:
         """Whether a batch of images of a size can run."""

@@ -62,9 +62,8 @@ def build_engine(
         "flavour": order.flavour,
         "version": trt.__version__,
         "target": {"capabilities": chosen} if chosen else dataclasses.asdict(gpu()),
-        "profile": dataclasses.asdict(order.profile),
+        "profile": order.profile.facts(),
     }
-    facts["profile"] = {key: list(side) if isinstance(side, tuple) else side for key, side in facts["profile"].items()}
     made = []
 
     def make() -> tuple[bytes, Facts]:
@@ -106,13 +105,10 @@ def misfit(entry: Entry, version: str, gpu: Gpu, batch: int, size: tuple[int, in
     """Why an engine cannot be used; nothing if it can."""
     if reason := foreign(entry, version, gpu):
         return reason
-    facts = entry.facts["profile"]
-    profile = Profile(batch=facts["batch"], low=tuple(facts["low"]), high=tuple(facts["high"]))
+    profile = Profile.of(entry.facts["profile"])
     if profile.covers(batch, size):
         return ""
-    (h, w), (height, width) = profile.low, profile.high
-    sizes = f"{width}x{height}" if profile.low == profile.high else f"{w}x{h} to {width}x{height}"
-    return f"built for {sizes} in batches of up to {profile.batch}, asked for {size[1]}x{size[0]} in {batch}"
+    return f"built for {profile.sizes()} in batches of up to {profile.batch}, asked for {size[1]}x{size[0]} in {batch}"
 
 
 def foreign(entry: Entry, version: str, gpu: Gpu) -> str:

@@ -2,29 +2,23 @@
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import Any, Literal
 
+from tfs_rt.engine import BACKENDS, imported
 from tfs_rt.errors import EnvironmentFault, UsageError, first_line
 
 Flavour = Literal["tensorrt", "tensorrt-rtx"]
 
-PACKAGES: dict[Flavour, tuple[str, str]] = {
-    "tensorrt": ("tensorrt", "pip install 'tfs-rt[tensorrt]'"),
-    "tensorrt-rtx": ("tensorrt_rtx", "pip install 'tfs-rt[rtx]'"),
-}
 NEEDED = ("ExecutionContextAllocationStrategy", "OnnxParser", "IProgressMonitor")
 
 
 def load_flavour(flavour: Flavour) -> Any:
     """The package; EnvironmentFault if it is not there, or older than what we call (10.12)."""
-    package, remedy = PACKAGES[flavour]
+    package, remedy = BACKENDS[flavour].runtime, BACKENDS[flavour].remedy
     try:
-        trt = import_module(package)
-    except ImportError as error:
-        absent = isinstance(error, ModuleNotFoundError)
-        reason = f"the package {error.name!r} is not installed" if absent else f"cannot be loaded ({first_line(error)})"
-        raise EnvironmentFault(flavour, reason, remedy) from error
+        trt = imported(package, flavour, remedy)
+    except EnvironmentFault:
+        raise
     except Exception as error:  # a package that finds no library raises what it likes
         raise EnvironmentFault(flavour, f"cannot be loaded ({first_line(error)})", remedy) from error
     lacking = [name for name in NEEDED if not hasattr(trt, name)]

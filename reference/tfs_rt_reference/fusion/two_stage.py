@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Unpack
 
 import numba
 import numpy as np
 import PIL
 import scipy
 
+from tfs_rt.engine import How
 from tfs_rt.fuser import check_cases
 from tfs_rt.images import RGB, resize
 from tfs_rt_reference.fusion import bitonicx, ctsr
@@ -47,17 +48,9 @@ class TwoStage:
             on_step(1)
         return fused
 
-    def begin(
-        self,
-        cases: Sequence[Sequence[RGB]],
-        ids: Sequence[str],
-        *,
-        size: tuple[int, int],
-        seed: int = 0,
-        on_step: Callable[[int], None] | None = None,
-    ) -> Callable[[], list[RGB]]:
+    def begin(self, cases: Sequence[Sequence[RGB]], ids: Sequence[str], **how: Unpack[How]) -> Callable[[], list[RGB]]:
         """`fuse`, put off."""
-        return partial(self.fuse, cases, ids, size=size, seed=seed, on_step=on_step)
+        return partial(self.fuse, cases, ids, **how)
 
     def provenance(self) -> dict[str, Any]:
         """Method and versions; a sidecar has the sizes of inputs and result."""
