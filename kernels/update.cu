@@ -5,8 +5,9 @@
 //
 // Source: tfs_rt.table and tfs_rt.engine.reverse_step, in its order of operations. rows (steps, 8) holds (noise_level,
 // r_xt, r_pred, c_x0, c_xt, c_z, c_x0_prev, -); z is draw *step + 1 of the case's noise, with keys as in start.cu. A
-// coefficient of 0 leaves its term out, for x_0 may hold anything before the first step. The clip lets NaN through, as
-// NumPy's does and fminf does not: finish.cu reports it.
+// coefficient of 0 leaves its term out, for x_0 may hold anything before the first step. An infinite guess
+// becomes NaN, as infinity less infinity is, and not a plausible pixel; the clip lets NaN through, as NumPy's does and
+// fminf does not: finish.cu reports it.
 //
 // Threads: batch * ceil(3 height width / 8), one for 8 consecutive elements; x has fewer than 2^31 elements. Bytes per
 // element: 8 read and 8 written, 4 more read by a multistep method: 3.1 to 3.9 MB for 256x256, 4 us at 1 TB/s. Where
@@ -30,7 +31,7 @@ extern "C" __global__ void tfs_update(const float* prediction, float* x, float* 
         const int e = 8 * block + k, f = b * count + e;
         if (e >= count) return;
         const float guess = r_xt * x_t[e] + r_pred * prediction[f];
-        const float clean = guess < -1.0f ? -1.0f : guess > 1.0f ? 1.0f : guess;
+        const float clean = !isfinite(guess) ? guess - guess : guess < -1.0f ? -1.0f : guess > 1.0f ? 1.0f : guess;
         float x_prev = c_x0 * clean + c_xt * x_t[e];
         if (c_z != 0.0f) x_prev = x_prev + c_z * z[k];
         if (c_x0_prev != 0.0f) x_prev = x_prev + c_x0_prev * x_0[f];

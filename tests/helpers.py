@@ -14,7 +14,10 @@ import numpy as np
 from PIL import Image
 
 from tfs_rt.engine import reverse_step
-from tfs_rt.images import Array
+from tfs_rt.formats.picture import Picture, Rules
+from tfs_rt.images import RGB, Array
+from tfs_rt.limited import Reader
+from tfs_rt.reader import read_picture
 from tfs_rt.schedule import sigma_range
 from tfs_rt.spec import Architecture, ModelSpec, Prediction, Recipe, Schedule
 from tfs_rt.table import StepRow
@@ -90,6 +93,18 @@ def write_case(folder: Path, *, size: int = 16, functional: str = "pet", m1: str
     colour = np.stack([disc * 220, disc * (y * 255 // size).astype(np.uint8), disc * 30], axis=-1)
     (folder / f"{functional}.png").write_bytes(png(colour))
     return folder
+
+
+class Here(Reader):
+    """Reads in this process, for tests that count its system calls."""
+
+    def read(self, data: bytes, path: Path, rules: Rules) -> Picture:
+        return read_picture(data, path, rules)
+
+
+def read_png(path: Path) -> RGB:
+    (image,) = read_picture(path.read_bytes(), path, Rules()).slices
+    return image
 
 
 class Outcome(NamedTuple):

@@ -9,17 +9,18 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import nibabel as nib
 import numpy as np
 import pytest
-from helpers import png, write_case
+from helpers import Here, png, read_png, write_case
 from test_pipeline import blend, pipeline
 
 from tfs_rt import signals
 from tfs_rt.cases import Case, discover
+from tfs_rt.errors import EnvironmentFault
 from tfs_rt.files import write_file
 from tfs_rt.images import RGB, Array
 from tfs_rt.intake import Loaded, load_case
-from tfs_rt.reader import read_image
 from tfs_rt.run import Options, Run
 
 
@@ -44,7 +45,7 @@ def run(tmp_path: Path, fail: BaseException, count: int, batch: int) -> Run:
     out = tmp_path / "out"
     out.mkdir()
     found = discover([cases(tmp_path, count)], output=out)
-    return Run(pipeline(tmp_path, predict), Options(out, batch=batch), found)
+    return Run(pipeline(tmp_path, predict), Options(out, batch=batch), found, Here())
 
 
 @pytest.mark.parametrize("batch", [1, 2, 4])
@@ -87,7 +88,7 @@ def test_a_foreign_temporary_file_does_not_block_a_run(tmp_path: Path) -> None:
 def test_a_signal_that_the_engine_swallows_ends_the_run_after_its_batch(tmp_path: Path) -> None:
     watched = run(tmp_path, RuntimeError(), 3, 1)
 
-    def swallow(cases: int) -> None:
+    def swallow(cases: float) -> None:
         with contextlib.suppress(BaseException):
             os.kill(os.getpid(), signal.SIGTERM)
 
@@ -121,6 +122,9 @@ class Watched:
 
         return wait
 
+    def self_test(self) -> None:
+        assert not self.under_way
+
     def provenance(self) -> dict[str, Any]:
         return {"method": "watched", "versions": {}}
 
@@ -130,12 +134,12 @@ def test_what_is_tried_alone_is_tried_with_nothing_else_under_way(tmp_path: Path
     for i in range(7):
         write_case(tmp_path / "in" / f"k{i}")
     fuser, out = Watched(), tmp_path / "out"
-    report = Run(fuser, Options(out, batch=3), discover([tmp_path / "in"], output=out)).fuse()
+    report = Run(fuser, Options(out, batch=3), discover([tmp_path / "in"], output=out), Here()).fuse()
     assert (report.exit_code, fuser.most) == (0, 2)
     assert fuser.begun[:3] == [("k0+k1+k2", 0), ("k3+k4+k5", 1), ("k0", 0)]
     assert all(before == 0 for ids, before in fuser.begun if "+" not in ids)
     for i in range(7):
-        assert (read_image((out / f"k{i}.png").read_bytes(), out / f"k{i}.png") == i).all()
+        assert (read_png(out / f"k{i}.png") == i).all()
 
 
 def test_a_retry_is_not_kept_from_memory_by_what_failed(tmp_path: Path) -> None:
@@ -158,7 +162,7 @@ def test_a_retry_is_not_kept_from_memory_by_what_failed(tmp_path: Path) -> None:
     for i in range(2):
         write_case(tmp_path / "in" / f"k{i}")
     found = discover([tmp_path / "in"], output=tmp_path / "out")
-    assert Run(Full(), Options(tmp_path / "out", batch=2), found).fuse().exit_code == 0
+    assert Run(Full(), Options(tmp_path / "out", batch=2), found, Here()).fuse().exit_code == 0
 
 
 def test_no_more_than_two_batches_are_read_before_their_results_are_written(
@@ -178,5 +182,107 @@ def test_no_more_than_two_batches_are_read_before_their_results_are_written(
 
     monkeypatch.setattr("tfs_rt.run.load_case", counted)
     found = discover([tmp_path / "in"], output=tmp_path / "out")
-    assert Run(Watched(most=2), Options(tmp_path / "out", batch=2), found).fuse().exit_code == 0
+    assert Run(Watched(most=2), Options(tmp_path / "out", batch=2), found, Here()).fuse().exit_code == 0
     assert max(ahead) == 4  # two batches of two
+
+
+def test_slices_keep_their_order_when_a_batch_fails_and_is_tried_alone(tmp_path: Path) -> None:
+    """The second batch ends before the parts of the first, tried alone, do."""
+    (tmp_path / "out").mkdir()
+    volume = np.arange(5, dtype=np.uint8)[:, None, None] * np.ones((1, 8, 8), np.uint8) * 40
+    folder = tmp_path / "in" / "k"
+    folder.mkdir(parents=True)
+    for name in ("mr-t1", "mr-t2", "pet"):
+        nib.save(nib.Nifti1Image(volume.transpose(2, 1, 0), np.diag([-1.0, -1.0, 1.0, 1.0])), folder / f"{name}.nii")
+
+    class Marking(Watched):
+        def begin(self, cases: Any, ids: Sequence[str], *, size: tuple[int, int], **_: Any) -> Any:
+            wait = super().begin(cases, [f"k{name.split('slice')[1]}" for name in ids], size=size)
+            first, self.at_once = self.at_once == 0, 2
+            return wait if not first else lambda: wait() and wait.missing  # type: ignore[attr-defined]
+
+    fuser = Marking(most=2)
+    fuser.at_once = 0
+    found = discover([tmp_path / "in"], output=tmp_path / "out")
+    report = Run(fuser, Options(tmp_path / "out", batch=2), found, Here()).fuse()
+    assert report.exit_code == 0, report.results
+    assert any("+" not in ids for ids, _ in fuser.begun)
+    colours = np.asarray(nib.Nifti1Image.from_filename(tmp_path / "out" / "k.nii.gz").dataobj)
+    assert colours["R"][0, 0].tolist() == [0, 1, 2, 3, 4]
+
+
+def test_a_volume_of_which_a_slice_fails_fails_once_and_as_a_whole(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    folder = write_case(tmp_path / "in" / "good").parent / "k"
+    folder.mkdir()
+    for name in ("mr-t1", "mr-t2", "pet"):
+        nib.save(nib.Nifti1Image(np.ones((8, 8, 6), np.uint8), np.diag([-1.0, -1.0, 1.0, 1.0])), folder / f"{name}.nii")
+
+    class Failing(Watched):
+        def begin(self, cases: Any, ids: Sequence[str], *, size: tuple[int, int], **_: Any) -> Any:
+            if any(name.endswith("slice3") for name in ids):
+                raise RuntimeError("no")
+            return super().begin(cases, ["k1"] * len(ids), size=size)
+
+    found = discover([tmp_path / "in"], output=tmp_path / "out")
+    fuser = Failing(most=2)
+    fuser.at_once = 2
+    report = Run(fuser, Options(tmp_path / "out", batch=2), found, Here()).fuse()
+    assert [(r["id"], r["status"]) for r in report.results] == [("good", "done"), ("k", "failed")]
+    assert not list((tmp_path / "out").glob("k.*"))
+
+
+class Sound(Watched):
+    """A fuser that computes wrongly after so many self-tests."""
+
+    def __init__(self, tests: int) -> None:
+        super().__init__(most=2)
+        self.at_once, self.tests = 2, tests
+
+    def self_test(self) -> None:
+        super().self_test()
+        self.tests -= 1
+        if self.tests < 0:
+            raise EnvironmentFault("backend x", "computes wrongly", "check it")
+
+
+@pytest.mark.parametrize(("tests", "kept"), [(0, 0), (1, 0), (2, 6), (3, 9)])
+def test_what_was_fused_since_a_self_test_that_held_is_taken_away_if_the_next_does_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tests: int, kept: int
+) -> None:
+    monkeypatch.setattr("tfs_rt.run.TESTED_EVERY", 3)
+    for i in range(9):
+        write_case(tmp_path / "in" / f"k{i}")
+    out = tmp_path / "out"
+    out.mkdir()
+    run = Run(Sound(tests), Options(out, batch=2), discover([tmp_path / "in"], output=out), Here())
+    if kept < 9:
+        with pytest.raises(EnvironmentFault, match="computes wrongly"):
+            run.fuse()
+    else:
+        run.fuse()
+    assert len(list(out.glob("k*.png"))) == len(list(out.glob("k*.json"))) == kept
+    report = json.loads((out / "report.json").read_text())
+    assert (report["done"], len(report["results"]) + len(report["not_run"])) == (kept, 9)
+    again = Run(Sound(99), Options(out), discover([tmp_path / "in"], output=out), Here()).fuse()
+    assert (again.done, again.kept) == (9, kept)
+
+
+def test_strict_fails_what_otherwise_earns_a_warning(tmp_path: Path) -> None:
+    found_by = {}
+    for strict in (False, True):
+        write_case(tmp_path / "in" / "k0")
+        out = tmp_path / f"out {strict}"
+        out.mkdir()
+        fuser = Watched()
+        fuser.at_once = 1  # its results are one colour throughout
+        report = Run(fuser, Options(out, strict=strict), discover([tmp_path / "in"], output=out), Here()).fuse()
+        found_by[strict] = report.results[0]
+    assert found_by[False]["status"] == "done"
+    assert any("one colour throughout" in warning for warning in found_by[False]["warnings"])
+    assert (found_by[True]["status"], "one colour" in found_by[True]["error"]["reason"]) == ("failed", True)
+    facts = json.loads((tmp_path / "out False" / "k0.json").read_text())
+    assert facts["findings"][0]["guard"] == "constant result"
+    out = tmp_path / "out False"
+    strict_now = Run(Watched(), Options(out, strict=True), discover([tmp_path / "in"], output=out), Here())
+    assert strict_now.fuse().kept == 0  # what an easier run left is no pass

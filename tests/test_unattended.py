@@ -17,15 +17,18 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers import Cli, png, write_case
+from helpers import Cli, Here, png, write_case
 from PIL import Image
 from test_pipeline import blend, pipeline
 
 from tfs_rt import verification
 from tfs_rt.cases import discover
+from tfs_rt.claim import claimed, state_of
 from tfs_rt.errors import EnvironmentFault, UsageError
 from tfs_rt.files import TEMPORARY
-from tfs_rt.journal import claimed, journal_path, parsed, status
+from tfs_rt.journal import JOURNAL, parsed
+from tfs_rt.progress import status
+from tfs_rt.publishing import Request
 from tfs_rt.run import Options, Run
 from tfs_rt.sidecar import read_sidecar, sealed
 
@@ -54,7 +57,8 @@ def begin(source: Path, tmp_path: Path) -> Callable[..., Run]:
 
     def ready(output: Path, **options: Any) -> Run:
         output.mkdir(exist_ok=True)
-        return Run(made, Options(output, **options), discover([source], output=output))
+        request = Request(seed=options.pop("seed", 0))
+        return Run(made, Options(output, request, **options), discover([source], output=output), Here())
 
     return ready
 
@@ -494,7 +498,7 @@ def test_status_tells_how_far_a_run_is_was_or_came(begin: Callable[..., Run], tm
 
 def test_a_torn_line_ends_no_journal(begin: Callable[..., Run], tmp_path: Path) -> None:
     begin(tmp_path / "out").fuse()
-    path = journal_path(tmp_path / "out")
+    path = state_of(tmp_path / "out") / JOURNAL
     events, torn = parsed(path.read_bytes())
     assert not torn
     assert [event["n"] for event in events] == list(range(1, len(events) + 1))
@@ -550,7 +554,7 @@ def test_of_two_hundred_cases_the_bad_ones_stop_only_themselves(
         file.with_suffix(".png").write_bytes(data[: rng.integers(len(data))])
     (tmp_path / "out").mkdir()
     found = discover([tmp_path / "in"], output=tmp_path / "out")
-    report = Run(pipeline(tmp_path, blend), Options(tmp_path / "out", batch=3), found).fuse()
+    report = Run(pipeline(tmp_path, blend), Options(tmp_path / "out", batch=3), found, Here()).fuse()
     assert (report.exit_code, report.done) == (3, 200 - bad)
     assert {path.stem for path in (tmp_path / "out").glob("k*.png")} == {f"k{i:03d}" for i in range(200)} - spoilt
     failed = {result["id"]: result["error"] for result in report.results if result["status"] == "failed"}

@@ -1,7 +1,8 @@
 """Find cases: which three files belong together, by name and never by position.
 
 A source is a folder of case folders (files named by modality), a folder with nnU-Net names (`case_0000.png` = m1,
-`_0001` = m2, `_0002` = functional), one case folder, or a CSV with the columns id, m1, m2, functional.
+`_0001` = m2, `_0002` = functional), a BIDS dataset or a subject of one, one case folder, or a CSV with the columns id,
+m1, m2, functional.
 A case that is not complete is refused on its own; the others stand.
 """
 
@@ -16,18 +17,19 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from tfs_rt import bids
 from tfs_rt.errors import InputError, NothingFound, TfsRtError, UsageError, first_line
-from tfs_rt.files import TEMPORARY
-from tfs_rt.sidecar import is_ours
+from tfs_rt.files import TEMPORARY, linked
+from tfs_rt.names import folded, images_in, stem_of
+from tfs_rt.sidecar import SPREAD, is_ours, result_names, sidecar_name
 from tfs_rt.spec import SLOTS
 
 ANATOMICAL = ("ct", "mr-t1", "mr-gad", "mr-pd", "mr-t2")  # in slot order: mr-t2 is m2 in every published group
 FUNCTIONAL = ("pet", "spect")
 MODALITIES = (*ANATOMICAL, *FUNCTIONAL)
-NNUNET = re.compile(r"(?P<id>.+)_(?P<channel>\d{4})\.png", re.IGNORECASE)
-IMAGE_ENDINGS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif", ".webp", ".dcm", ".nii", ".nii.gz")
+NNUNET = re.compile(r"(?P<id>.+)_(?P<channel>\d{4})")
 REPORT, SHEETS, STATE = "report.json", "sheets", ".tfs-rt"  # names of our own in the output folder
-RESERVED = {"report", SHEETS, "model"}  # which no case may have
+RESERVED = {"report", SHEETS, SPREAD, "model", "dataset_description"}  # which no case may have
 NAMING = "name files by modality (ct, mr-t1, mr-t2, mr-gad, mr-pd, pet, spect), or give a CSV with id,m1,m2,functional"
 
 
@@ -38,6 +40,7 @@ class Case:
     id: str
     files: dict[str, Path]  # by slot: m1, m2, functional
     labels: dict[str, str] = field(default_factory=dict)  # what else a CSV says of it, by column
+    dataset: Path | None = None  # the BIDS dataset that holds it
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +79,8 @@ def discover(
     inputs = {_resolved(file) for case in found for file in _files(case)}
     if output and (hit := sorted(file for file in inputs if _is_of_a_run(file, _resolved(output)))):
         raise UsageError(hit[0], "is an input of this run, and a run writes there", "choose another --output")
+    if output:
+        bids.check_derivative(output, {case.dataset for case in found if isinstance(case, Case) and case.dataset})
     checked = [_checked(case, counts[folded(case.id)], output, inputs) for case in found]
     return [*checked, *(RefusedCase(Path(error.subject).name, error) for error in empty)]
 
@@ -83,7 +88,7 @@ def discover(
 def single(m1: Path, m2: Path, functional: Path, case_id: str | None) -> Case:
     """One case by its files; its id, if not given: the file's stem, or the folder's name if that is a modality."""
     folder = Path(os.path.abspath(functional)).parent.name  # noqa: PTH100
-    own = case_id or (folder if modality_of(functional) and folder else functional.stem)
+    own = case_id or (folder if _modality(functional) and folder else stem_of(functional))
     files = {"m1": m1, "m2": m2, "functional": functional}
     return Case(own, {slot: Path(os.path.abspath(file)) for slot, file in files.items()})  # noqa: PTH100
 
@@ -91,9 +96,11 @@ def single(m1: Path, m2: Path, functional: Path, case_id: str | None) -> Case:
 def _from_source(source: Path, output: Path | None, any_pair: bool) -> list[Found]:
     try:
         if source.is_dir():
-            found = list(_from_folder(source, output, any_pair))
+            dataset = bids.dataset_of(source)
+            found = list(_from_bids(source, dataset, any_pair) if dataset else _from_folder(source, output, any_pair))
             if not found:
-                raise NothingFound(source, "no case in this folder", NAMING)
+                what, naming = ("BIDS dataset", f"of an image, {bids.NAMING}") if dataset else ("folder", NAMING)
+                raise NothingFound(source, f"no case in this {what}", naming)
             return found
         if not source.exists():
             raise NothingFound(source, "no such file or folder", "check the path")
@@ -104,11 +111,17 @@ def _from_source(source: Path, output: Path | None, any_pair: bool) -> list[Foun
     raise UsageError(source, "is neither a folder nor a CSV", "give single images as --m1 A --m2 B --functional C")
 
 
+def _from_bids(folder: Path, dataset: Path, any_pair: bool) -> Iterator[Found]:
+    for found in bids.sessions(folder):
+        problem = found.problem or _problem(found.present, any_pair)
+        yield _paired(found.id, found.folder, found.present, problem, dataset)
+
+
 def _from_folder(folder: Path, output: Path | None, any_pair: bool) -> Iterator[Found]:
     inner = [path for path in sorted(folder.iterdir()) if path.is_dir() and not path.name.startswith(".")]
-    ours = (output, output / "sheets") if output else ()
+    ours = (output, output / SHEETS, output / SPREAD) if output else ()
     inner = [path for path in inner if path.resolve() not in ours and not _is_output(path)]
-    if not any(modality_of(file) for file in images_in(folder)):
+    if not any(_modality(file) for file in images_in(folder)):
         yield from _from_nnunet(folder)
         for path in inner:
             yield from _from_inner_folder(path, any_pair)
@@ -144,7 +157,7 @@ def _is_there(path: Path) -> bool:
 
 def _holds_a_case(folder: Path) -> bool:
     try:
-        return any(modality_of(file) for file in images_in(folder))
+        return any(_modality(file) for file in images_in(folder))
     except OSError:
         return False
 
@@ -152,22 +165,34 @@ def _holds_a_case(folder: Path) -> bool:
 def _from_case_folder(folder: Path, any_pair: bool) -> Found:
     present: dict[str, list[Path]] = defaultdict(list)
     for file in images_in(folder):
-        if modality := modality_of(file):
+        if modality := _modality(file):
             present[modality].append(file)
-    problem = _problem(present, any_pair)
+    return _paired(folder.name, folder, present, _problem(present, any_pair))
+
+
+def _paired(
+    case_id: str,
+    folder: Path,
+    present: dict[str, list[Path]],
+    problem: tuple[str, str] | None,
+    dataset: Path | None = None,
+) -> Found:
+    """The case of the images that a folder holds by modality, or what is wrong with them."""
     if problem:
         there = tuple(file for files in present.values() for file in files)
-        return RefusedCase(folder.name, InputError(folder, *problem), there)
+        return RefusedCase(case_id, InputError(folder, *problem), there)
     m1, m2 = sorted((name for name in present if name in ANATOMICAL), key=ANATOMICAL.index)
     (functional,) = (name for name in present if name in FUNCTIONAL)
-    return Case(folder.name, dict(zip(SLOTS, (present[name][0] for name in (m1, m2, functional)), strict=True)))
+    files: dict[str, Path] = dict(zip(SLOTS, (present[name][0] for name in (m1, m2, functional)), strict=True))
+    return Case(case_id, files, dataset=dataset)
 
 
 def _problem(present: dict[str, list[Path]], any_pair: bool) -> tuple[str, str] | None:
     """What keeps these files from being one case: (reason, remedy)."""
     for modality, files in present.items():
         if len(files) > 1:
-            return f"{modality} is there {len(files)} times ({', '.join(f.name for f in files)})", "keep one"
+            names = ", ".join(file.name for file in files)
+            return f"{modality} is there {len(files)} times ({names})", "keep one, or list the case in a CSV"
     anatomical = sorted(name for name in present if name in ANATOMICAL)
     functional = sorted(name for name in present if name in FUNCTIONAL)
     if not present:
@@ -186,7 +211,7 @@ def _problem(present: dict[str, list[Path]], any_pair: bool) -> tuple[str, str] 
 def _from_nnunet(folder: Path) -> Iterator[Found]:
     groups: dict[str, list[tuple[int, Path]]] = defaultdict(list)
     for file in images_in(folder):
-        match = NNUNET.fullmatch(file.name)
+        match = NNUNET.fullmatch(stem_of(file))
         if match and not is_ours(file):  # or it is a result
             groups[match["id"]].append((int(match["channel"]), file))
     for case_id, members in groups.items():
@@ -235,7 +260,7 @@ def _from_csv(path: Path) -> Iterator[Found]:
 def _checked(case: Found, count: int, output: Path | None, inputs: set[Path]) -> Found:
     """The case itself, or refused if its id is not unique, cannot be a file name, or would overwrite an input."""
     fault = None
-    results = [output / f"{case.id}{ending}" for ending in (".png", ".json")] if output else []
+    results = [output / name for name in (*result_names(case.id), sidecar_name(case.id))] if output else []
     if count > 1:
         fault = InputError(case.id, f"{count} cases have this id", "rename all but one")
     elif not _can_be_a_file_name(case.id):
@@ -244,6 +269,8 @@ def _checked(case: Found, count: int, output: Path | None, inputs: set[Path]) ->
         fault = InputError(hit[0], "is an input of this run", "choose another --output")
     elif blocked := [result for result in results if _is_there(result) and result.is_dir()]:
         fault = InputError(blocked[0], "is a folder where a result should go", "choose another --output")
+    elif output and (link := linked(results[0].parent, output)):
+        fault = InputError(link, "is a link where a result should go", "remove it, or choose another --output")
     if isinstance(case, RefusedCase):
         return replace(case, owns_result=fault is None)
     return RefusedCase(case.id, fault, labels=case.labels) if fault else case
@@ -258,7 +285,7 @@ def _can_be_a_file_name(case_id: str) -> bool:
 def _is_of_a_run(file: Path, output: Path) -> bool:
     """Whether a run may write to a file or remove it, whatever its cases are called."""
     own = file.name == REPORT or TEMPORARY.fullmatch(file.name) is not None
-    return (file.parent == output and own) or file.parent in (output / SHEETS, output / STATE)
+    return (file.parent == output and own) or file.parent in (output / SHEETS, output / SPREAD, output / STATE)
 
 
 def _files(case: Found) -> tuple[Path, ...]:
@@ -272,20 +299,12 @@ def _resolved(path: Path) -> Path:
         return path
 
 
-def folded(name: str) -> str:
-    """A name without what a file system or a slip may not tell apart: letter case, composed characters."""
-    return unicodedata.normalize("NFC", name).casefold()
-
-
-def images_in(folder: Path) -> list[Path]:
-    """Files that look like images by their ending; a wrong kind is refused later, by its content."""
-    files = [path for path in folder.iterdir() if not path.name.startswith(".") and path.is_file()]
-    return sorted(path for path in files if path.name.lower().endswith(IMAGE_ENDINGS))
-
-
 def modality_of(file: Path) -> str | None:
-    """The modality that a file's name says, whatever its case and ending; None if it says none."""
-    name = file.name.lower()
-    ending = max((ending for ending in IMAGE_ENDINGS if name.endswith(ending)), key=len, default="")
-    name = name.removesuffix(ending).replace("_", "-")
+    """The modality that a file's name says, in a case folder's way or in that of BIDS; None if it says none."""
+    return _modality(file) or bids.modality_of(file.name)
+
+
+def _modality(file: Path) -> str | None:
+    """The modality that a file is named by, whatever its case and ending."""
+    name = stem_of(file).lower().replace("_", "-")
     return name if name in MODALITIES else None

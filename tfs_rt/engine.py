@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from importlib import import_module
+from math import inf, nan
 from types import ModuleType
 from typing import Any, NamedTuple, Protocol, Required, TypedDict, TypeVar, Unpack
 
@@ -113,7 +114,9 @@ def imported(module: str, subject: str, remedy: str) -> ModuleType:
 
 def reverse_step(prediction: Any, x_t: Any, x_0: Any, row: StepRow, z: Any) -> tuple[Any, Any]:
     """The update of `tfs_rt.table`, for any array type with arithmetic and `clip` (NumPy's and PyTorch's have both)."""
-    x_0_prev, x_0 = x_0, (row.r_xt * x_t + row.r_pred * prediction).clip(-1, 1)
+    x_0_prev, guess = x_0, row.r_xt * x_t + row.r_pred * prediction
+    x_0 = guess.clip(-1, 1)
+    x_0[~(abs(guess) < inf)] = nan  # of an infinity the clip would make a plausible pixel
     x_prev = row.c_x0 * x_0 + row.c_xt * x_t
     if z is not None:
         x_prev = x_prev + row.c_z * z

@@ -44,11 +44,18 @@ def open_regular(path: Path) -> BufferedReader:
     return file
 
 
-def write_file(path: Path, data: bytes, *, mode: int = 0o666) -> None:
-    """Write to a temporary name in the same folder, flush it to the disk, rename, and flush the folder."""
-    temporary = path.with_name(f".{path.name[:100]}.{secrets.token_hex(4)}.tmp")
+def write_file(path: Path, data: bytes, *, mode: int = 0o666, within: Path | None = None) -> None:
+    """Write to a temporary name, flush it to the disk, rename, and flush the folder.
+
+    The temporary name is in the same folder; or in the folder `within`, from which on folders are made and links
+    refused. Raises EnvironmentFault.
+    """
+    temporary = (within or path.parent) / f".{path.name[:100]}.{secrets.token_hex(4)}.tmp"
     try:
-        path.parent.mkdir(exist_ok=True)
+        if within:
+            _make_folders(path.parent, within)
+        else:
+            path.parent.mkdir(exist_ok=True)
         try:
             _write(temporary, data, mode)
             temporary.replace(path)
@@ -59,6 +66,26 @@ def write_file(path: Path, data: bytes, *, mode: int = 0o666) -> None:
     except OSError as error:
         remedy = "free space or choose another --output"
         raise EnvironmentFault(path, f"cannot be written ({error.strerror})", remedy) from error
+
+
+def linked(folder: Path, within: Path) -> Path | None:
+    """The first folder below `within` on the way to `folder`, itself among them, that is a link; None if none is."""
+    return next((place for place in _way(folder, within) if place.is_symlink()), None)
+
+
+def _way(folder: Path, within: Path) -> list[Path]:
+    parts = folder.relative_to(within).parts
+    return [within.joinpath(*parts[: i + 1]) for i in range(len(parts))]
+
+
+def _make_folders(folder: Path, within: Path) -> None:
+    """Make the folders below `within` on the way, each flushed to the disk before there is anything in it."""
+    if link := linked(folder, within):
+        raise EnvironmentFault(link, "is a link", "remove it, or choose another --output")
+    for place in _way(folder, within):
+        if not place.is_dir():
+            place.mkdir(exist_ok=True)  # another shard may have made it meanwhile
+            sync_folder(place.parent)
 
 
 def sync_folder(folder: Path) -> None:
@@ -77,7 +104,7 @@ def sync_folder(folder: Path) -> None:
 
 def sweep(folder: Path) -> None:
     """Take away the temporary files that a killed writer left in a folder nobody writes to."""
-    for path in folder.iterdir():
+    for path in folder.iterdir() if folder.is_dir() else ():
         if TEMPORARY.fullmatch(path.name) and path.is_file():
             path.unlink(missing_ok=True)
 

@@ -35,6 +35,10 @@ class Fuser(Protocol):
         """
         ...
 
+    def self_test(self) -> None:
+        """EnvironmentFault if it is known to compute wrongly on this machine, now; nothing else may be under way."""
+        ...
+
     def provenance(self) -> dict[str, Any]:
         """What decides the pixels beside inputs, size and seed, with the `versions` of the packages that compute."""
         ...

@@ -4,21 +4,46 @@ from __future__ import annotations
 
 import hashlib
 import stat
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from tfs_rt.cases import Case, Found, RefusedCase
+from tfs_rt.cases import Case, Found, RefusedCase, modality_of
+from tfs_rt.colormaps import pseudo_colour
 from tfs_rt.errors import InputError
+from tfs_rt.formats.picture import MAX_PIXELS, Picture, Rules
 from tfs_rt.images import RGB
-from tfs_rt.reader import MAX_PIXELS, read_image
+from tfs_rt.reader import read_picture
 from tfs_rt.spec import SLOTS
 
-MAX_BYTES = 2**28  # more than 4096 x 4096 pixels ever need
+MAX_BYTES = 2**30  # of a file
+MAX_RESULT = 2**32  # bytes of a result in memory
 FAINT = 64  # level: an image without a brighter one is too dark to tell colour from grey
 COLOUR_SPREAD, COLOUR_SHARE = 16, 0.001  # levels between channels, and the share of pixels that makes an image coloured
+SCALAR = ("dicom", "nifti")  # formats that hold measured values: their functional images have no colour as a rule
+AMISS = {
+    "patient": "check which files belong together",
+    "issuer of the patient's id": "check which files belong together",
+    "orientation": "give all three headers one, or none",
+}  # remedies, where files of a case say different things of their subject
+Decode = Callable[[bytes, Path, Rules], Picture]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """What the user decided of pixels that the models cannot take as they are."""
+
+    windows: dict[str, tuple[float, float]] = field(default_factory=dict)  # by slot: what becomes black and white
+    colormap: str | None = None  # of a functional image without colour
+    allow_lossy: bool = False
+
+    def recipe(self) -> dict[str, Any]:
+        """What of it may decide a pixel."""
+        return {"windows": {slot: list(window) for slot, window in self.windows.items()}, "colormap": self.colormap}
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,34 +51,58 @@ class Loaded:
     """A case in memory."""
 
     case: Case
-    images: tuple[RGB, ...]
+    slices: tuple[tuple[RGB, ...], ...]  # the images of each slice in slot order, all of one size
     inputs: dict[str, dict[str, Any]]  # by slot, for the sidecar
-    size: tuple[int, int]  # (H, W) of the result
+    size: tuple[int, int]  # (H, W) of the result's slices
+    frames: dict[str, Any]  # by slot: what a result in the inputs' format takes over
+    format: str  # the result's
+
+    @property
+    def images(self) -> tuple[RGB, ...]:
+        """The three images of a case that is no volume."""
+        first, *more = self.slices
+        if more:
+            raise InputError(f"case {self.case.id}", f"is a volume of {len(more) + 1} slices", "give single slices")
+        return first
 
 
-def load_case(case: Found, scale: int, target_size: tuple[int, int] | None) -> Loaded:
-    """Read and check the three images of a case; InputError says what is wrong with which file."""
+def load_case(
+    case: Found,
+    scale: int,
+    target_size: tuple[int, int] | None,
+    reading: Reading | None = None,
+    decode: Decode = read_picture,
+) -> Loaded:
+    """Read and check the three files of a case; InputError says what is wrong with which."""
     if isinstance(case, RefusedCase):
         raise case.error
-    images, inputs = [], {}
+    reading, pictures, inputs = reading or Reading(), {}, {}
     for slot in SLOTS:
         path = case.files[slot]
-        image, sha256 = read_file(path)
-        height, width = image.shape[:2]
-        images.append(image)
-        inputs[slot] = {"file": str(path), "sha256": sha256, "width": width, "height": height}
-    _check_sizes(case, images)
-    _check_colours(case, images)
-    height, width = images[0].shape[:2]
-    size = target_size or (height * scale, width * scale)
-    if size[0] * size[1] > MAX_PIXELS:
-        reason = f"its result would have {size[1]}x{size[0]} pixels, more than 4096x4096"
-        raise InputError(f"case {case.id}", reason, "crop it, or give --target-size")
-    return Loaded(case, tuple(images), inputs, size)
+        data, sha256 = read_bytes(path)
+        rules = Rules(window=reading.windows.get(slot), allow_lossy=reading.allow_lossy)
+        picture = decode(data, path, rules)
+        height, width = picture.slices[0].shape[:2]
+        inputs[slot] = {"file": str(path), "sha256": sha256, "width": width, "height": height, **picture.facts}
+        pictures[slot] = picture
+    _check_sizes(case, pictures)
+    _check_subjects(case, pictures)
+    pictures["functional"], inputs["functional"] = _coloured(case, pictures, inputs["functional"], reading.colormap)
+    return _loaded(case, pictures, inputs, scale, target_size)
 
 
 def read_file(path: Path) -> tuple[RGB, str]:
     """An image (H, W, 3) uint8 and its file's SHA-256; InputError says what is wrong with the file."""
+    data, sha256 = read_bytes(path)
+    slices = read_picture(data, path, Rules()).slices
+    first, *more = slices
+    if more:
+        raise InputError(path, f"is a volume of {len(more) + 1} slices", "give a single slice")
+    return first, sha256
+
+
+def read_bytes(path: Path) -> tuple[bytes, str]:
+    """A file's bytes and their SHA-256; InputError if it cannot be read."""
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode) or status.st_size > MAX_BYTES:
@@ -62,28 +111,86 @@ def read_file(path: Path) -> tuple[RGB, str]:
     except (OSError, ValueError) as error:
         reason = f"cannot be read ({getattr(error, 'strerror', None) or error})"
         raise InputError(path, reason, "check the path") from error
-    return read_image(data, path), hashlib.sha256(data).hexdigest()
+    return data, hashlib.sha256(data).hexdigest()
 
 
-def _check_sizes(case: Case, images: list[RGB]) -> None:
-    if len({image.shape for image in images}) > 1:
-        pairs = zip(SLOTS, images, strict=True)
-        sizes = ", ".join(f"{case.files[s].name} {i.shape[1]}x{i.shape[0]}" for s, i in pairs)
+def _loaded(
+    case: Case,
+    pictures: dict[str, Picture],
+    inputs: dict[str, dict[str, Any]],
+    scale: int,
+    target_size: tuple[int, int] | None,
+) -> Loaded:
+    first, subject = pictures[SLOTS[0]].slices, f"case {case.id}"
+    height, width = first[0].shape[:2]
+    size = target_size or (height * scale, width * scale)
+    if size[0] * size[1] > MAX_PIXELS:
+        reason = f"its result would have {size[1]}x{size[0]} pixels, more than 4096x4096"
+        raise InputError(subject, reason, "crop it, or give --target-size")
+    if 3 * size[0] * size[1] * len(first) > MAX_RESULT:
+        reason = f"its result would have {len(first)} slices of {size[1]}x{size[0]} pixels, more than 4 GiB"
+        raise InputError(subject, reason, "split the volume, or give --target-size")
+    formats = {picture.facts["format"] for picture in pictures.values()}
+    if len(first) > 1 and len(formats) > 1:
+        raise InputError(subject, f"is a volume in several formats ({', '.join(sorted(formats))})", "choose one")
+    written = formats.pop() if len(formats) == 1 and formats <= set(SCALAR) else "png"
+    slices = tuple(zip(*(pictures[slot].slices for slot in SLOTS), strict=True))
+    return Loaded(case, slices, inputs, size, {slot: p.frame for slot, p in pictures.items()}, written)
+
+
+def _check_sizes(case: Case, pictures: dict[str, Picture]) -> None:
+    if len({(len(p.slices), p.slices[0].shape) for p in pictures.values()}) > 1:
+        sizes = ", ".join(f"{case.files[slot].name} {_size(p)}" for slot, p in pictures.items())
         raise InputError(f"case {case.id}", f"expected 3 images of one size, got {sizes}", "resample them first")
 
 
-def _check_colours(case: Case, images: list[RGB]) -> None:
-    """Colour belongs in the functional slot alone: anything else is a swap, or an image the models never saw."""
-    *anatomical, functional = zip(SLOTS, images, strict=True)
-    for slot, image in anatomical:
-        if _coloured(image):
+def _size(picture: Picture) -> str:
+    height, width = picture.slices[0].shape[:2]
+    return f"{width}x{height}" + (f"x{len(picture.slices)}" if len(picture.slices) > 1 else "")
+
+
+def _check_subjects(case: Case, pictures: dict[str, Picture]) -> None:
+    """Files that say that they are of different patients, or lie differently in space, are no case."""
+    for (one, a), (other, b) in combinations(pictures.items(), 2):
+        same = a.facts["format"] == b.facts["format"]  # each format says in its own way how a grid lies
+        for key in sorted(a.subject.keys() & b.subject.keys()) if same else ():
+            if a.subject[key] != b.subject[key]:
+                names = f"{case.files[one].name} and {case.files[other].name}"
+                reason = f"{names} do not have the same {key}"
+                remedy = AMISS.get(key, "register and resample them onto one grid first")
+                raise InputError(f"case {case.id}", reason, remedy)
+
+
+def _coloured(
+    case: Case, pictures: dict[str, Picture], facts: dict[str, Any], colormap: str | None
+) -> tuple[Picture, dict[str, Any]]:
+    """The functional picture in colour, and its facts: colour belongs in that slot alone.
+
+    Anything else is a swap, or an image that the models never saw.
+    """
+    functional = pictures["functional"]
+    for slot, picture in pictures.items():
+        if slot != "functional" and any(map(_has_colour, picture.slices)):
             reason = f"is in colour, but {slot} is an anatomical image"
             raise InputError(case.files[slot], reason, "swap the slots, or save it as grey")
-    if functional[1].max() > FAINT and functional[1].std() > 0 and not _coloured(functional[1], share=0):
+    if any(_has_colour(image, share=0) for image in functional.slices):
+        return functional, facts
+    if chosen := colormap or _own_colormap(case.files["functional"], functional.facts):
+        slices = tuple(pseudo_colour(image, chosen) for image in functional.slices)
+        return replace(functional, slices=slices), {**facts, "colormap": chosen}
+    if any(image.max() > FAINT and image.std() > 0 for image in functional.slices):
         reason = "has no colour, but the functional image is expected in pseudo-colour"
-        raise InputError(case.files["functional"], reason, "swap the slots, or apply its colour map first")
+        raise InputError(case.files["functional"], reason, "swap the slots, or give it a colour map: --colormap")
+    return functional, facts
 
 
-def _coloured(image: RGB, share: float = COLOUR_SHARE) -> bool:
+def _own_colormap(path: Path, facts: dict[str, Any]) -> str | None:
+    """For formats of measured values the training images' colours; of any other the user must decide."""
+    if facts["format"] not in SCALAR:
+        return None
+    return "atlas-spect" if modality_of(path) == "spect" or facts.get("modality") == "NM" else "atlas-pet"
+
+
+def _has_colour(image: RGB, share: float = COLOUR_SHARE) -> bool:
     spread = image.max(axis=2).astype(np.int16) - image.min(axis=2)
     return bool((spread > COLOUR_SPREAD).mean() > share)

@@ -12,13 +12,15 @@ from typing import Any, Unpack
 
 import numpy as np
 
+from tfs_rt import selftest
 from tfs_rt.bundle import Bundle, load_bundle
 from tfs_rt.engine import BACKENDS, Engine, How, Loop, backend_module, load_engine
-from tfs_rt.errors import ModelError
+from tfs_rt.errors import EnvironmentFault, ModelError
 from tfs_rt.fuser import check_cases
 from tfs_rt.images import RGB, Array, from_model, to_condition
 from tfs_rt.noise import gaussian, noise_key
 from tfs_rt.sampler import sample
+from tfs_rt.schedule import Float64
 from tfs_rt.spec import Recipe
 from tfs_rt.table import StepTable, step_table
 
@@ -72,6 +74,36 @@ class Pipeline:
         check_cases(cases, ids)
         return self.loop.begin(self.table, cases, ids, **how)
 
+    def self_test(self) -> None:
+        """Fuse the fixed case; EnvironmentFault unless the result is what the reference made of it at export.
+
+        Where it cannot be fused at all (no engine takes its size, no memory is left), the cases themselves will tell.
+        """
+        expected = np.asarray(self.bundle.manifest.self_test)
+        if not expected.size:
+            return
+        try:
+            error = np.abs(self.self_test_means() - expected).max()
+        except EnvironmentFault:
+            raise
+        except FloatingPointError:
+            error = np.nan
+        except Exception:
+            return
+        if not error <= selftest.TOLERANCE:  # a NaN fails too
+            reason = f"computes wrongly: its self-test is {error:.3g} levels off, not {selftest.TOLERANCE:g} or less"
+            remedy = "check this machine's memory, driver and packages (tfs-rt doctor), or choose another --backend"
+            raise EnvironmentFault(f"backend {self.backend}", reason, remedy)
+
+    def self_test_means(self) -> Float64:
+        """What this pipeline makes of the fixed case, by the model's own recipe."""
+        manifest, most = self.bundle.manifest, selftest.MOST_STEPS
+        recipe = dataclasses.replace(manifest.recipe, steps=min(manifest.recipe.steps, most))
+        table = step_table(manifest.model, recipe)
+        size, case = (selftest.SIDE, selftest.SIDE), selftest.made_case(self.scale)
+        (image,) = self.loop.begin(table, [case], [selftest.CASE_ID], size=size, seed=selftest.SEED)()
+        return selftest.block_means(image).ravel()
+
     def provenance(self) -> dict[str, Any]:
         """Model, recipe, backend and versions: with inputs, size and seed all that decides the pixels."""
         manifest = self.bundle.manifest
@@ -106,7 +138,8 @@ def fuse_batch(
     def noise(draw: int) -> Array:
         return np.stack([gaussian(key, draw, shape) for key in keys])
 
-    x_0 = sample(engine, condition, table, noise, on_step=on_step)
+    with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is told below
+        x_0 = sample(engine, condition, table, noise, on_step=on_step)
     if not np.isfinite(x_0).all():
         raise FloatingPointError("the network returned NaN or infinity")
     return [from_model(image[:, :height, :width]) for image in x_0]

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from tfs_rt.cases import REPORT, Case, Found
 from tfs_rt.errors import EnvironmentFault, TfsRtError, UsageError
-from tfs_rt.reader import MAX_PIXELS
-from tfs_rt.sidecar import Facts, read_sidecar
+from tfs_rt.formats.picture import MAX_PIXELS
+from tfs_rt.sidecar import Facts, read_sidecar, result_folders, sidecar_name
 
 SPARE = 1.2
 LARGEST = 3 * MAX_PIXELS  # bytes of a result
@@ -18,7 +18,7 @@ LARGEST = 3 * MAX_PIXELS  # bytes of a result
 
 def check_recipe(folder: Path, recipe: Facts) -> None:
     """UsageError if a folder holds a result of another recipe: half of one and half of another is no set of results."""
-    for path in sorted(folder.glob("*.json")):
+    for path in (path for place in result_folders(folder) for path in sorted(place.glob("*.json"))):
         if path.name == REPORT:
             continue
         try:
@@ -49,7 +49,7 @@ def _brief(value: object) -> str:
 def check_room(folder: Path, cases: Sequence[Found], scale: int, target_size: tuple[int, int] | None) -> None:
     """EnvironmentFault if the results that are not there yet would hardly fit, were they compressed as their inputs."""
     target = 3 * target_size[0] * target_size[1] if target_size else None
-    missing = [case for case in cases if isinstance(case, Case) and not (folder / f"{case.id}.png").exists()]
+    missing = [case for case in cases if isinstance(case, Case) and not (folder / sidecar_name(case.id)).exists()]
     needed = SPARE * sum(target or min(LARGEST, _largest_input(case) * scale**2) for case in missing)
     free = shutil.disk_usage(folder).free
     if free < needed:

@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
+
+from tfs_rt.cases import REPORT
+from tfs_rt.claim import beginning, shards_of, state_of
+from tfs_rt.results import write_json
+from tfs_rt.shards import Shard
+
+COUNTS = ("cases", "done", "kept", "failed")
 
 
 @dataclass(slots=True)
@@ -41,3 +50,45 @@ class Report:
         results = sorted(self.results, key=lambda result: order[result["id"]])
         not_run = [case_id for case_id in ids if case_id not in through]
         return {**counts, "ended": self.ended, "seconds": seconds, "results": results, "not_run": not_run}
+
+
+def write_report(folder: Path, shard: Shard | None, facts: dict[str, Any]) -> None:
+    """Write `report.json`: a run's own, or that of all shards as far as they are."""
+    if shard is None:
+        write_json(folder / REPORT, facts)
+        return
+    write_json(state_of(folder, shard) / REPORT, facts)
+    with beginning(folder):
+        write_json(folder / REPORT, _together(folder, shard.count))
+
+
+def read_report(folder: Path, shards: Sequence[Shard]) -> Report:
+    """What became of every case of some shards, by their reports."""
+    found = [facts for shard in shards if (facts := _read(state_of(folder, shard) / REPORT))]
+    results = sorted((result for facts in found for result in facts["results"]), key=lambda result: result["id"])
+    return Report(sum(facts["cases"] for facts in found), results)
+
+
+def _together(folder: Path, count: int) -> dict[str, Any]:
+    shards = [shard for shard in shards_of(folder) if shard.count == count]
+    found = {shard: facts for shard in shards if (facts := _read(state_of(folder, shard) / REPORT))}
+    first, *_ = reports = list(found.values())
+    states = {str(shard): found[shard]["ended"] if shard in found else "not begun" for shard in Shard.all(count)}
+    results = sorted((result for facts in reports for result in facts["results"]), key=lambda result: result["id"])
+    return first | {
+        **{key: sum(facts[key] for facts in reports) for key in COUNTS},
+        "ended": "complete" if set(states.values()) == {"complete"} else "interrupted",
+        "seconds": max(facts["seconds"] for facts in reports),
+        "results": results,
+        "not_run": sorted(case_id for facts in reports for case_id in facts["not_run"]),
+        "shards": states,
+    }
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    """A shard's report, as it was written; None if it is damaged or not there."""
+    try:
+        facts = json.loads(path.read_bytes())
+        return facts if {*COUNTS, "ended", "seconds", "results", "not_run"} <= facts.keys() else None
+    except (OSError, ValueError, AttributeError, RecursionError):
+        return None

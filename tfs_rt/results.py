@@ -6,20 +6,15 @@ the image beside it. Whatever else lies there is computed anew.
 
 from __future__ import annotations
 
-import io
 import os
 import tempfile
 from pathlib import Path
-
-from PIL import Image
-from PIL.PngImagePlugin import PngInfo
 
 from tfs_rt.bundle import MANIFEST
 from tfs_rt.cases import SHEETS, Case, Found
 from tfs_rt.errors import EnvironmentFault, TfsRtError, UsageError
 from tfs_rt.files import file_sha256, sweep, sync_folder, write_file
-from tfs_rt.images import RGB
-from tfs_rt.sidecar import Facts, as_json, read_sidecar, recipe_of, recipe_sha256, sealed
+from tfs_rt.sidecar import Facts, as_json, files_of, read_sidecar, recipe_of, recipe_sha256, sealed, sidecar_name
 
 
 def prepare_output(folder: Path) -> None:
@@ -34,21 +29,28 @@ def prepare_output(folder: Path) -> None:
         raise EnvironmentFault(folder, f"cannot be written ({error.strerror})", "choose another --output") from error
 
 
-def write_result(folder: Path, case_id: str, png: bytes, sidecar: Facts) -> None:
-    """Write a case's image and then its sealed sidecar; never an old sidecar beside a new image."""
-    beside = folder / f"{case_id}.json"
+def write_result(folder: Path, case_id: str, files: dict[str, bytes], sidecar: Facts) -> None:
+    """Write a case's files and then its sealed sidecar; never an old sidecar beside new files.
+
+    What an earlier result of the case leaves in files of other names is taken away.
+    """
+    beside = folder / sidecar_name(case_id)
+    for name in _own_files(folder, case_id):
+        if name not in files:
+            (folder / name).unlink()
     if os.path.lexists(beside):
         beside.unlink()
-        sync_folder(folder)
-    write_file(folder / f"{case_id}.png", png)
-    write_file(beside, sealed(sidecar))
+        sync_folder(beside.parent)
+    for name, data in files.items():
+        write_file(folder / name, data, within=folder)
+    write_file(beside, sealed(sidecar), within=folder)
 
 
 def is_done(folder: Path, case: Case, recipe: Facts) -> Facts | None:
     """The sidecar of a case that is done; None if there is anything to do."""
     try:
-        facts = read_sidecar(folder / f"{case.id}.json")
-        if not _made_by(facts, recipe) or file_sha256(folder / facts["result"]["file"]) != facts["result"]["sha256"]:
+        facts = read_sidecar(folder / sidecar_name(case.id))
+        if not _made_by(facts, recipe) or not _whole(folder, facts):
             return None
         inputs = {slot: file_sha256(path) for slot, path in case.files.items()}
     except (TfsRtError, OSError):
@@ -62,18 +64,37 @@ def remove_result(folder: Path, case: Found, recipe: Facts) -> None:
     It is true as long as it was made by this recipe and none of its inputs is known to be another: an input that cannot
     be read now (a share that is not there) makes nothing false.
     """
-    sidecar, image = folder / f"{case.id}.json", folder / f"{case.id}.png"
     try:
-        facts = read_sidecar(sidecar)
-        if image.exists() and file_sha256(image) != facts["result"]["sha256"]:
+        facts = read_sidecar(folder / sidecar_name(case.id))
+        files = [folder / name for name in files_of(facts)]
+        if len(_own_files(folder, case.id)) != sum(path.exists() for path in files):
             return
     except (TfsRtError, OSError):
         return
     if _made_by(facts, recipe) and not _changed(case, facts):
         return
-    for path in (image, sidecar):  # in this order: a kill between the two leaves what is ours by its sidecar
+    withdraw(folder, case.id)  # in its order: a kill between two files leaves what is ours by its sidecar
+
+
+def withdraw(folder: Path, case_id: str) -> None:
+    """Take away a case's files that are as its sidecar says, and then the sidecar."""
+    for path in (*(folder / name for name in _own_files(folder, case_id)), folder / sidecar_name(case_id)):
         path.unlink(missing_ok=True)
-        sync_folder(folder)
+        sync_folder(path.parent)
+
+
+def _whole(folder: Path, facts: Facts) -> bool:
+    return all(file_sha256(folder / name) == sha256 for name, sha256 in files_of(facts).items())
+
+
+def _own_files(folder: Path, case_id: str) -> list[str]:
+    """Of a case's files those that are as its sidecar says."""
+    try:
+        files = files_of(read_sidecar(folder / sidecar_name(case_id)))
+        there = {name: sha256 for name, sha256 in files.items() if (folder / name).exists()}
+        return [name for name, sha256 in there.items() if file_sha256(folder / name) == sha256]
+    except (TfsRtError, OSError):
+        return []
 
 
 def clear_sheets(folder: Path) -> None:
@@ -85,15 +106,6 @@ def clear_sheets(folder: Path) -> None:
         sweep(sheets)
     for path in sheets.glob("[0-9][0-9][0-9].png"):
         path.unlink()
-
-
-def encode_png(image: RGB, text: dict[str, str] | None = None) -> bytes:
-    """A PNG that depends on the pixels and its text alone."""
-    buffer, info = io.BytesIO(), PngInfo()
-    for keyword, value in (text or {}).items():
-        info.add_text(keyword, value)
-    Image.fromarray(image).save(buffer, format="PNG", pnginfo=info)
-    return buffer.getvalue()
 
 
 def write_json(path: Path, data: Facts) -> None:

@@ -5,34 +5,34 @@ What is written, and in which order, is said in `tfs_rt.results`: a run that was
 
 from __future__ import annotations
 
-import hashlib
-import platform
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from tfs_rt import __version__, signals
-from tfs_rt.cases import REPORT, SHEETS, Case, Found
+from tfs_rt import bids, signals
+from tfs_rt.cases import Case, Found
+from tfs_rt.claim import claimed
 from tfs_rt.errors import EnvironmentFault, InputError, TfsRtError, first_line
-from tfs_rt.files import sweep, write_file
+from tfs_rt.formats.picture import Rules
 from tfs_rt.fuser import Fuser
 from tfs_rt.images import RGB
-from tfs_rt.intake import Loaded, load_case, read_file
-from tfs_rt.journal import Journal, claimed
+from tfs_rt.intake import load_case, read_bytes
+from tfs_rt.journal import Journal
+from tfs_rt.limited import Reader
 from tfs_rt.preflight import check_recipe, check_room
-from tfs_rt.report import Report
-from tfs_rt.results import clear_sheets, encode_png, is_done, remove_result, write_json, write_result
-from tfs_rt.sheet import ROWS, contact_sheet
-from tfs_rt.sidecar import RESEARCH_USE, Facts, png_text, recipe_of, recipe_sha256
-from tfs_rt.spec import SLOTS
+from tfs_rt.publishing import Request, Sheets, provenance, publish, warnings_of
+from tfs_rt.report import Report, write_report
+from tfs_rt.results import clear_sheets, is_done, remove_result, withdraw
+from tfs_rt.shards import Shard
+from tfs_rt.sidecar import Facts, recipe_of
+from tfs_rt.work import Part, Work
 
-FAR = 2  # a result more than so many times larger or smaller than what the model was trained at earns a warning
-End = Callable[[], list[Loaded]]  # ends a batch that was begun; returns what is to be tried alone
+TESTED_EVERY = 200  # cases
+End = Callable[[], list[Part]]  # ends a batch that was begun; returns what is to be tried alone
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +40,11 @@ class Options:
     """What a run needs beside the fuser and the cases."""
 
     output: Path
-    seed: int | None = 0  # None for a method that draws no noise
+    request: Request = field(default_factory=Request)
     batch: int = 1
-    target_size: tuple[int, int] | None = None  # (H, W); by default the inputs' size times the scale
     sheet: bool = False
+    strict: bool = False  # what the guards find fails a case, instead of earning a warning
+    shard: Shard | None = None  # which of several runs into this folder; the cases are its own
     resume: bool = True  # keep what is done already, and refuse a folder of another recipe; or overwrite all
 
 
@@ -54,18 +55,20 @@ class Run:
     fuser: Fuser
     options: Options
     cases: Sequence[Found]
+    reader: Reader = field(default_factory=Reader)
     on_result: Callable[[dict[str, Any]], None] = lambda result: None
-    on_step: Callable[[int], None] = lambda cases: None
+    on_step: Callable[[float], None] = lambda cases: None
     report: Report = field(init=False)
     provenance: Facts = field(init=False)
     recipe: Facts = field(init=False)  # of it, what decides pixels
-    rows: list[tuple[str, list[tuple[str, RGB]]]] = field(default_factory=list)
-    sheets: int = 0
+    sheets: Sheets = field(init=False)
+    untested: list[str] = field(default_factory=list)  # cases fused since the last self-test
     journal: Journal = field(init=False)  # while the output folder is claimed
 
     def __post_init__(self) -> None:
         self.report = Report(len(self.cases))
-        self.provenance = provenance(self.fuser, self.options)
+        self.sheets = Sheets(self.options.output)
+        self.provenance = provenance(self.fuser, self.options.request)
         self.recipe = recipe_of(self.provenance)
 
     def fuse(self) -> Report:
@@ -75,11 +78,11 @@ class Run:
         another run writes there, or the disk has no room.
         """
         output = self.options.output
-        with claimed(output) as self.journal:
+        with claimed(output, self.options.shard) as self.journal, self.reader:
             try:
                 if self.options.resume:
                     check_recipe(output, self.recipe)
-                check_room(output, self.cases, self.fuser.scale, self.options.target_size)
+                check_room(output, self.cases, self.fuser.scale, self.options.request.target_size)
                 self._fuse_all()
             except OSError as error:  # what can be read or not is said of each file; this is the folder
                 reason, remedy = f"cannot be written ({error.strerror})", "free space or choose another --output"
@@ -88,7 +91,6 @@ class Run:
 
     def _fuse_all(self) -> None:
         output, started = self.options.output, time.monotonic()
-        sweep(output)
         self.journal.begin(len(self.cases))
         self._write_report(started)  # whatever ends this run, no earlier report stands for it
         if self.options.sheet:
@@ -98,25 +100,44 @@ class Run:
             self.report.ended = "complete"
         finally:
             self._write_report(started)
-            self._write_sheet()
+            self.sheets.write()
             self.journal.write("end", ended=self.report.ended)
 
     def _fuse_batches(self) -> None:
         """A batch ends when the next has begun: a GPU computes while this reads and writes."""
         under_way: End | None = None
+        self._self_test()
         for batch in chain(self._batches(), [[]]):  # the last, empty, ends what is under way
             begun = self._begin(batch) if batch else None
             alone = under_way() if under_way else []
-            if alone and begun:  # what is tried alone is tried with nothing else under way
+            due = len(self.untested) >= TESTED_EVERY
+            if (alone or due) and begun:  # what is tried alone is tried with nothing else under way
                 alone, begun = [*alone, *begun()], None
-            for loaded in alone:
-                self._begin([loaded])()
+            for part in alone:
+                if not part.work.failed:
+                    self._begin([part])()
+            if due:
+                self._self_test()
             signals.check()  # a library may have swallowed the exception, and the run would go on to its end
             under_way = begun
+        if self.untested:
+            self._self_test()
 
-    def _batches(self) -> Iterator[list[Loaded]]:
+    def _self_test(self) -> None:
+        """EnvironmentFault if the fuser computes wrongly; what was made since it last did not is then taken away."""
+        try:
+            self.fuser.self_test()
+        except EnvironmentFault as fault:
+            self.report.results = [result for result in self.report.results if result["id"] not in self.untested]
+            for case_id in self.untested:
+                withdraw(self.options.output, case_id)
+                self._record_failure(case_id, fault)
+            raise
+        self.untested.clear()
+
+    def _batches(self) -> Iterator[list[Part]]:
         """The batches in order; an empty one where all before it are to be ended first."""
-        batch: list[Loaded] = []
+        batch: list[Part] = []
         for case in self.cases:
             if isinstance(case, Case) and (facts := self._done(case)):
                 if batch:  # before it, as it was asked for
@@ -125,118 +146,121 @@ class Run:
                 yield []
                 self._keep(case, facts)
                 continue
-            loaded = self._load(case)
-            if loaded is None:
-                continue
-            if batch and _sizes(batch[0]) != _sizes(loaded):
-                yield batch
-                batch = []
-            batch.append(loaded)
-            if len(batch) == self.options.batch:
-                yield batch
-                batch = []
+            work = self._load(case)
+            for part in work.parts() if work else ():
+                if batch and batch[0].sizes != part.sizes:
+                    yield batch
+                    batch = []
+                batch.append(part)
+                if len(batch) == self.options.batch:
+                    yield batch
+                    batch = []
         if batch:
             yield batch
 
     def _done(self, case: Case) -> Facts | None:
-        return is_done(self.options.output, case, self.recipe) if self.options.resume else None
+        facts = is_done(self.options.output, case, self.recipe) if self.options.resume else None
+        return None if facts and self.options.strict and facts["findings"] else facts
 
     def _keep(self, case: Case, facts: Facts) -> None:
         """Note a case that an earlier run has done."""
+        if case.dataset:
+            bids.describe(self.options.output, case.dataset)
         if self.options.sheet:
-            loaded = load_case(case, self.fuser.scale, self.options.target_size)
-            self._show(loaded, read_file(self.options.output / facts["result"]["file"])[0])
+            file = self.options.output / facts["result"]["file"]
+            self.sheets.show(self._read(case).loaded, self.reader.read(read_bytes(file)[0], file, Rules()).slices)
         self.on_step(self.fuser.steps)
-        result = {key: facts["result"].get(key) for key in ("file", "sha256", "pixels_sha256", "width", "height")}
-        kept = {"id": case.id, "status": "kept", **result}
+        kept = {"id": case.id, "status": "kept", **facts["result"]}
         self._record({**kept, "warnings": facts["warnings"], "seconds": facts["seconds"]})
 
-    def _load(self, case: Found) -> Loaded | None:
+    def _load(self, case: Found) -> Work | None:
         try:
-            return load_case(case, self.fuser.scale, self.options.target_size)
+            work = self._read(case)
+            self._check(work)
         except TfsRtError as error:
             fault = error
         except Exception as error:  # no file, however odd, may stop the others
             fault = InputError(case.id, f"cannot be read ({first_line(error)})", "report this case")
+        else:
+            return work
         self._failed(case, fault)
         return None
 
-    def _begin(self, batch: list[Loaded]) -> End:
+    def _read(self, case: Found) -> Work:
+        request = self.options.request
+        loaded = load_case(case, self.fuser.scale, request.target_size, request.reading, self.reader.read)
+        return Work(loaded, request.samples, ordered=self.fuser.trained_size is not None)
+
+    def _check(self, work: Work) -> None:
+        """With --strict, InputError for what the guards found."""
+        if self.options.strict and (found := work.found()):
+            finding, _ = found[0]
+            raise InputError(work.loaded.case.id, finding.message, finding.remedy)
+
+    def _begin(self, batch: list[Part]) -> End:
         """Begin to fuse a batch."""
         started = time.monotonic()
         try:
             wait = self.fuser.begin(
-                [loaded.images for loaded in batch],
-                [loaded.case.id for loaded in batch],
-                size=batch[0].size,
-                seed=self.options.seed or 0,
-                on_step=lambda _: self.on_step(len(batch)),
+                [part.images for part in batch],
+                [part.noise_id for part in batch],
+                size=batch[0].work.loaded.size,
+                seed=self.options.request.seed or 0,
+                on_step=lambda _: self.on_step(sum(1 / len(part.work) for part in batch)),
             )
         except Exception as error:
-            return partial(self._not_fused, batch, _fault(batch[0], error))
+            return partial(self._not_fused, batch, _fault(batch[0].work, error))
         return partial(self._end, batch, wait, time.monotonic() - started)
 
-    def _end(self, batch: list[Loaded], wait: Callable[[], list[RGB]], spent: float) -> list[Loaded]:
-        """Wait for a batch and write its results; what is to be tried alone is returned."""
+    def _end(self, batch: list[Part], wait: Callable[[], list[RGB]], spent: float) -> list[Part]:
+        """Wait for a batch and write the cases that it completes; what is to be tried alone is returned."""
         started = time.monotonic()
         try:
             images = wait()
         except Exception as error:
-            fault = _fault(batch[0], error)
+            fault = _fault(batch[0].work, error)
         else:
-            seconds = round((spent + time.monotonic() - started) / len(batch), 4)
-            for loaded, image in zip(batch, images, strict=True):
-                self._write(loaded, image, seconds)
+            seconds = (spent + time.monotonic() - started) / len(batch)
+            for part, image in zip(batch, images, strict=True):
+                if not part.work.failed and part.work.take(part, image, seconds):
+                    self._complete(part.work)
             return []
         return self._not_fused(batch, fault)
 
-    def _not_fused(self, batch: list[Loaded], fault: TfsRtError) -> list[Loaded]:
+    def _not_fused(self, batch: list[Part], fault: TfsRtError) -> list[Part]:
         """What cannot run in company is tried alone; a broken environment ends the run, for no case would do better."""
         if isinstance(fault, EnvironmentFault):
             raise fault
         if len(batch) > 1:
             return batch
-        self._failed(batch[0].case, fault)
+        self._fail(batch[0].work, fault)
         return []
 
-    def _write(self, loaded: Loaded, image: RGB, seconds: float) -> None:
-        case_id = loaded.case.id
-        hashes = {slot: facts["sha256"] for slot, facts in loaded.inputs.items()}
-        recipe = recipe_sha256(case_id, hashes, self.recipe)
-        png = encode_png(image, png_text(case_id, hashes, self.provenance, recipe))
-        facts = {
-            "file": f"{case_id}.png",
-            "sha256": hashlib.sha256(png).hexdigest(),
-            "pixels_sha256": hashlib.sha256(image.tobytes()).hexdigest(),
-            "width": image.shape[1],
-            "height": image.shape[0],
-        }
-        warnings = size_warnings(loaded, self.fuser.trained_size)
-        created = datetime.now(UTC).isoformat(timespec="seconds")
-        sidecar = {"case": case_id, "result": facts, "inputs": loaded.inputs, "warnings": warnings}
-        sidecar |= {"seconds": seconds, "created": created, **self.provenance, "recipe_sha256": recipe}
-        write_result(self.options.output, case_id, png, sidecar)
-        self._record({"id": case_id, "status": "done", **facts, "warnings": warnings, "seconds": seconds})
+    def _complete(self, work: Work) -> None:
+        try:
+            self._check(work)
+        except InputError as fault:
+            self._fail(work, fault)
+            return
+        warnings = warnings_of(work, self.fuser.trained_size)
+        self._record(publish(self.options.output, work, self.provenance, self.recipe, warnings))
+        self.untested.append(work.loaded.case.id)
         if self.options.sheet:
-            self._show(loaded, image)
+            self.sheets.show(work.loaded, work.slices)
 
-    def _show(self, loaded: Loaded, image: RGB) -> None:
-        labels = [Path(loaded.inputs[slot]["file"]).stem for slot in SLOTS]
-        self.rows.append((loaded.case.id, [*zip(labels, loaded.images, strict=True), ("fused", image)]))
-        if len(self.rows) == ROWS:
-            self._write_sheet()
-
-    def _write_sheet(self) -> None:
-        if self.rows:
-            self.sheets += 1
-            write_file(self.options.output / SHEETS / f"{self.sheets:03d}.png", encode_png(contact_sheet(self.rows)))
-            self.rows = []
+    def _fail(self, work: Work, fault: TfsRtError) -> None:
+        if not work.failed:
+            work.failed = True
+            self._failed(work.loaded.case, fault)
 
     def _failed(self, case: Found, error: TfsRtError) -> None:
         if isinstance(case, Case) or case.owns_result:  # what an earlier run left would pass for this one's
             remove_result(self.options.output, case, self.recipe)
+        self._record_failure(case.id, error)
+
+    def _record_failure(self, case_id: str, error: TfsRtError) -> None:
         fault = {"subject": error.subject, "reason": error.reason, "remedy": error.remedy}
-        self._record({"id": case.id, "status": "failed", "error": fault})
+        self._record({"id": case_id, "status": "failed", "error": fault})
 
     def _record(self, result: dict[str, Any]) -> None:
         self.report.results.append(result)
@@ -248,39 +272,13 @@ class Run:
     def _write_report(self, started: float) -> None:
         seconds = round(time.monotonic() - started, 3)
         summary = self.report.summary([case.id for case in self.cases], seconds)
-        write_json(self.options.output / REPORT, {**summary, **self.provenance})
+        write_report(self.options.output, self.options.shard, {**summary, **self.provenance})
 
 
-def _fault(loaded: Loaded, error: Exception) -> TfsRtError:
+def _fault(work: Work, error: Exception) -> TfsRtError:
     """An engine's exception as a fault of ours, without the frames that hold its memory."""
     if isinstance(error, TfsRtError):
         return error.with_traceback(None)
-    height, width = loaded.size
+    height, width = work.loaded.size
     reason = f"could not be fused at {width}x{height} ({type(error).__name__}: {first_line(error)})"
-    return InputError(loaded.case.id, reason, "try a smaller size, or report this case")
-
-
-def provenance(fuser: Fuser, options: Options) -> dict[str, Any]:
-    """All but the inputs that decided the pixels."""
-    facts = fuser.provenance()
-    versions = {"tfs-rt": __version__, "python": platform.python_version(), **facts.pop("versions")}
-    size = {"scale": fuser.scale, "target_size": options.target_size, "seed": options.seed}
-    return {**facts, **size, "versions": versions, "notice": RESEARCH_USE}
-
-
-def _sizes(loaded: Loaded) -> tuple[tuple[int, ...], ...]:
-    """Of a case's result and of its inputs: those of a batch are the same."""
-    return loaded.size, loaded.images[0].shape
-
-
-def size_warnings(loaded: Loaded, trained_size: int | None) -> list[str]:
-    """What a user should know of a result of this size."""
-    (height, width), (h, w) = loaded.size, loaded.images[0].shape[:2]
-    warnings = []
-    if trained_size and not all(trained_size / FAR <= side <= trained_size * FAR for side in (height, width)):
-        warnings.append(
-            f"result is {width}x{height}, the model was trained at {trained_size}x{trained_size}: expect less of it"
-        )
-    if abs(height * w - width * h) > max(height, width) * max(h, w) * 0.02:
-        warnings.append(f"{w}x{h} is stretched to {width}x{height}")
-    return warnings
+    return InputError(work.loaded.case.id, reason, "try a smaller size, or report this case")

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +17,13 @@ from tfs_rt.files import open_regular, read_regular
 from tfs_rt.spec import SLOTS
 
 SEAL = "sidecar_sha256"
-HEAD = 2**12  # bytes, in which a PNG's text lies
-LIMIT = 2**20  # bytes, a hundred times what a sidecar needs
+HEAD = 2**13  # bytes, in which an image's text lies
+NIFTI_HEADER = 352  # bytes
+MARKS = (b"tfs-rt:case", b"tfs-rt recipe:")
+LIMIT = 2**22  # bytes, a hundred times what a sidecar needs
+ENDINGS = {"png": ".png", "dicom": ".dcm", "nifti": ".nii.gz"}  # of results, by their format
+SPREAD = "spread"  # folder of the maps of uncertainty
+FUSED = re.compile(r"(?P<sub>sub-[A-Za-z0-9]+)(?:_(?P<ses>ses-[A-Za-z0-9]+))?_desc-fused_T2w")  # a BIDS result's id
 RESEARCH_USE = "research use only; not a medical device"
 Facts = dict[str, Any]
 
@@ -47,16 +54,53 @@ def read_sidecar(path: Path) -> Facts:
 def _rules(facts: Facts) -> list[tuple[str, bool]]:
     """What a reader relies on: (what is wrong if it is not so, whether it is so)."""
     result, inputs = facts["result"], facts["inputs"]
-    seconds, warnings = facts["seconds"], facts["warnings"]
+    seconds, warnings, findings = facts["seconds"], facts["warnings"], facts["findings"]
     return [
-        ("its result is another file", result["file"] == f"{facts['case']}.png"),
+        ("its result is another file", result["file"] in result_names(facts["case"])),
+        ("its spread is in other files", _is_spread(facts)),
         ("its result has no hash", isinstance(result["sha256"], str)),
         ("its recipe has no hash", isinstance(facts["recipe_sha256"], str)),
         ("its inputs are not three", set(inputs) == set(SLOTS)),
         ("its inputs have no hash", all(isinstance(i["file"] + i["sha256"], str) for i in inputs.values())),
         ("it has no time", isinstance(seconds, int | float) and 0 <= seconds < 2**53),
+        ("its findings are none", isinstance(findings, list)),
         ("its warnings are none", isinstance(warnings, list) and all(isinstance(w, str) for w in warnings)),
     ]
+
+
+def place(case_id: str) -> str:
+    """Where a case's files lie in an output folder, without their endings: by an id of BIDS, in its folders."""
+    match = FUSED.fullmatch(case_id)
+    return "/".join(filter(None, (match["sub"], match["ses"], "anat", case_id))) if match else case_id
+
+
+def sidecar_name(case_id: str) -> str:
+    """What a case's sidecar is called."""
+    return f"{place(case_id)}.json"
+
+
+def result_names(case_id: str) -> list[str]:
+    """What a case's result may be called."""
+    return [f"{place(case_id)}{ending}" for ending in ENDINGS.values()]
+
+
+def result_folders(folder: Path) -> list[Path]:
+    """Where in an output folder results may lie."""
+    nested = [path for pattern in ("sub-*/anat", "sub-*/ses-*/anat") for path in folder.glob(pattern) if path.is_dir()]
+    return [folder, *sorted(nested)]
+
+
+def files_of(facts: Facts) -> dict[str, str]:
+    """The files that a sidecar vouches for, each with its SHA-256; the result last."""
+    files = [*facts.get(SPREAD, {}).get("files", []), facts["result"]]
+    return {file["file"]: file["sha256"] for file in files}
+
+
+def _is_spread(facts: Facts) -> bool:
+    """Whether the maps of uncertainty, if there are any, lie where they belong and have hashes."""
+    files = facts.get(SPREAD, {"files": []})["files"]
+    allowed = {f"{SPREAD}/{facts['case']}{ending}" for ending in (*ENDINGS.values(), ".tif")}
+    return all(file["file"] in allowed and isinstance(file["sha256"], str) for file in files)
 
 
 def is_sealed(path: Path) -> bool:
@@ -68,11 +112,14 @@ def is_sealed(path: Path) -> bool:
 
 
 def is_ours(image: Path) -> bool:
-    """Whether an image says in its PNG text that we made it."""
+    """Whether an image says that we made it: in its PNG text, in DICOM's equipment, in NIfTI's description."""
     try:
         with open_regular(image) as file:
-            return b"tfs-rt:case" in file.read(HEAD)
-    except OSError:
+            head = file.read(HEAD)
+            if image.name.endswith(".nii.gz"):
+                head = zlib.decompressobj(wbits=31).decompress(head, NIFTI_HEADER)
+            return any(mark in head for mark in MARKS)
+    except (OSError, zlib.error):
         return False
 
 

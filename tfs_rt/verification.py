@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from tfs_rt.cases import REPORT, images_in
+from tfs_rt.cases import REPORT
+from tfs_rt.claim import is_written_to
 from tfs_rt.errors import InputError, NothingFound, TfsRtError
 from tfs_rt.files import file_sha256
-from tfs_rt.journal import is_claimed
-from tfs_rt.sidecar import Facts, is_ours, is_sealed, read_sidecar
+from tfs_rt.names import images_in, stem_of
+from tfs_rt.sidecar import Facts, files_of, is_ours, is_sealed, place, read_sidecar, result_folders
 
 Inputs = Literal["as they were", "changed", "gone", "not looked at"]
 
@@ -35,34 +36,49 @@ def verify(folder: Path) -> Iterator[Checked]:
     ours are passed over. Raises NothingFound for a folder without results.
     """
     try:
-        sidecars = {path.stem for path in folder.glob("[!.]*.json") if path.name != REPORT and is_sealed(path)}
-        images = {path for path in images_in(folder) if path.suffix == ".png" and path.stem not in sidecars}
+        found = _found(folder)
     except OSError as error:
         raise NothingFound(folder, f"cannot be listed ({error.strerror})", "give a folder of results") from error
-    alone = {path.stem for path in images if is_ours(path)}
-    if not sidecars | alone:
+    if not found:
         raise NothingFound(folder, "holds no results", "give the --output of tfs-rt fuse")
-    running = is_claimed(folder)
-    for case in sorted(sidecars | alone):
-        yield _checked(folder, case, sidecar=case in sidecars, running=running)
+    running = is_written_to(folder)
+    for beside in sorted(found, key=lambda path: (path.stem, path)):
+        yield _checked(folder, beside, found[beside], running=running)
 
 
-def _checked(folder: Path, case: str, *, sidecar: bool, running: bool) -> Checked:
-    image = folder / f"{case}.png"
+def _found(folder: Path) -> dict[Path, Path | None]:
+    """The sidecars in a folder; and where those of images of ours would be that have none, with these images."""
+    places = result_folders(folder)
+    files = [path for place in places for path in place.glob("[!.]*.json") if path.name != REPORT]
+    sidecars = {path: None for path in files if is_sealed(path)}
+    images = {path.with_name(f"{stem_of(path)}.json"): path for place in places for path in images_in(place)}
+    return sidecars | {path: image for path, image in images.items() if path not in sidecars and is_ours(image)}
+
+
+def _checked(folder: Path, beside: Path, alone: Path | None, *, running: bool) -> Checked:
+    case = beside.stem
     try:
-        if not sidecar:
+        if alone:
             why = "yet: a run goes on" if running else "that could be read: its run was broken off, or it was damaged"
-            raise InputError(image, f"has no sidecar {why}", "wait for the run" if running else "fuse the case again")
-        facts = read_sidecar(folder / f"{case}.json")
-        if not image.exists():
-            raise InputError(image, "is missing", "fuse the case again")
-        if file_sha256(image) != facts["result"]["sha256"]:
-            raise InputError(image, "is not the image that was written", "fuse the case again")
+            raise InputError(alone, f"has no sidecar {why}", "wait for the run" if running else "fuse the case again")
+        facts = read_sidecar(beside)
+        if beside != (home := folder / f"{place(case)}.json"):
+            raise InputError(beside, "lies where no run has written it", f"move the result to {home.parent}")
+        for name, sha256 in files_of(facts).items():
+            _check_file(folder / name, sha256)
     except TfsRtError as error:
         return Checked(case, "bad", "not looked at", error.subject, error.reason, error.remedy)
-    except OSError as error:
-        return Checked(case, "bad", "not looked at", str(image), f"cannot be read ({error.strerror})", "check the disk")
     return Checked(case, "good", _inputs(facts))
+
+
+def _check_file(path: Path, sha256: str) -> None:
+    try:
+        if not path.exists():
+            raise InputError(path, "is missing", "fuse the case again")
+        if file_sha256(path) != sha256:
+            raise InputError(path, "is not the image that was written", "fuse the case again")
+    except OSError as error:
+        raise InputError(path, f"cannot be read ({error.strerror})", "check the disk") from error
 
 
 def _inputs(facts: Facts) -> Inputs:

@@ -23,10 +23,11 @@ from tfs_rt.files import write_file
 from tfs_rt.fuser import Fuser
 from tfs_rt.images import RGB
 from tfs_rt.pipeline import fuse_batch, load_pipeline
-from tfs_rt.results import encode_png, prepare_output
+from tfs_rt.results import prepare_output
 from tfs_rt.sheet import contact_sheet
 from tfs_rt.spec import SLOTS
 from tfs_rt.table import step_table
+from tfs_rt.writer import encode_png
 from tfs_rt_bench.evaluation import Evaluation, Request, evaluate
 from tfs_rt_bench.intervals import compare
 from tfs_rt_bench.pages import fused, shipped_scales, shown_groups, write_jpeg

@@ -18,10 +18,12 @@ import torch
 
 from tfs_rt import __version__, signals
 from tfs_rt.backends.ort_cpu import load
-from tfs_rt.bundle import MANIFEST, SCHEMA, BundleFile, Manifest, load_bundle, write_manifest
+from tfs_rt.bundle import MANIFEST, SCHEMA, Bundle, BundleFile, Manifest, load_bundle, write_manifest
 from tfs_rt.errors import EnvironmentFault, UsageError
 from tfs_rt.files import file_sha256
+from tfs_rt.pipeline import Pipeline, Stepwise
 from tfs_rt.spec import SLOTS, Prediction, Recipe, SamplerName
+from tfs_rt.table import step_table
 from tfs_rt_export.gate import certify
 from tfs_rt_export.graph import store_half, write_half_graph, write_step_graph
 from tfs_rt_export.half import HalfStep
@@ -107,9 +109,20 @@ def _export(request: Request, folder: Path, log: Callable[[str], None]) -> Manif
     write_manifest(folder, manifest)
     log("fidelity gate: exported graph against the PyTorch reference")
     reference = TorchEngine(source.spec, source.network)
-    manifest.fidelity.update(certify(load(load_bundle(folder)), reference, recipe, weights=request.weights))
+    bundle = load_bundle(folder)
+    manifest.fidelity.update(certify(load(bundle), reference, recipe, weights=request.weights))
+    manifest = dataclasses.replace(manifest, self_test=_self_test(bundle, reference))
     write_manifest(folder, manifest)
     return _add_half(manifest, folder, reference, log) if request.half else manifest
+
+
+def _self_test(bundle: Bundle, reference: TorchEngine) -> tuple[float, ...]:
+    """What the reference makes of the runtime's fixed case; nothing for a model that fuses no three images."""
+    spec, recipe = bundle.manifest.model, bundle.manifest.recipe
+    if spec.architecture.condition_channels != 9:
+        return ()
+    pipeline = Pipeline(bundle, "torch", Stepwise(reference), recipe, step_table(spec, recipe))
+    return tuple(round(float(mean), 3) for mean in pipeline.self_test_means())
 
 
 def _add_half(manifest: Manifest, folder: Path, reference: TorchEngine, log: Callable[[str], None]) -> Manifest:

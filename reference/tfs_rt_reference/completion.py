@@ -31,8 +31,9 @@ from tfs_rt.errors import InputError, TfsRtError, UsageError
 from tfs_rt.files import write_file
 from tfs_rt.images import RGB
 from tfs_rt.intake import read_file
-from tfs_rt.results import encode_png, prepare_output
+from tfs_rt.results import prepare_output
 from tfs_rt.spec import SLOTS
+from tfs_rt.writer import encode_png
 
 DRAWN = 24  # candidates for a loan
 AIR = 20  # level: what is darker is not part of the head

@@ -1,35 +1,46 @@
 """What a checkpoint file holds, before anything that it declares is believed.
 
-No code from a file is run: `.pth` goes through PyTorch's restricted unpickler, safetensors holds none. A file is a tree
-of names; whatever a program or a wrapper put in front of them (`module.`, `denoise_fn.`, `state_dict`, `netG`) is
-stripped, and where averaged weights (EMA) are among them, those are taken.
+No code from a file is run: `.pth` goes through PyTorch's restricted unpickler, safetensors holds none. Both are parsed
+in a child process with limits, which hands on nothing but arrays, and these are checked again here: that takes no
+longer than to read the file a second time, and this process never sees a foreign pickle.
+
+A file is a tree of names; whatever a program or a wrapper put in front of them (`module.`, `denoise_fn.`,
+`state_dict`, `netG`) is stripped, and where averaged weights (EMA) are among them, those are taken.
 """
 
 from __future__ import annotations
 
+import atexit
 import dataclasses
 import json
+import os
 import pickle
 import re
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from tfs_rt.errors import ModelError, TfsRtError, first_line
+from tfs_rt.errors import ModelError, first_line
 from tfs_rt.files import file_sha256
+from tfs_rt.limited import Limited
 from tfs_rt.spec import Architecture, ModelSpec, from_dict
 from tfs_rt_reference.architecture import Tensors, compare_tensors, infer_architecture
+from tfs_rt_reference.archive import check_archive, check_header
 
 METADATA_KEY = "tfs_rt"
 ENDINGS = (".pth", ".pt", ".ckpt", ".bin", ".safetensors")
 ROOTS = ("noise_level_mlp", "downs", "mid", "ups", "final_conv", "SE_block", "condition_skip")  # of the U-Net's names
 EMA = re.compile(r"(^|[._])(ema|shadow)([._]|$)")
+LIMITS = {"seconds": 120, "cpu_seconds": 10, "memory": 2**32}  # the published weights take 1 s, 2 GiB with Adam's
 OPTIMIZER = "holds an optimizer's state, not a network"
 SCHEDULE_BUFFERS = frozenset(
     (
@@ -67,6 +78,15 @@ class Contents:
         return sum(tensor.numel() for tensor in self.tensors.values())
 
 
+class Parsed(NamedTuple):
+    """What a child hands on."""
+
+    tensors: Tensors
+    buffers: Tensors
+    ema: bool
+    metadata: str  # the spec in the file's own metadata, as JSON, or nothing
+
+
 def read_contents(path: Path) -> Contents:
     """Read a checkpoint file; ModelError if it is none, or would have to run code, or fits no U-Net of the family."""
     if path.suffix.lower() not in ENDINGS:
@@ -74,23 +94,48 @@ def read_contents(path: Path) -> Contents:
     if path.stem.endswith("_opt"):
         raise ModelError(path, OPTIMIZER, "give the file that ends in _gen.pth beside it")
     try:
-        return _read(path)
-    except TfsRtError:
-        raise
-    except Exception as error:  # whatever a hostile or damaged file makes PyTorch or us stumble over
-        reason = f"cannot be understood ({first_line(error)})"
-        raise ModelError(path, reason, "give a TFS-Diff or SR3 checkpoint") from error
+        sha256 = file_sha256(path)  # it also fetches the file from a slow disk, before the child's time runs
+        tensors, buffers, *rest = _child()(path, os.path.abspath(path))  # noqa: PTH100 - links keep their names
+        return _checked(path, sha256, Parsed(_as_tensors(tensors), _as_tensors(buffers), *rest))
+    except ModelError as error:  # the child's path is absolute
+        raise ModelError(path, error.reason, error.remedy) from error
+    except OSError as error:
+        raise ModelError(path, f"cannot be read ({error.strerror or error})", "check the path") from error
 
 
-def _read(path: Path) -> Contents:
-    safe = path.suffix.lower() == ".safetensors"
-    raw, metadata = _read_safetensors(path) if safe else (_read_pth(path), {})
+@cache
+def _child() -> Limited:
+    remedy = "give a TFS-Diff or SR3 checkpoint, from where you trust it"
+    child = Limited(parse, **LIMITS, error=ModelError, remedy=remedy)
+    atexit.register(child.close)
+    return child
+
+
+def parse(file: str) -> tuple[Any, ...]:
+    """What `Parsed` says, arrays in place of tensors: the child's part."""
+    path = Path(file)
+    raw, metadata = _read_safetensors(path) if path.suffix.lower() == ".safetensors" else (_read_pth(path), {})
     tensors, buffers, ema = _choose(path, dict(_flatten(raw, seen=set())))
-    if bad := [name for name, buffer in buffers.items() if buffer.ndim != 1 or not buffer.numel()]:
-        raise ModelError(path, f"its schedule buffer {bad[0]} is no list of numbers", "save the checkpoint anew")
     if not tensors and "optimizer" in raw:
         raise ModelError(path, OPTIMIZER, "give the file that ends in _gen.pth beside it")
-    declared = from_dict(ModelSpec, json.loads(metadata[METADATA_KEY])) if METADATA_KEY in metadata else None
+    parsed = Parsed(tensors, buffers, ema, metadata.get(METADATA_KEY, ""))
+    _checked(path, "", parsed)
+    return _as_arrays(tensors), _as_arrays(buffers), *parsed[2:]
+
+
+def _as_arrays(tensors: Tensors) -> dict[str, NDArray[np.float32]]:
+    return {name: tensor.contiguous().numpy() for name, tensor in tensors.items()}
+
+
+def _as_tensors(arrays: dict[str, NDArray[np.float32]]) -> Tensors:
+    return {name: torch.from_numpy(array) for name, array in arrays.items()}
+
+
+def _checked(path: Path, sha256: str, parsed: Parsed) -> Contents:
+    tensors, buffers, ema, metadata = parsed
+    if bad := [name for name, buffer in buffers.items() if buffer.ndim != 1 or not buffer.numel()]:
+        raise ModelError(path, f"its schedule buffer {bad[0]} is no list of numbers", "save the checkpoint anew")
+    declared = from_dict(ModelSpec, json.loads(metadata)) if metadata else None
     architecture = infer_architecture(path, tensors, declared.architecture.norm_groups if declared else 1)
     if declared:
         architecture = dataclasses.replace(architecture, sigma_data=declared.architecture.sigma_data)
@@ -100,28 +145,30 @@ def _read(path: Path) -> Contents:
     if bad := [name for name, tensor in tensors.items() if not bool(tensor.isfinite().all())]:
         remedy = "use a checkpoint from before the training diverged"
         raise ModelError(path, f"NaN or infinite weights in {bad[0]}", remedy)
-    return Contents(path, file_sha256(path), tensors, buffers, ema, declared, architecture)
+    return Contents(path, sha256, tensors, buffers, ema, declared, architecture)
 
 
 def _read_safetensors(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
     try:
+        check_header(path)
         with safe_open(path, framework="pt") as file:
             return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
+    except (SafetensorError, OSError, ValueError, RecursionError) as error:
         reason = f"cannot be read as safetensors ({first_line(error)})"
         raise ModelError(path, reason, "check the path, or fetch the file again") from error
 
 
 def _read_pth(path: Path) -> dict[str, Any]:
     try:
+        check_archive(path)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of pickle protocols: what it warns of, it also refuses
             raw = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         reason = "holds more than tensors, or is damaged; loading it could run code"
         raise ModelError(path, reason, "save it as a plain state_dict or as safetensors") from error
-    except OSError as error:
-        raise ModelError(path, f"cannot be read ({error.strerror or error})", "check the path") from error
+    except MemoryError:
+        raise
     except Exception as error:  # a damaged archive surfaces as any of RuntimeError, EOFError, KeyError, ValueError ...
         if "TorchScript" in str(error):
             raise ModelError(path, "is a TorchScript archive, a program", "save the model's state_dict()") from error
@@ -166,4 +213,6 @@ def _choose(path: Path, tree: Tensors) -> tuple[Tensors, Tensors, bool]:
 def _plain(path: Path, name: str, tensor: Tensor) -> Tensor:
     if tensor.layout is not torch.strided or not tensor.is_floating_point() or tensor.device.type != "cpu":
         raise ModelError(path, f"{name} is no plain floating-point tensor", "save the weights as float32")
+    if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
+        raise ModelError(path, f"{name} is larger than what is stored of it", "save the weights as plain tensors")
     return tensor.float()

@@ -31,8 +31,9 @@ from tfs_rt.errors import EnvironmentFault, InputError, TfsRtError, UsageError, 
 from tfs_rt.files import file_sha256, write_file
 from tfs_rt.images import RGB
 from tfs_rt.intake import Loaded, load_case
-from tfs_rt.results import encode_png, prepare_output, write_json
+from tfs_rt.results import prepare_output, write_json
 from tfs_rt.spec import SLOTS
+from tfs_rt.writer import encode_png
 from tfs_rt_reference.data import MANIFEST, low_resolution, read_manifest
 from tfs_rt_reference.fusion import bitonicx
 from tfs_rt_reference.splits import SPLITS, assign_patients, assign_splits

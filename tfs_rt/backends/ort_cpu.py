@@ -6,6 +6,8 @@ same case would give other last bits in other company. On a CPU a batch gains no
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Sequence
 from typing import Any, TypeVar, cast
 
@@ -70,12 +72,19 @@ def load(bundle: Bundle) -> OrtCpuEngine:
     return started(bundle, OrtCpuEngine, ["CPUExecutionProvider"])
 
 
+def threads() -> int:
+    """As many as the processors that this process is bound to, which ONNX Runtime does not ask; 0: as it likes."""
+    bound = len(os.sched_getaffinity(0)) if sys.platform == "linux" else 0
+    return bound if bound < (os.cpu_count() or 1) else 0
+
+
 def started(bundle: Bundle, engine: type[OrtEngine], providers: Sequence[Any]) -> OrtEngine:
     """An engine of a kind for the bundle's float32 network, tried out; ModelError if it cannot be run."""
     data = bundle.read("fp32")
     file, spec = bundle.path / bundle.manifest.files["fp32"].path, bundle.manifest.model
     options = ort.SessionOptions()
     options.log_severity_level = 4  # errors reach us as exceptions; the rest is for developers
+    options.intra_op_num_threads = threads()
     try:
         session = ort.InferenceSession(data, options, providers=providers)
         session.disable_fallback()  # which would go on elsewhere after a failure, and say so on stdout

@@ -10,7 +10,8 @@ from typing import Annotated, Any
 import typer
 
 from tfs_rt.cli.build import CapabilityOption, Engine, build_for, check_engine
-from tfs_rt.cli.fuse import Sampler, check_scale_value
+from tfs_rt.cli.choices import check_scale_value
+from tfs_rt.cli.fuse import Sampler
 from tfs_rt.cli.lazy import workshop
 from tfs_rt.cli.talk import Talk
 from tfs_rt.errors import UsageError

@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
+import sys
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from tfs_rt.cli import choices
+from tfs_rt.cli.choices import SCALES, check_scale_value
 from tfs_rt.cli.lazy import workshop
-from tfs_rt.cli.sizes import height_and_width
 from tfs_rt.cli.talk import Talk
 from tfs_rt.errors import UsageError
 
 if TYPE_CHECKING:
-    from tfs_rt.cases import Case
-    from tfs_rt.fuser import Fuser
+    from collections.abc import Callable
 
-SCALES = (2, 4, 8)
+    from tfs_rt.cases import Case, Found
+    from tfs_rt.fuser import Fuser
+    from tfs_rt.run import Options
+    from tfs_rt.shards import Shard
 
 
 class Backend(StrEnum):
@@ -48,6 +53,15 @@ class Spacing(StrEnum):
     log_snr = "log-snr"
 
 
+class Colormap(StrEnum):
+    """Pseudo-colour for a functional image that has none."""
+
+    atlas_pet = "atlas-pet"
+    atlas_spect = "atlas-spect"
+    hot = "hot"
+    hot_iron = "hot-iron"
+
+
 class Method(StrEnum):
     """A classical fusion, after bicubic upsampling."""
 
@@ -62,7 +76,8 @@ def fuse(  # noqa: PLR0913 - one parameter an option
     cases: Annotated[
         list[Path] | None,
         typer.Argument(
-            help="Folders of cases, nnU-Net folders, or CSV files (id,m1,m2,functional).", show_default=False
+            help="Folders of cases, nnU-Net folders, BIDS datasets, or CSV files (id,m1,m2,functional).",
+            show_default=False,
         ),
     ] = None,
     *,
@@ -95,6 +110,23 @@ def fuse(  # noqa: PLR0913 - one parameter an option
         bool, typer.Option("--sheet", help="Write contact sheets: the sources beside the result.")
     ] = False,
     backend: Annotated[Backend | None, typer.Option(help="auto takes the CPU. (default: auto)")] = None,
+    window: Annotated[
+        list[str] | None,
+        typer.Option(help="LOW:HIGH, or m1=LOW:HIGH: what becomes black and white of more than 8 bits (HU, SUV ...)."),
+    ] = None,
+    colormap: Annotated[
+        Colormap | None, typer.Option(help="Of a functional image without colour. (DICOM, NIfTI: the training images')")
+    ] = None,
+    allow_lossy: Annotated[bool, typer.Option("--allow-lossy", help="Read JPEG and lossy DICOM too.")] = False,
+    samples: Annotated[
+        int, typer.Option(min=1, max=1000, help="Results are means of so many samples, with a map of their spread.")
+    ] = 1,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="What looks wrong fails a case, instead of earning a warning.")
+    ] = False,
+    shard: Annotated[str | None, typer.Option(help="I/N: this machine's part of the cases; or auto (Slurm).")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, max=256, help="Processes that share the cases.")] = None,
+    devices: Annotated[str | None, typer.Option(help="GPUs by number, as in 0,1: a process for each.")] = None,
     resume: Annotated[
         bool, typer.Option("--resume/--overwrite", help="Keep what OUTPUT holds already, or fuse all cases anew.")
     ] = True,
@@ -102,49 +134,114 @@ def fuse(  # noqa: PLR0913 - one parameter an option
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Errors only.")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="A line for each case.")] = False,
 ) -> None:
-    """Fuse cases into OUTPUT/<case>.png, each with a sidecar <case>.json, and write OUTPUT/report.json.
+    """Fuse cases into OUTPUT/<case>.png (.dcm, .nii.gz), each with a sidecar <case>.json, and write OUTPUT/report.json.
 
     Exit codes: 0 all done, 2 usage, 3 some cases failed, 4 none succeeded or found, 5 model refused, 6 environment.
     """
-    from tfs_rt.cases import REPORT, discover
-    from tfs_rt.results import prepare_output
-    from tfs_rt.run import Options, Run
-
     talk = Talk(quiet=quiet, verbose=verbose)
     recipe = {"--steps": steps, "--sampler": sampler, "--eta": eta, "--spacing": spacing}
+    check_scale_value(scale, (1, *SCALES) if method else SCALES)
     if method:
-        check_scale_value(scale, (1, *SCALES))
-        _check_no_model_options({**recipe, "--model": model, "--seed": seed, "--backend": backend}, method)
+        none = {"--model": model, "--seed": seed, "--backend": backend, "--samples": samples if samples > 1 else None}
+        _check_no_model_options({**recipe, **none}, method)
+    shards, listed = choices.shards(shard, workers, devices, os.environ)
+    _check_company(shards, listed, backend, sheet=sheet)
+    size, drawn = choices.target_size(target_size), None if method else seed or 0
+    asked = {"seed": drawn, "samples": samples, "target_size": size}
+    reading = {"windows": choices.windows(window or []), "colormap": colormap, "allow_lossy": allow_lossy}
+    given = choices.case_given(m1, m2, functional, case_id)
+    found = _discovered(cases or [], given, output, any_pair=method is not None)
+    if len(shards) > 1 or listed:
+        exit_code = _in_workers(shards, listed, found, output, talk)
     else:
-        check_scale_value(scale)
-    size = _target_size(target_size)
-    given = _given(m1, m2, functional, case_id)
-    found = discover(cases or [], output=output, given=given, any_pair=method is not None)
+        from tfs_rt.publishing import Reading, Request
+        from tfs_rt.run import Options
+
+        def make() -> tuple[Fuser, str]:
+            if method:
+                return _two_stage(method, scale or 4, size)
+            return _pipeline(model, scale, recipe, backend or Backend.auto, batch)
+
+        own = shards[0] if shards else None
+        request = Request(**asked, reading=Reading(**reading))
+        options = Options(output, request, batch, sheet=sheet, strict=strict, shard=own, resume=resume)
+        exit_code = _here(make, options, found, talk)
+    if as_json:
+        typer.echo(json.dumps(json.loads((output / "report.json").read_text(encoding="utf-8"))))
+    raise typer.Exit(exit_code)
+
+
+def _discovered(cases: list[Path], given: list[Case], output: Path, *, any_pair: bool) -> list[Found]:
+    from tfs_rt.cases import discover
+
+    found = discover(cases, output=output, given=given, any_pair=any_pair)
     if not found:
         raise UsageError("CASES", "nothing to fuse", "give a folder of cases, a CSV, or --m1 --m2 --functional")
-    if method:
-        fuser, how = _two_stage(method, scale or 4, size)
-    else:
-        fuser, how = _pipeline(model, scale, recipe, backend or Backend.auto, batch)
+    return found
+
+
+def _here(make: Callable[[], tuple[Fuser, str]], options: Options, found: list[Found], talk: Talk) -> int:
+    """Fuse in this process; the exit code."""
+    from tfs_rt.limited import Reader
+    from tfs_rt.results import prepare_output
+    from tfs_rt.run import Run
+    from tfs_rt.workers import keep_to_parent
+
+    keep_to_parent(os.environ)
+    own = [case for case in found if options.shard is None or options.shard.holds(case.id)]
+    part = f" of {len(found)}, shard {options.shard}" if options.shard else ""
+    with Reader() as reader:
+        reader.start()  # while the model is loaded
+        fuser, how = make()
+        prepare_output(options.output)
+        talk.say(f"cases: {len(own)}{part}; {how}")
+        with talk.progress("fusing", len(own) * fuser.steps, "steps") as advance:
+            report = Run(fuser, options, own, reader, on_result=talk.result, on_step=advance).fuse()
+    _say_done(talk, options.output, report.done, report.kept, len(report.results))
+    return report.exit_code
+
+
+def _in_workers(shards: list[Shard], devices: list[str], found: list[Found], output: Path, talk: Talk) -> int:
+    """Fuse in a process for each shard; the exit code."""
+    from tfs_rt.progress import counted
+    from tfs_rt.report import read_report
+    from tfs_rt.results import prepare_output
+    from tfs_rt.workers import run_workers
+
     prepare_output(output)
-    talk.say(f"cases: {len(found)}; {how}")
-    seed = None if method else seed or 0
-    options = Options(output, seed, batch, size, sheet=sheet, resume=resume)
-    with talk.progress("fusing", len(found) * fuser.steps, "steps") as advance:
-        report = Run(fuser, options, found, on_result=talk.result, on_step=advance).fuse()
-    already = f", {report.kept} of them already" if report.kept else ""
-    talk.say(f"{report.done} of {len(report.results)} cases fused into {output}{already}")
-    if as_json:
-        typer.echo(json.dumps(json.loads((output / REPORT).read_text(encoding="utf-8"))))
-    raise typer.Exit(report.exit_code)
+    own = sum(any(shard.holds(case.id) for shard in shards) for case in found)
+    talk.say(f"cases: {own}; {len(shards)} processes" + (f" on the devices {', '.join(devices)}" if devices else ""))
+    arguments = choices.without(sys.argv[1:], ("--shard", "--workers", "--devices"))
+    with talk.progress("fusing", own, "cases") as advance:
+        before = 0
+
+        def watch() -> None:
+            nonlocal before
+            now = counted(output, shards)
+            advance(now - before)
+            before = now
+
+        fault = run_workers(arguments, shards, devices=devices, say=talk.pass_on, watch=watch)
+    if fault:
+        raise typer.Exit(fault)
+    report = read_report(output, shards)
+    for result in report.results:
+        if result["status"] != "failed":  # which its worker has said
+            talk.result(result)
+    _say_done(talk, output, report.done, report.kept, len(report.results))
+    return report.exit_code
 
 
-def check_scale_value(scale: int | None, allowed: tuple[int, ...] = SCALES) -> None:
-    """Only the paper's scales exist; a method that needs no model also fuses at scale 1."""
-    if scale is not None and scale not in allowed:
-        plain = "; --method bitonicx --scale 1 is plain fusion" if scale == 1 else ""
-        remedy = f"choose {', '.join(map(str, allowed[:-1]))} or {allowed[-1]}{plain}"
-        raise UsageError("--scale", f"{scale} is not a scale", remedy)
+def _say_done(talk: Talk, output: Path, done: int, kept: int, through: int) -> None:
+    already = f", {kept} of them already" if kept else ""
+    talk.say(f"{done} of {through} cases fused into {output}{already}")
+
+
+def _check_company(shards: list[Shard], devices: list[str], backend: Backend | None, *, sheet: bool) -> None:
+    if shards and sheet:
+        raise UsageError("--sheet", "its rows come from one process", "leave out --shard, --workers and --devices")
+    if devices and backend not in (Backend.ort_cuda, Backend.tensorrt, Backend.tensorrt_rtx):
+        raise UsageError("--devices", "these are GPUs", "choose a --backend that runs on one, or give --workers")
 
 
 def _check_no_model_options(options: dict[str, Any], method: Method) -> None:
@@ -180,24 +277,3 @@ def _pipeline(
     if "eta" in changes and own.sampler != "ddim":
         raise UsageError("--eta", f"{own.sampler} has no eta", "leave it out, or choose --sampler ddim")
     return pipeline, f"model: {name}; sampler: {own.sampler}, {own.steps} steps; backend: {chosen}"
-
-
-def _given(m1: Path | None, m2: Path | None, functional: Path | None, case_id: str | None) -> list[Case]:
-    from tfs_rt.cases import single
-
-    if m1 and m2 and functional:
-        return [single(m1, m2, functional, case_id)]
-    if m1 or m2 or functional or case_id:
-        raise UsageError("--m1 --m2 --functional", "only some of the three are given", "give all three")
-    return []
-
-
-def _target_size(text: str | None) -> tuple[int, int] | None:
-    if text is None:
-        return None
-    size = height_and_width(text)
-    if size is None or size[0] * size[1] > 4096 * 4096:
-        raise UsageError(
-            "--target-size", f"{text!r} is no size", "write 256 or 320x256 (width x height), up to 4096x4096"
-        )
-    return size

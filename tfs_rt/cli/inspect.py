@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from tfs_rt.cli.lazy import workshop
-from tfs_rt.errors import ModelError
+from tfs_rt.errors import ModelError, printable
 
 
 def inspect(
@@ -45,8 +45,8 @@ def _lines(facts: dict[str, Any], indent: str = "") -> list[str]:
     lines = []
     for key, value in facts.items():
         if isinstance(value, dict) and value:
-            lines += [f"{indent}{key}:", *_lines(value, indent + "  ")]
+            lines += [f"{indent}{printable(key)}:", *_lines(value, indent + "  ")]
         else:
             text = ", ".join(map(str, value)) if isinstance(value, list | tuple) else value
-            lines.append(f"{indent}{key}: {'none' if text in ('', {}) else text}")
+            lines.append(indent + printable(f"{key}: {'none' if text in ('', {}) else text}", 1000))
     return lines

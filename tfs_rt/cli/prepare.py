@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from tfs_rt.cli.fuse import SCALES
+from tfs_rt.cli.choices import SCALES
 from tfs_rt.cli.lazy import workshop
 from tfs_rt.cli.talk import Talk
 from tfs_rt.errors import TfsRtError, UsageError

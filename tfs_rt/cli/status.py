@@ -20,19 +20,21 @@ def status(
 
     Exit codes: 0 there is a run, 4 there is none.
     """
-    from tfs_rt import journal
+    from tfs_rt import progress
 
-    found = journal.status(output)
+    found = progress.status(output)
     if as_json:
         typer.echo(json.dumps(found))
         return
     already = f" ({found['kept']} of them by an earlier run)" if found["kept"] else ""
     done = f"{found['done'] + found['kept']} of {found['cases']} done{already}"
     typer.echo(f"{printable(found['state'], 60)}: {done}, {found['failed']} failed, {found['left']} left")
-    if found["state"] == journal.RUNNING:
+    if found["state"] == progress.RUNNING:
         left = found["seconds_left"]
         pace = "" if left is None else f", about {left / 60:.0f} minutes to go"
-        who = printable(f"process {found['process']} on {found['host']}, since {found['begun']}")
-        typer.echo(f"{who}{pace}")
+        who = f"process {found['process']} on {found['host']}" if "process" in found else "in shards"
+        typer.echo(f"{printable(who)}, since {printable(found['begun'])}{pace}")
+    for shard, state in found.get("shards", {}).items():
+        typer.echo(f"shard {shard}: {printable(state, 60)}")
     for case, error in found["errors"].items():
         typer.echo(f"failed {printable(case, 60)}: {printable(error, 600)}")

@@ -54,6 +54,10 @@ class Talk:
             for warning in result["warnings"]:
                 self.console.print(f"[yellow]warning[/] {case_id}: {escape(warning)}")
 
+    def pass_on(self, line: str) -> None:
+        """A line that another process of ours has said."""
+        self.console.print(escape(printable(line, 1000)))
+
     @contextmanager
     def status(self, doing: str) -> Iterator[Callable[[str], None]]:
         """A spinner on a terminal, nothing elsewhere; yields the function that says what is being done now."""
@@ -64,8 +68,8 @@ class Talk:
             yield lambda now: spinner.update(f"{doing}: {escape(now.lower())}")
 
     @contextmanager
-    def progress(self, doing: str, total: int, units: str) -> Iterator[Callable[[int], None]]:
-        """A bar on a terminal, nothing elsewhere; yields the function that moves it on by a number of units."""
+    def progress(self, doing: str, total: int, units: str) -> Iterator[Callable[[float], None]]:
+        """A bar on a terminal, nothing elsewhere; yields the function that moves it on by some units."""
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
         columns = (TextColumn(doing), BarColumn(), MofNCompleteColumn(), TextColumn(units), TimeRemainingColumn())

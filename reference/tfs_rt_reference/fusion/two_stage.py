@@ -52,6 +52,9 @@ class TwoStage:
         """`fuse`, put off."""
         return partial(self.fuse, cases, ids, **how)
 
+    def self_test(self) -> None:
+        """There is nothing that it is held to."""
+
     def provenance(self) -> dict[str, Any]:
         """Method and versions; a sidecar has the sizes of inputs and result."""
         versions = {package.__name__: package.__version__ for package in (np, PIL, scipy, numba)}

@@ -20,9 +20,10 @@ from tfs_rt.files import write_file
 from tfs_rt.images import RGB
 from tfs_rt.intake import read_file
 from tfs_rt.pipeline import fuse_batch
-from tfs_rt.results import encode_png, prepare_output
+from tfs_rt.results import prepare_output
 from tfs_rt.spec import ModelSpec, Recipe
 from tfs_rt.table import StepTable, step_table
+from tfs_rt.writer import encode_png
 from tfs_rt_reference.data import Group
 from tfs_rt_reference.engine import TorchEngine
 from tfs_rt_reference.model import Model

@@ -1,0 +1,59 @@
+"""What a checkpoint file may be made of, checked before a library reads it: plain archives, plain headers.
+
+Compressed or overlapping members unfold into more than the file holds, and of two of one name readers choose
+differently; PyTorch writes neither. Of two tensors of one name safetensors takes one without a word.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import zipfile
+from pathlib import Path
+
+from tfs_rt.bundle import unique
+from tfs_rt.files import open_regular
+
+ZIP, TAR, TAR_AT = b"PK\x03\x04", b"ustar", 257
+HEADER = 2**22  # bytes of a safetensors header: the published network's has 60,000
+ENTRIES = 20_000  # members or tensors: it has 900
+
+
+def check_archive(path: Path) -> None:
+    """ValueError unless a `.pth` is a plain archive as PyTorch writes them, or none (a pickle, of old versions)."""
+    with open_regular(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        start = file.read(TAR_AT + len(TAR))
+        if start.endswith(TAR):
+            raise ValueError("a tar, as the first versions of PyTorch wrote")
+        if not start.startswith(ZIP):
+            return
+        with zipfile.ZipFile(file) as archive:
+            members = archive.infolist()
+    _check_names([member.filename for member in members])
+    if any(member.compress_type != zipfile.ZIP_STORED or member.flag_bits & 1 for member in members):
+        raise ValueError("members of its archive are compressed or encrypted")
+    if sum(member.file_size for member in members) > size:
+        raise ValueError("members of its archive overlap")
+
+
+def _check_names(names: list[str]) -> None:
+    if len(names) > ENTRIES:
+        raise ValueError(f"{len(names)} members in its archive")
+    if len(set(names)) < len(names):
+        raise ValueError("a member of its archive stands twice")
+    if any(name.split("/")[1:2] == ["code"] for name in names):
+        raise ValueError("a TorchScript archive")
+    if len({name.split("/")[0] for name in names}) != 1 or any({"", ".", ".."} & {*n.split("/")} for n in names):
+        raise ValueError("members of its archive lie outside its folder")
+
+
+def check_header(path: Path) -> None:
+    """ValueError unless a safetensors file's header is short, and names no tensor twice."""
+    with open_regular(path) as file:
+        length = int.from_bytes(file.read(8), "little")
+        if length > HEADER:
+            raise ValueError(f"a header of {length} bytes")
+        header = json.loads(file.read(length), object_pairs_hook=unique)
+    if not isinstance(header, dict) or len(header) > ENTRIES:
+        raise ValueError("no table of tensors, or a huge one")

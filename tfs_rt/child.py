@@ -1,0 +1,59 @@
+"""The other end of `tfs_rt.limited`: a process that answers questions about foreign bytes under limits."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable
+from contextlib import nullcontext, suppress
+from importlib import import_module
+from typing import Any
+
+from tfs_rt.errors import TfsRtError, first_line
+from tfs_rt.plain import pack, receive, send
+
+
+def serve(module: str, name: str, memory: str) -> None:
+    """Call a function for each message of the standard input, until it ends; the limits are set after its imports."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    answers = os.dup(1)
+    os.dup2(2, 1)  # what a library prints is no answer
+    with suppress(EOFError, OSError):  # the parent has closed its pipes, or is no more
+        try:
+            function, held = getattr(import_module(module), name), []
+            within: Callable[..., Any] = _unlimited
+            if os.name == "posix":
+                limits = import_module("tfs_rt.limits")
+                held, within = limits.give_up(int(memory)), limits.within
+        except Exception as error:
+            send(answers, pack(["unexpected", _said(error)]))
+            os._exit(1)
+        send(answers, pack(["ready", held]))
+        while True:
+            seconds, cpu_seconds, *arguments = receive(0, sys.maxsize)
+            with within(seconds, cpu_seconds):
+                answer = _answer(function, arguments)
+            send(answers, answer)
+            del arguments, answer
+    os._exit(0)
+
+
+def _answer(function: Callable[..., Any], arguments: list[Any]) -> list[Any]:
+    try:
+        return pack(["result", function(*arguments)])
+    except TfsRtError as error:
+        return pack(["error", type(error).__name__, error.subject, error.reason, error.remedy])
+    except MemoryError:
+        return pack(["memory"])
+    except Exception as error:
+        return pack(["unexpected", _said(error)])
+
+
+def _unlimited(*_: float) -> nullcontext[None]:
+    """Windows has no such limits; the parent's on the time holds."""
+    return nullcontext()
+
+
+def _said(error: Exception) -> str:
+    return f"{type(error).__name__}: {first_line(error)}"[:1000]

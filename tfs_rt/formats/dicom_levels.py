@@ -1,0 +1,216 @@
+"""From the stored values of a DICOM file to levels: modality transform, then window, then inversion (PS3.4 annex N.2).
+
+LINEAR: from c - w/2 to c + w/2 - 1. LINEAR_EXACT: from c - w/2 to c + w/2. SIGMOID: 1 / (1 + exp(-4 (x - c) / w)).
+A VOI table goes before a window if a file has both. (PS3.3 C.7.6.16.2.9, C.11.1, C.11.2)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom import Dataset
+from pydicom.multival import MultiValue
+
+from tfs_rt.errors import InputError
+from tfs_rt.formats.dicom_source import PER_FRAME, functional_group
+from tfs_rt.formats.dicom_tables import Table, table_of
+from tfs_rt.formats.levels import AS_STORED
+from tfs_rt.formats.picture import to_levels
+
+PERCENTILES = (0.5, 99.5)
+WINDOW = "give one as --window LOW:HIGH, in the file's own units"
+HUGE, TINY = 1e100, 1e-100  # beyond which arithmetic overflows
+T = TypeVar("T")
+Values = NDArray[np.float64]
+Levels = NDArray[np.uint8]
+Origin = Literal["user", "file", "data", ""]
+
+
+@dataclass(frozen=True, slots=True)
+class Modality:
+    """What makes stored values those of a unit."""
+
+    slope: float = 1.0
+    intercept: float = 0.0
+    table: Table | None = None
+    unit: str = ""
+
+    def values(self, stored: NDArray[Any]) -> Values:
+        """Stored values (H, W) in the unit."""
+        if self.table:
+            return self.table.look_up(stored).astype(np.float64)
+        with np.errstate(over="ignore"):
+            return stored * np.float64(self.slope) + np.float64(self.intercept)
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """What makes values levels: linear between `low` and `high`, a step if they are one, or a sigmoid around them."""
+
+    low: float
+    high: float
+    words: str
+    sigmoid: bool = False
+
+    def levels(self, values: Values) -> Levels:
+        """Values (H, W) as levels from 0 to 255."""
+        if self.low == self.high:
+            return np.where(values > self.low, 255, 0).astype(np.uint8)
+        if self.sigmoid:
+            middle, width = (self.low + self.high) / 2, self.high - self.low
+            with np.errstate(over="ignore"):
+                return np.rint(255 / (1 + np.exp(-4 * (values - middle) / width))).astype(np.uint8)
+        return to_levels(values, (self.low, self.high))
+
+
+@dataclass(frozen=True, slots=True)
+class Lookup:
+    """What makes values levels by the file's own table."""
+
+    table: Table
+    words: str = "a lookup table (VOI LUT)"
+
+    def levels(self, values: Values) -> Levels:
+        """Values (H, W) as levels from 0 to 255."""
+        return np.rint(self.table.look_up(values) * (255 / (2**self.table.bits - 1))).clip(0, 255).astype(np.uint8)
+
+
+Voi = Window | Lookup
+
+
+@dataclass(frozen=True, slots=True)
+class Grey:
+    """The frames' levels, and by which rule they are such."""
+
+    frames: list[Levels]
+    words: str
+    window_from: Origin
+
+
+def grey_levels(
+    dataset: Dataset, stored: NDArray[Any], window: tuple[float, float] | None, inverted: bool, path: Path
+) -> Grey:
+    """The levels of frames (N, H, W) of stored values; InputError if a value or a window is none."""
+    modalities = _by_frame(dataset, len(stored), lambda index: _modality(dataset, index, path))
+    for modality, frame in zip(modalities, stored, strict=True):
+        if not (np.abs(modality.values(frame)) < HUGE).all():
+            raise InputError(path, "has values that are no numbers (NaN or infinite)", "replace them first")
+    rules, origin = _rules(dataset, stored, modalities, window, path)
+    frames = [
+        rule.levels(modality.values(frame)) for rule, modality, frame in zip(rules, modalities, stored, strict=True)
+    ]
+    words = rules[0].words if len(set(rules)) == 1 else f"a window for each frame, the first: {rules[0].words}"
+    words = f"{words}, from the file" if origin == "file" else words
+    if inverted:
+        return Grey([255 - frame for frame in frames], f"{words}, then inverted (MONOCHROME1)", origin)
+    return Grey(frames, words, origin)
+
+
+def _rules(
+    dataset: Dataset,
+    stored: NDArray[Any],
+    modalities: list[Modality],
+    window: tuple[float, float] | None,
+    path: Path,
+) -> tuple[list[Voi], Origin]:
+    """The rule for each frame: the user's, the file's, or that of the data."""
+    count, unit = len(stored), modalities[0].unit
+    if window:
+        return [Window(*window, f"window {_span(*window, unit)}, given")] * count, "user"
+    found = _by_frame(dataset, count, lambda index: _voi(dataset, index, modalities[index].unit, path))
+    own = [rule for rule in found if rule]
+    if len(own) == count:
+        return own, "file"
+    if own:
+        raise InputError(path, f"has a window for {len(own)} of its {count} frames only", WINDOW)
+    bits = int(dataset.get("BitsStored") or 0)
+    plain = all((m.slope, m.intercept, m.table) == (1, 0, None) for m in modalities)
+    if plain and 0 < bits <= 8 and dataset.get("PixelRepresentation") == 0 and "PixelData" in dataset:
+        high = 2**bits - 1
+        return [Window(0, high, AS_STORED if bits == 8 else f"levels 0 to {high}")] * count, ""
+    return [_window_of_data(dataset, stored, modalities)] * count, "data"
+
+
+def _by_frame(dataset: Dataset, count: int, made: Callable[[int], T]) -> list[T]:
+    """What is made for each frame; once, if no frame has attributes of its own."""
+    return [made(index) for index in range(count)] if dataset.get(PER_FRAME) else [made(0)] * count
+
+
+def _modality(dataset: Dataset, index: int, path: Path) -> Modality:
+    group = functional_group(dataset, index, "PixelValueTransformationSequence")
+    unit = _unit(dataset, group)
+    if sequence := group.get("ModalityLUTSequence"):
+        table = table_of(sequence[0], "LUTDescriptor", "LUTData", _little(dataset))
+        return Modality(table=table, unit=unit)
+    slope, intercept = _number(group, "RescaleSlope", 1), _number(group, "RescaleIntercept", 0)
+    if slope == 0 or not np.isfinite([slope, intercept]).all():
+        raise InputError(path, f"damaged DICOM file (rescale slope {slope:g})", "export it again")
+    return Modality(slope, intercept, unit=unit)
+
+
+def _voi(dataset: Dataset, index: int, unit: str, path: Path) -> Voi | None:
+    """A frame's own rule: the first table or window that it has."""
+    group = functional_group(dataset, index, "FrameVOILUTSequence")
+    if (sequence := group.get("VOILUTSequence")) and sequence[0].get("LUTData"):
+        return Lookup(table_of(sequence[0], "LUTDescriptor", "LUTData", _little(dataset)))
+    centre, width = _number(group, "WindowCenter"), _number(group, "WindowWidth")
+    if centre is None or width is None:
+        return None
+    function = str(group.get("VOILUTFunction") or "LINEAR").strip().upper()
+    if not abs(centre) < HUGE or not max(TINY, function == "LINEAR") <= width < HUGE:
+        raise InputError(path, f"its own window has the width {width:g}", WINDOW)
+    low, high = centre - width / 2, centre + width / 2
+    if function == "LINEAR":
+        high = max(low, high - 1)
+    elif function not in ("LINEAR_EXACT", "SIGMOID"):
+        raise InputError(path, f"its own window has the unknown function {function}", WINDOW)
+    sigmoid = function == "SIGMOID"
+    kind = "sigmoid window" if sigmoid else "window"
+    return Window(low, high, f"{kind} {_span(low, high, unit)} (centre {centre:g}, width {width:g})", sigmoid)
+
+
+def _window_of_data(dataset: Dataset, stored: NDArray[Any], modalities: list[Modality]) -> Window:
+    """From the 0.5th to the 99.5th percentile of all frames, but for the padding that the file names."""
+    parts = [modality.values(frame)[_kept(dataset, frame)] for modality, frame in zip(modalities, stored, strict=True)]
+    values = np.concatenate(parts)
+    low, high = map(float, np.percentile(values, PERCENTILES)) if values.size else (0.0, 0.0)
+    span = _span(low, high, modalities[0].unit)
+    share = f"the {PERCENTILES[0]}th to the {PERCENTILES[1]}th percentile of its pixels"
+    return Window(low, high, f"window {span}, {share}: the file has none")
+
+
+def _kept(dataset: Dataset, frame: NDArray[Any]) -> NDArray[np.bool_]:
+    padding, limit = dataset.get("PixelPaddingValue"), dataset.get("PixelPaddingRangeLimit")
+    if not isinstance(padding, int):
+        return np.ones(frame.shape, dtype=bool)
+    low, high = sorted((padding, limit if isinstance(limit, int) else padding))
+    return (frame < low) | (frame > high)
+
+
+def _unit(dataset: Dataset, group: Dataset) -> str:
+    """The unit's name, if the file says one; CT without one is in HU (PS3.3 C.8.2.1)."""
+    typed = [item.get("ModalityLUTType") for item in group.get("ModalityLUTSequence") or [group]]
+    unit = str(typed[0] or group.get("RescaleType") or dataset.get("Units") or "").strip()
+    if not unit and dataset.get("Modality") == "CT" and "RescaleSlope" in group:
+        return "HU"
+    return "" if unit == "US" else unit  # "unspecified"
+
+
+def _span(low: float, high: float, unit: str) -> str:
+    return f"{low:g} to {high:g} {unit or 'in stored values'}"
+
+
+def _number(dataset: Dataset, keyword: str, default: Any = None) -> Any:
+    """An attribute's first value as a float."""
+    value: Any = dataset.get(keyword)
+    value = value[0] if isinstance(value, MultiValue) and value else value
+    return default if value is None or value == "" else float(value)
+
+
+def _little(dataset: Dataset) -> bool:
+    return bool(dataset.file_meta.TransferSyntaxUID.is_little_endian)

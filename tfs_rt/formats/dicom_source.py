@@ -1,0 +1,147 @@
+"""What a DICOM file says of its patient, study and place, apart from its pixels.
+
+A result takes over the patient and the study; the sidecar gets neither.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from pydicom import Dataset, config
+from pydicom.datadict import dictionary_VR
+from pydicom.multival import MultiValue
+from pydicom.valuerep import validate_value
+
+SHARED, PER_FRAME = "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"
+COPIED = (
+    *("PatientName", "PatientID", "IssuerOfPatientID", "PatientBirthDate", "PatientSex"),
+    *("PatientAge", "PatientIdentityRemoved", "DeidentificationMethod", "LongitudinalTemporalInformationModified"),
+    *("StudyInstanceUID", "StudyDate", "StudyTime", "StudyID", "StudyDescription"),
+    *("AccessionNumber", "ReferringPhysicianName", "PatientOrientation"),
+    *("BodyPartExamined", "Laterality", "BurnedInAnnotation"),
+    *("LossyImageCompression", "LossyImageCompressionRatio", "LossyImageCompressionMethod"),
+)
+OLD_DATE = re.compile(r"(\d{4})\.(\d\d)\.(\d\d)")  # as ACR-NEMA wrote it
+DECIMALS = 3  # of a millimetre, or of a direction's cosine: what two writers of one grid agree on
+Plane = tuple[tuple[float, ...], tuple[float, ...], tuple[float, ...]]  # position, orientation, spacing
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """What a result takes over from one of its sources."""
+
+    sop_class_uid: str
+    sop_instance_uid: str
+    rows: int
+    columns: int
+    planes: tuple[Plane | None, ...]  # by frame
+    spacing: tuple[float, ...] = ()  # between rows and between columns, in mm
+    lossy: bool = False
+    attributes: dict[str, tuple[str, ...]] = field(default_factory=dict)  # by keyword; what is not valid is not there
+    deidentified_by: tuple[tuple[str, str, str], ...] = ()  # codes: value, scheme, meaning
+
+
+def source_of(dataset: Dataset, frames: int, lossy: bool) -> Source:
+    """What a result takes over from a file."""
+    planes = tuple(_plane(dataset, index) for index in range(frames))
+    measures = functional_group(dataset, 0, "PixelMeasuresSequence")
+    return Source(
+        sop_class_uid=_text(dataset, "SOPClassUID"),
+        sop_instance_uid=_text(dataset, "SOPInstanceUID"),
+        rows=int(dataset.Rows),
+        columns=int(dataset.Columns),
+        planes=planes,
+        spacing=_positive(_numbers(measures, "PixelSpacing", 2)),
+        lossy=lossy,
+        attributes={keyword: values for keyword in COPIED if (values := texts(dataset, keyword))},
+        deidentified_by=tuple(_codes(dataset, "DeidentificationMethodCodeSequence")),
+    )
+
+
+def subject_of(dataset: Dataset, source: Source) -> dict[str, Any]:
+    """What must agree in the files of a case: whose image it is, and where it lies."""
+    subject: dict[str, Any] = {
+        "patient": source.attributes.get("PatientID", ("",))[0],
+        "issuer of the patient's id": source.attributes.get("IssuerOfPatientID", ("",))[0],
+        "frame of reference": _text(dataset, "FrameOfReferenceUID"),
+    }
+    if all(source.planes):
+        planes = [[[_rounded(v) for v in part] for part in plane] for plane in source.planes if plane]
+        subject["grid"] = (source.rows, source.columns, tuple(tuple(map(tuple, plane)) for plane in planes))
+    return {key: value for key, value in subject.items() if value}
+
+
+def uids(dataset: Dataset) -> dict[str, str]:
+    """The identifiers that a sidecar may hold, of those that are there."""
+    keywords = {
+        "sop_class_uid": "SOPClassUID",
+        "sop_instance_uid": "SOPInstanceUID",
+        "series_instance_uid": "SeriesInstanceUID",
+        "study_instance_uid": "StudyInstanceUID",
+        "frame_of_reference_uid": "FrameOfReferenceUID",
+    }
+    return {name: value for name, keyword in keywords.items() if (value := _text(dataset, keyword))}
+
+
+def functional_group(dataset: Dataset, index: int, keyword: str) -> Dataset:
+    """Where an attribute of a frame stands: in the frame's group, the shared one, or in the file's own attributes."""
+    per_frame = dataset.get(PER_FRAME) or []
+    for item in [*per_frame[index : index + 1], *(dataset.get(SHARED) or [])[:1]]:
+        if group := item.get(keyword):
+            return group[0]
+    return dataset
+
+
+def texts(dataset: Dataset, keyword: str) -> tuple[str, ...]:
+    """The values of an attribute as text; none if one of them is against the standard."""
+    value = dataset.get(keyword)
+    values = value if isinstance(value, MultiValue | list) else [value]
+    found = tuple("" if v is None else OLD_DATE.sub(r"\1\2\3", str(v).strip(" \0")) for v in values)
+    try:
+        for text in found:
+            validate_value(dictionary_VR(keyword), text, config.RAISE)
+    except ValueError:
+        return ()
+    return found if any(found) else ()
+
+
+def _rounded(number: float) -> float:
+    """To DECIMALS; twice, so that no noise parts a usual spacing such as 0.3125 from itself; never -0."""
+    return round(round(number, DECIMALS + 1), DECIMALS) + 0.0
+
+
+def _text(dataset: Dataset, keyword: str) -> str:
+    return (texts(dataset, keyword) or ("",))[0]
+
+
+def _plane(dataset: Dataset, index: int) -> Plane | None:
+    """Where a frame lies in space; None if the file does not say it all."""
+    position = _numbers(functional_group(dataset, index, "PlanePositionSequence"), "ImagePositionPatient", 3)
+    across = _numbers(functional_group(dataset, index, "PlaneOrientationSequence"), "ImageOrientationPatient", 6)
+    spacing = _positive(_numbers(functional_group(dataset, index, "PixelMeasuresSequence"), "PixelSpacing", 2))
+    return (position, across, spacing) if position and across and spacing else None
+
+
+def _numbers(dataset: Dataset, keyword: str, count: int) -> tuple[float, ...]:
+    """`count` finite numbers, or none."""
+    values = dataset.get(keyword)
+    if not isinstance(values, MultiValue) or len(values) != count:
+        return ()
+    try:
+        numbers = tuple(float(v) for v in values)
+    except (TypeError, ValueError):
+        return ()
+    return numbers if np.isfinite(numbers).all() else ()
+
+
+def _positive(numbers: tuple[float, ...]) -> tuple[float, ...]:
+    return numbers if all(number > 0 for number in numbers) else ()
+
+
+def _codes(dataset: Dataset, keyword: str) -> list[tuple[str, str, str]]:
+    parts = ("CodeValue", "CodingSchemeDesignator", "CodeMeaning")
+    found = [tuple(_text(item, part) for part in parts) for item in dataset.get(keyword) or []]
+    return [(value, scheme, meaning) for value, scheme, meaning in found if value and scheme and meaning]

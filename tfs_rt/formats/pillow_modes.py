@@ -1,0 +1,110 @@
+"""What PNG, TIFF and JPEG share: one door that Pillow's exceptions do not pass, and which of its modes become levels.
+
+Taken as they are: 8-bit grey and RGB, palettes, 1-bit, fewer bits of grey spread over 0 to 255; alpha only where every
+pixel is opaque. Deeper grey only through `Rules.window`, which changes nothing in the others.
+"""
+
+from __future__ import annotations
+
+import io
+import warnings
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from tfs_rt.errors import InputError, first_line
+from tfs_rt.formats.levels import AS_STORED, window_words
+from tfs_rt.formats.picture import MAX_PIXELS, Picture, Rules, grey, to_levels
+from tfs_rt.images import RGB
+
+AGAIN = "write the file again"
+PLAIN = "write the file again, as 8-bit grey or RGB"
+WINDOW = "give --window LOW:HIGH, in its own values: which of them become black and white is your choice"
+ORIENTATION = 0x0112  # EXIF
+OPAQUE_ONLY = ("LA", "RGBA", "PA")
+DEEP = ("I;16", "I;16B", "I", "F")
+WORDS = {"1": "1-bit, black and white", "P": "8-bit colours of its palette", "PA": "8-bit colours of its palette"}
+
+
+def decoded(data: bytes, path: Path, kind: str, decide: Callable[[Image.Image], Picture]) -> Picture:
+    """What `decide` makes of the image that Pillow opens as `kind`; InputError whatever else either raises."""
+    if not data:
+        raise InputError(path, "is empty", AGAIN)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", UserWarning)  # Pillow warns of damage, and goes on
+            warnings.filterwarnings("ignore", "Metadata Warning", UserWarning)  # of tags that nothing here depends on
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the limit below is lower
+            with Image.open(io.BytesIO(data), formats=[kind]) as image:
+                _check_size(image.size, path)
+                return decide(image)
+    except (InputError, MemoryError):
+        raise
+    except Image.DecompressionBombError as error:
+        raise InputError(path, "more than 4096x4096 pixels", "crop or shrink it") from error
+    except UnidentifiedImageError as error:  # whose words name an address in memory
+        raise InputError(path, f"damaged {kind}, or of a kind that is not read", PLAIN) from error
+    except Exception as error:  # Pillow raises OSError, SyntaxError, ValueError, zlib.error, struct.error ...
+        raise InputError(path, f"damaged {kind} ({first_line(error)})", AGAIN) from error
+
+
+def _check_size(size: tuple[int, int], path: Path) -> None:
+    width, height = size
+    if width * height > MAX_PIXELS:
+        raise InputError(path, f"{width}x{height} pixels are more than 4096x4096", "crop or shrink it")
+
+
+def check_upright(image: Image.Image, path: Path) -> None:
+    """Refuse a rotation that is stored beside the pixels: some viewers apply it, some do not."""
+    if image.getexif().get(ORIENTATION, 1) != 1:
+        raise InputError(path, "carries a rotation in its EXIF data", "rotate the pixels and save without it")
+
+
+def inflates_to(compressed: bytes, size: int) -> bool:
+    """Whether a zlib stream is whole and gives `size` bytes: Pillow would fill up missing rows with black."""
+    inflater = zlib.decompressobj()
+    try:
+        return len(inflater.decompress(compressed, size + 1)) == size and inflater.eof
+    except zlib.error:
+        return False
+
+
+def to_picture(image: Image.Image, path: Path, rules: Rules, *, bits: int = 8, white_is_low: bool = False) -> Picture:
+    """An open image as one slice, of `bits` a sample; `white_is_low` inverts deep grey (Pillow inverts the rest)."""
+    mode = image.mode
+    if mode in DEEP:
+        pixels, words = _windowed(image, path, rules, white_is_low)
+    else:
+        spread = f"{bits}-bit levels spread over 0 to 255"
+        pixels, words = _to_rgb(image, path), WORDS.get(mode) or (AS_STORED if bits == 8 else spread)
+    return Picture((pixels,), {"format": (image.format or "").lower(), "mode": mode, "levels": words})
+
+
+def _windowed(image: Image.Image, path: Path, rules: Rules, white_is_low: bool) -> tuple[RGB, str]:
+    if rules.window is None:
+        raise InputError(path, "holds grey values of more than 8 bits", WINDOW)
+    if "transparency" in image.info:
+        raise InputError(path, "has transparent pixels", "flatten it onto a background of your choice")
+    values = np.asarray(image)
+    if not np.isfinite(values).all():
+        raise InputError(path, "holds values that are no numbers (NaN or infinite)", "replace them, by 0 for example")
+    levels = to_levels(values, rules.window)
+    words = window_words(rules.window)
+    return grey(255 - levels if white_is_low else levels), words + (", inverted: white is low" if white_is_low else "")
+
+
+def _to_rgb(image: Image.Image, path: Path) -> RGB:
+    if image.mode not in ("1", "L", "P", "RGB", *OPAQUE_ONLY):
+        raise InputError(path, f"is in mode {image.mode}", "convert it to 8-bit grey or RGB")
+    image.load()
+    if image.mode == "P" and np.asarray(image).max() >= len(image.getpalette() or []) // 3:
+        raise InputError(path, f"damaged {image.format} (colours beyond its palette)", AGAIN)
+    if image.mode in OPAQUE_ONLY or "transparency" in image.info:
+        rgba = np.asarray(image.convert("RGBA"))
+        if (rgba[..., 3] != 255).any():
+            raise InputError(path, "has transparent pixels", "flatten it onto a background of your choice")
+        return np.ascontiguousarray(rgba[..., :3])
+    return np.asarray(image.convert("RGB"))

@@ -1,0 +1,100 @@
+"""Read a PNG by rule or refuse it: nothing is guessed, scaled or dropped in silence.
+
+Accepted: 8-bit grey, RGB, palette, 1-bit; alpha only where every pixel is opaque; 16-bit grey through `Rules.window`,
+in values of 0 to 65535. Refused: 16-bit colour, transparency, animation, a stored rotation, anything damaged (every
+chunk's CRC is checked), more than 4096 x 4096 pixels.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from PIL import Image
+
+from tfs_rt.errors import InputError
+from tfs_rt.formats.picture import MAX_PIXELS, Picture, Rules
+from tfs_rt.formats.pillow_modes import WINDOW, check_upright, decoded, inflates_to, to_picture
+
+SIGNATURE = b"\x89PNG\r\n\x1a\n"
+GREY, PALETTE = 0, 3  # PNG colour types
+CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by PNG colour type
+ADAM7 = (
+    (0, 0, 8, 8),
+    (4, 0, 8, 8),
+    (0, 4, 4, 8),
+    (2, 0, 4, 4),
+    (0, 2, 2, 4),
+    (1, 0, 2, 2),
+    (0, 1, 1, 2),
+)  # x, y, dx, dy
+
+
+def read(data: bytes, path: Path, rules: Rules) -> Picture:
+    """One slice from the bytes of a PNG file; InputError names `path`, the reason and the remedy."""
+    bits = _check_file(data, path, rules)
+
+    def decide(image: Image.Image) -> Picture:
+        if getattr(image, "n_frames", 1) > 1:
+            raise InputError(path, "animated PNG", "save one frame")
+        check_upright(image, path)
+        return to_picture(image, path, rules, bits=bits)
+
+    return decoded(data, path, "PNG", decide)
+
+
+def _check_file(data: bytes, path: Path, rules: Rules) -> int:
+    """The bits of a sample, of a file that is whole."""
+    if not data:
+        raise InputError(path, "is empty", "write the file again")
+    if not data.startswith(SIGNATURE):
+        raise InputError(path, "is not a PNG file", "convert it to 8-bit PNG")
+    try:
+        chunks = list(_chunks(data))
+    except ValueError as error:
+        raise InputError(path, "damaged or truncated PNG", "write the file again") from error
+    kinds = [kind for kind, _ in chunks]
+    if kinds[0] != b"IHDR" or kinds.count(b"IHDR") != 1 or kinds.count(b"PLTE") > 1:
+        raise InputError(path, "damaged PNG (malformed header)", "write the file again")
+    header = chunks[0][1]
+    pixel_bytes = _check_header(header, path, rules)
+    if header[9] == PALETTE and b"PLTE" not in kinds[: kinds.index(b"IDAT") if b"IDAT" in kinds else None]:
+        raise InputError(path, "damaged PNG (no palette)", "write the file again")
+    if not inflates_to(b"".join(content for kind, content in chunks if kind == b"IDAT"), pixel_bytes):
+        raise InputError(path, "damaged or truncated PNG", "write the file again")
+    return header[8]
+
+
+def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """(kind, content) of every chunk up to IEND; ValueError where one is cut off or fails its CRC."""
+    position, kind = len(SIGNATURE), b""
+    while kind != b"IEND":
+        if position + 12 > len(data):
+            raise ValueError("no end")
+        length, kind = struct.unpack_from(">I4s", data, position)
+        end = position + 8 + length
+        if end + 4 > len(data) or struct.unpack_from(">I", data, end)[0] != zlib.crc32(data[position + 4 : end]):
+            raise ValueError("cut off or altered")
+        yield kind, data[position + 8 : end]
+        position = end + 4
+
+
+def _check_header(header: bytes, path: Path, rules: Rules) -> int:
+    """The number of bytes that the pixels must inflate to: one filter byte a row, rows of whole bytes."""
+    if len(header) != 13:
+        raise InputError(path, "damaged PNG (malformed header)", "write the file again")
+    width, height, depth, colour_type, _, _, interlaced = struct.unpack(">IIBBBBB", header)
+    if not width or not height or colour_type not in CHANNELS:
+        raise InputError(path, "damaged PNG (malformed header)", "write the file again")
+    if width * height > MAX_PIXELS:
+        raise InputError(path, f"{width}x{height} pixels are more than 4096x4096", "crop or shrink it")
+    if depth == 16 and colour_type != GREY:
+        raise InputError(path, "16-bit image", "convert it to 8-bit RGB, or to 16-bit grey without alpha")
+    if depth == 16 and rules.window is None:
+        raise InputError(path, "16-bit image", WINDOW)
+    parts = [(0, 0, 1, 1)] if not interlaced else ADAM7
+    sizes = [(-(-(height - y) // dy), -(-(width - x) // dx)) for x, y, dx, dy in parts]
+    bits = depth * CHANNELS[colour_type]
+    return sum(rows * (1 + -(-columns * bits // 8)) for rows, columns in sizes if rows > 0 and columns > 0)

@@ -1,0 +1,167 @@
+"""What is written of a case that is fused: its files, and all that made them in its sidecar."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import platform
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from tfs_rt import __version__, bids, uncertainty
+from tfs_rt.cases import SHEETS
+from tfs_rt.files import write_file
+from tfs_rt.fuser import Fuser
+from tfs_rt.images import RGB, Array
+from tfs_rt.intake import Loaded, Reading
+from tfs_rt.results import write_result
+from tfs_rt.sheet import ROWS, contact_sheet
+from tfs_rt.sidecar import ENDINGS, RESEARCH_USE, SPREAD, Facts, place, png_text, recipe_sha256
+from tfs_rt.spec import SLOTS
+from tfs_rt.work import Work
+from tfs_rt.writer import encode, encode_png
+
+FAR = 2  # a result more than so many times larger or smaller than what the model was trained at earns a warning
+DESCRIPTION = 270  # a TIFF tag
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What of a run may decide a pixel, beside the fuser and the case."""
+
+    seed: int | None = 0  # None for a method that draws no noise
+    samples: int = 1  # whose mean is the result
+    target_size: tuple[int, int] | None = None  # (H, W); by default the inputs' size times the scale
+    reading: Reading = field(default_factory=Reading)
+
+
+def provenance(fuser: Fuser, request: Request) -> Facts:
+    """All but the inputs that decided the pixels."""
+    facts = fuser.provenance()
+    versions = {"tfs-rt": __version__, "python": platform.python_version(), **facts.pop("versions")}
+    asked = {"target_size": request.target_size, "seed": request.seed, "samples": request.samples}
+    own = {"scale": fuser.scale, **asked, "reading": request.reading.recipe()}
+    return {**facts, **own, "versions": versions, "notice": RESEARCH_USE}
+
+
+def publish(folder: Path, work: Work, made_by: Facts, recipe: Facts, warnings: list[str]) -> Facts:
+    """Write a complete case's files and its sidecar; what the report says of it."""
+    loaded, case_id = work.loaded, work.loaded.case.id
+    hashes = {slot: facts["sha256"] for slot, facts in loaded.inputs.items()}
+    sha256 = recipe_sha256(case_id, hashes, recipe)
+    text = png_text(case_id, hashes, made_by, sha256)
+    name = f"{place(case_id)}{ENDINGS[loaded.format]}"
+    data = encode(loaded.format, work.slices, loaded.frames, text)
+    files = _spread_files(work, text) | {name: data}
+    height, width = loaded.size
+    pixels = hashlib.sha256(b"".join(image.tobytes() for image in work.slices)).hexdigest()
+    result = {**_named(name, data), "pixels_sha256": pixels, "width": width, "height": height}
+    if len(work.slices) > 1:
+        result["slices"] = len(work.slices)
+    told = {"warnings": warnings, "findings": _findings(work), "seconds": round(work.seconds, 4)}
+    sidecar = {"case": case_id, "result": result, "inputs": loaded.inputs, **told}
+    if dataset := loaded.case.dataset:
+        bids.describe(folder, dataset)
+        kind = "method" if made_by.get("method") else "model"
+        sidecar |= bids.sources(dataset, loaded.case.files, f"{kind} {text['tfs-rt:made-by']}")
+    if work.spreads:
+        sidecar[SPREAD] = _spread_facts(work, files, name)
+    created = datetime.now(UTC).isoformat(timespec="seconds")
+    write_result(folder, case_id, files, {**sidecar, "created": created, **made_by, "recipe_sha256": sha256})
+    return {"id": case_id, "status": "done", **result, "warnings": warnings, "seconds": told["seconds"]}
+
+
+def warnings_of(work: Work, trained_size: int | None) -> list[str]:
+    """What a user should know of a result: its size, how its inputs became levels, what the guards found."""
+    return [*size_warnings(work.loaded, trained_size), *_reading_warnings(work.loaded), *_words(work)]
+
+
+def size_warnings(loaded: Loaded, trained_size: int | None) -> list[str]:
+    """What a user should know of a result of this size."""
+    (height, width), (h, w) = loaded.size, loaded.slices[0][0].shape[:2]
+    warnings = []
+    if trained_size and not all(trained_size / FAR <= side <= trained_size * FAR for side in (height, width)):
+        warnings.append(
+            f"result is {width}x{height}, the model was trained at {trained_size}x{trained_size}: expect less of it"
+        )
+    if abs(height * w - width * h) > max(height, width) * max(h, w) * 0.02:
+        warnings.append(f"{w}x{h} is stretched to {width}x{height}")
+    return warnings
+
+
+def _reading_warnings(loaded: Loaded) -> list[str]:
+    chosen = [slot for slot, facts in loaded.inputs.items() if facts.get("window_from") == "data"]
+    if not chosen:
+        return []
+    return [f"grey levels of {', '.join(chosen)} were chosen from the data, as the sidecar says: --window decides them"]
+
+
+def _words(work: Work) -> list[str]:
+    total = len(work.loaded.slices)
+    where = [(finding, f" (in {n} of {total} slices)" if total > 1 else "") for finding, n in work.found()]
+    return [f"{finding.message}{slices}: {finding.remedy}" for finding, slices in where]
+
+
+def _findings(work: Work) -> list[Facts]:
+    return [
+        {"guard": f.guard, "measured": round(f.measured, 4), "threshold": f.threshold, "slices": count}
+        for f, count in work.found()
+    ]
+
+
+def _spread_files(work: Work, text: dict[str, str]) -> dict[str, bytes]:
+    """The spread as a picture in the result's format, and as numbers in a TIFF with a page for each slice."""
+    if not work.spreads:
+        return {}
+    heat = [uncertainty.heat_map(spread) for spread in work.spreads]
+    picture = encode(work.loaded.format, heat, work.loaded.frames, {**text, "tfs-rt:shows": "spread of samples"})
+    name = f"{SPREAD}/{work.loaded.case.id}"
+    return {f"{name}{ENDINGS[work.loaded.format]}": picture, f"{name}.tif": _tiff(work.spreads)}
+
+
+def _tiff(spreads: Sequence[Array]) -> bytes:
+    buffer, pages = io.BytesIO(), [Image.fromarray(uncertainty.raw(spread)) for spread in spreads]
+    words = "; ".join(f"{key}: {value}" for key, value in uncertainty.RAW_TEXT.items())
+    more = {"save_all": True, "append_images": pages[1:]} if len(pages) > 1 else {}
+    pages[0].save(buffer, format="TIFF", tiffinfo={DESCRIPTION: words}, **more)
+    return buffer.getvalue()
+
+
+def _spread_facts(work: Work, files: dict[str, bytes], name: str) -> Facts:
+    named = [_named(path, data) for path, data in files.items() if path != name]
+    mean = round(float(np.mean([spread.mean() for spread in work.spreads])), 4)
+    return {"files": named, "samples": work.samples, "mean_levels": mean, "white_levels": uncertainty.SPREAD_TOP}
+
+
+def _named(name: str, data: bytes) -> Facts:
+    return {"file": name, "sha256": hashlib.sha256(data).hexdigest()}
+
+
+@dataclass(slots=True)
+class Sheets:
+    """Contact sheets, written as they fill."""
+
+    folder: Path  # the output's
+    rows: list[tuple[str, list[tuple[str, RGB]]]] = field(default_factory=list)
+    written: int = 0
+
+    def show(self, loaded: Loaded, slices: Sequence[RGB]) -> None:
+        """Add a case's row; of a volume its middle slice."""
+        middle = len(slices) // 2
+        labels = [Path(loaded.inputs[slot]["file"]).stem for slot in SLOTS]
+        images = [*zip(labels, loaded.slices[middle], strict=True), ("fused", slices[middle])]
+        self.rows.append((loaded.case.id, images))
+        if len(self.rows) == ROWS:
+            self.write()
+
+    def write(self) -> None:
+        """Write the rows that are on no sheet yet, if there are any."""
+        if self.rows:
+            self.written += 1
+            write_file(self.folder / SHEETS / f"{self.written:03d}.png", encode_png(contact_sheet(self.rows)))
+            self.rows = []
