@@ -13,14 +13,16 @@ import nibabel as nib
 import numpy as np
 import pytest
 from helpers import Here, png, read_png, write_case
+from PIL import Image
 from test_pipeline import blend, pipeline
 
 from tfs_rt import signals
 from tfs_rt.cases import Case, discover
-from tfs_rt.errors import EnvironmentFault
+from tfs_rt.errors import EnvironmentFault, InputError
 from tfs_rt.files import write_file
 from tfs_rt.images import RGB, Array
-from tfs_rt.intake import Loaded, load_case
+from tfs_rt.intake import Loaded, Reading, load_case
+from tfs_rt.publishing import Request
 from tfs_rt.run import Options, Run
 
 
@@ -192,8 +194,9 @@ def test_slices_keep_their_order_when_a_batch_fails_and_is_tried_alone(tmp_path:
     volume = np.arange(5, dtype=np.uint8)[:, None, None] * np.ones((1, 8, 8), np.uint8) * 40
     folder = tmp_path / "in" / "k"
     folder.mkdir(parents=True)
-    for name in ("mr-t1", "mr-t2", "pet"):
-        nib.save(nib.Nifti1Image(volume.transpose(2, 1, 0), np.diag([-1.0, -1.0, 1.0, 1.0])), folder / f"{name}.nii")
+    for more, name in enumerate(("mr-t1", "mr-t2", "pet")):
+        voxels = volume.transpose(2, 1, 0) + np.uint8(more)
+        nib.save(nib.Nifti1Image(voxels, np.diag([-1.0, -1.0, 1.0, 1.0])), folder / f"{name}.nii")
 
     class Marking(Watched):
         def begin(self, cases: Any, ids: Sequence[str], *, size: tuple[int, int], **_: Any) -> Any:
@@ -215,8 +218,9 @@ def test_a_volume_of_which_a_slice_fails_fails_once_and_as_a_whole(tmp_path: Pat
     (tmp_path / "out").mkdir()
     folder = write_case(tmp_path / "in" / "good").parent / "k"
     folder.mkdir()
-    for name in ("mr-t1", "mr-t2", "pet"):
-        nib.save(nib.Nifti1Image(np.ones((8, 8, 6), np.uint8), np.diag([-1.0, -1.0, 1.0, 1.0])), folder / f"{name}.nii")
+    for level, name in enumerate(("mr-t1", "mr-t2", "pet")):
+        voxels = np.full((8, 8, 6), 9 * level, np.uint8)
+        nib.save(nib.Nifti1Image(voxels, np.diag([-1.0, -1.0, 1.0, 1.0])), folder / f"{name}.nii")
 
     class Failing(Watched):
         def begin(self, cases: Any, ids: Sequence[str], *, size: tuple[int, int], **_: Any) -> Any:
@@ -286,3 +290,52 @@ def test_strict_fails_what_otherwise_earns_a_warning(tmp_path: Path) -> None:
     out = tmp_path / "out False"
     strict_now = Run(Watched(), Options(out, strict=True), discover([tmp_path / "in"], output=out), Here())
     assert strict_now.fuse().kept == 0  # what an easier run left is no pass
+
+
+@pytest.mark.parametrize("place", ["drafted", "warnings_of"])
+@pytest.mark.parametrize("fail", [ValueError("inf"), MemoryError(), InputError("k1", "too large", "crop it")])
+def test_a_case_that_cannot_be_encoded_stops_only_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str, fail: Exception
+) -> None:
+    from tfs_rt import run as module
+
+    plain = getattr(module, place)
+
+    def failing(work: Any, *arguments: Any) -> Any:
+        if work.loaded.case.id == "k1":
+            raise fail
+        return plain(work, *arguments)
+
+    monkeypatch.setattr(module, place, failing)
+    for i in range(3):
+        write_case(tmp_path / "in" / f"k{i}")
+    out = tmp_path / "out"
+    out.mkdir()
+    fuser = Watched()
+    fuser.at_once = 1
+    report = Run(fuser, Options(out), discover([tmp_path / "in"], output=out), Here()).fuse()
+    assert {r["id"]: r["status"] for r in report.results} == {"k0": "done", "k1": "failed", "k2": "done"}
+    assert not list(out.glob("k1.*"))
+
+
+def test_a_lossy_result_is_kept_only_where_lossy_inputs_are_allowed_and_stops_no_sheet(tmp_path: Path) -> None:
+    for i in range(2):
+        write_case(tmp_path / "in" / f"k{i}")
+    with Image.open(tmp_path / "in" / "k0" / "mr-t2.png") as image:
+        image.save(tmp_path / "in" / "k0" / "mr-t2.jpg")
+    (tmp_path / "in" / "k0" / "mr-t2.png").unlink()
+    out = tmp_path / "out"
+    out.mkdir()
+
+    def again(*, lossy: bool, sheet: bool) -> list[str]:
+        fuser = Watched()
+        fuser.at_once = 1
+        request = Request(reading=Reading(allow_lossy=lossy))
+        options = Options(out, request, sheet=sheet)
+        report = Run(fuser, options, discover([tmp_path / "in"], output=out), Here()).fuse()
+        return [result["status"] for result in report.results]
+
+    assert again(lossy=True, sheet=False) == ["done", "done"]
+    assert again(lossy=False, sheet=True) == ["failed", "kept"]
+    assert (out / "k0.png").exists()  # it is still true
+    assert again(lossy=True, sheet=True) == ["kept", "kept"]

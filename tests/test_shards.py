@@ -1,5 +1,6 @@
 """Cases shared by several runs into one folder, on several machines or in several processes: each is done once."""
 
+import contextlib
 import json
 import os
 import signal
@@ -8,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from helpers import Cli, Here, write_case
@@ -19,8 +21,9 @@ from tfs_rt.cli.choices import shards as chosen
 from tfs_rt.cli.choices import without
 from tfs_rt.errors import EnvironmentFault, UsageError
 from tfs_rt.progress import status
+from tfs_rt.publishing import Request
 from tfs_rt.run import Options, Run
-from tfs_rt.shards import Shard, parse_shard, shard_of
+from tfs_rt.shards import Job, Shard, parse_shard, shard_of
 
 CASES = 9
 
@@ -37,12 +40,17 @@ def source(tmp_path: Path) -> Path:
 def begin(source: Path, tmp_path: Path) -> Callable[..., Run]:
     made = pipeline(tmp_path, blend)
 
-    def ready(output: Path, shard: Shard | None = None) -> Run:
+    def ready(output: Path, shard: Shard | None = None, **more: Any) -> Run:
         output.mkdir(exist_ok=True)
-        own = [case for case in discover([source], output=output) if shard is None or shard.holds(case.id)]
-        return Run(made, Options(output, shard=shard), own, Here())
+        return Run(made, Options(output, shard=shard, **more), discover([source], output=output), Here())
 
     return ready
+
+
+def job(begin: Callable[..., Run], out: Path, shard: Shard) -> Job:
+    made = begin(out, shard).job
+    assert made
+    return made
 
 
 def images(folder: Path) -> dict[str, bytes]:
@@ -64,7 +72,12 @@ def test_each_case_belongs_to_one_shard_and_none_has_much_more_than_its_share(co
     [
         ("2/8", {}, Shard(2, 8)),
         ("auto", {"SLURM_ARRAY_TASK_ID": "7", "SLURM_ARRAY_TASK_MIN": "5", "SLURM_ARRAY_TASK_COUNT": "4"}, Shard(3, 4)),
-        ("auto", {"SLURM_PROCID": "0", "SLURM_NTASKS": "2"}, Shard(1, 2)),
+        (
+            "auto",
+            {"SLURM_ARRAY_TASK_ID": "6", "SLURM_ARRAY_TASK_STEP": "3", "SLURM_ARRAY_TASK_COUNT": "4"},
+            Shard(3, 4),
+        ),
+        ("auto", {"SLURM_PROCID": "0", "SLURM_NTASKS": "2", "SLURM_STEP_ID": "0"}, Shard(1, 2)),
         ("auto/6", {"JOB_COMPLETION_INDEX": "5"}, Shard(6, 6)),
     ],
 )
@@ -86,6 +99,7 @@ def test_a_shard_is_given_or_told_by_the_scheduler(text: str, environment: dict[
         ("1/99999", {}),
         ("auto", {}),
         ("auto", {"JOB_COMPLETION_INDEX": "0"}),
+        ("auto", {"SLURM_PROCID": "0", "SLURM_NTASKS": "8"}),  # in a batch script, which srun has not started
         ("auto/2", {"JOB_COMPLETION_INDEX": "2"}),
         ("auto", {"SLURM_ARRAY_TASK_ID": "x"}),
     ],
@@ -100,6 +114,9 @@ def test_workers_divide_a_shard_and_devices_have_a_worker_each() -> None:
     assert chosen("2/3", 1, None, {}) == ([Shard(2, 3)], [])
     assert chosen("2/3", 2, None, {}) == ([Shard(3, 6), Shard(4, 6)], [])
     assert chosen(None, None, "0, 3", {}) == ([Shard(1, 2), Shard(2, 2)], ["0", "3"])
+    assert chosen(None, None, "1,0", {"CUDA_VISIBLE_DEVICES": "2,5"})[1] == ["5", "2"]
+    with pytest.raises(UsageError, match="not among the 2 that CUDA_VISIBLE_DEVICES gives"):
+        chosen(None, None, "0,2", {"CUDA_VISIBLE_DEVICES": "2,5"})
     everything = [shard for node in ("1/2", "2/2") for shard in chosen(node, 3, None, {})[0]]
     assert everything == Shard.all(6)
     for devices in ("0,0", "", "0;1", "0,,1"):
@@ -110,6 +127,7 @@ def test_workers_divide_a_shard_and_devices_have_a_worker_each() -> None:
 def test_a_worker_is_the_same_command_without_what_makes_workers() -> None:
     line = ["fuse", "in", "--workers", "2", "-o", "out", "--shard=1/2", "--devices", "0,1", "--seed", "3"]
     assert without(line, ("--shard", "--workers", "--devices")) == ["fuse", "in", "-o", "out", "--seed", "3"]
+    assert without(["-o", "out", "--", "--workers"], ("--workers",)) == ["-o", "out", "--", "--workers"]
 
 
 def test_shards_give_the_tree_of_one_run_and_one_report(begin: Callable[..., Run], tmp_path: Path) -> None:
@@ -140,7 +158,7 @@ def test_shards_work_at_once_but_not_the_same_and_not_beside_a_run_over_all(
     monkeypatch.setattr("tfs_rt.claim.BEGINNING", 0.2)
     out = tmp_path / "out"
     out.mkdir()
-    with claimed(out, Shard(1, 2)) as journal:
+    with claimed(out, job(begin, out, Shard(1, 2))) as journal:
         journal.begin(1)
         begin(out, Shard(2, 2)).fuse()
         assert is_written_to(out)
@@ -157,7 +175,7 @@ def test_a_shard_leaves_the_temporary_files_of_another_that_works(begin: Callabl
     out = tmp_path / "out"
     out.mkdir()
     (out / ".a.png.01234567.tmp").touch()
-    with claimed(out, Shard(1, 2)):
+    with claimed(out, job(begin, out, Shard(1, 2))):
         (out / ".b.png.01234567.tmp").touch()
         begin(out, Shard(2, 2)).fuse()
         assert [path.name for path in out.glob(".*.tmp")] == [".b.png.01234567.tmp"]
@@ -196,6 +214,67 @@ def test_what_stops_all_workers_is_said_once(
     assert done.code == code
     assert done.err.count(words) == 1
     assert "Traceback" not in done.err
+
+
+def test_shards_of_another_recipe_or_of_other_cases_are_refused_while_one_goes_on(
+    begin: Callable[..., Run], tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    other = begin(out, Shard(2, 2), request=Request(seed=1))
+    with claimed(out, job(begin, out, Shard(1, 2))), pytest.raises(UsageError, match="of another recipe"):
+        other.fuse()
+    begin(out, Shard(1, 2)).fuse()
+    write_case(tmp_path / "in" / "k99")
+    begin(out, Shard(2, 2)).fuse()
+    report = json.loads((out / "report.json").read_text())
+    assert report["shards"] == {"1/2": "not begun", "2/2": "complete"}  # the first has not seen all cases
+    assert status(out)["shards"] == {"1/2": "not begun", "2/2": "complete"}
+
+
+def test_a_worker_that_ends_in_no_known_way_is_a_fault(
+    tmp_path: Path, source: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Reports of an earlier run do not stand for it."""
+    assert cli("fuse", source, "-o", tmp_path / "out", "--workers", 2).code == 3
+    monkeypatch.setattr("tfs_rt.workers.CODE", "raise SystemExit(143)")
+    done = cli("fuse", source, "-o", tmp_path / "out", "--workers", 2, "--overwrite")
+    assert (done.code, "worker 1/2: ended with exit code 143: run the command again" in done.err) == (6, True)
+    monkeypatch.setattr("tfs_rt.workers.CODE", "pass")
+    assert cli("fuse", source, "-o", tmp_path / "out", "--workers", 2, "--overwrite").code == 4
+
+
+def test_a_worker_imports_nothing_from_the_folder_it_is_called_in(
+    tmp_path: Path, source: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "study").mkdir()
+    (tmp_path / "study" / "typer.py").write_text("raise SystemExit('not ours')")
+    monkeypatch.chdir(tmp_path / "study")
+    assert cli("fuse", source, "-o", tmp_path / "out", "--workers", 2).code == 3
+
+
+@pytest.mark.parametrize("content", ["pipe", '{"cases": "x"}', '{"results": [{}]}', "[]", "\xff"])
+def test_what_lies_in_a_shards_folder_is_not_waited_for_nor_believed(
+    begin: Callable[..., Run], tmp_path: Path, content: str
+) -> None:
+    out = tmp_path / "out"
+    begin(out, Shard(2, 2)).fuse()
+    report = out / ".tfs-rt" / "shards" / "2-of-2" / "report.json"
+    report.unlink()
+    os.mkfifo(report) if content == "pipe" else report.write_text(content)
+    (out / ".tfs-rt" / "shards" / "1-of-99999").mkdir()
+    begin(out, Shard(1, 2)).fuse()
+    assert json.loads((out / "report.json").read_text())["shards"] == {"1/2": "complete", "2/2": "not begun"}
+    assert len(status(out)["shards"]) == 2
+
+
+def test_very_many_shards_begin_at_once(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    with contextlib.ExitStack() as held:
+        began = time.monotonic()
+        for shard in Shard.all(200):
+            held.enter_context(claimed(out, Job(shard, "0")))
+        assert time.monotonic() - began < 20
 
 
 @pytest.fixture

@@ -15,15 +15,15 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from tfs_rt.cases import STATE
-from tfs_rt.errors import EnvironmentFault
-from tfs_rt.files import sweep
+from tfs_rt.errors import EnvironmentFault, UsageError
+from tfs_rt.files import read_regular, sweep, write_file
 from tfs_rt.journal import Journal, holder
-from tfs_rt.shards import Shard, shard_of
+from tfs_rt.shards import Job, Shard, shard_of
 from tfs_rt.sidecar import SPREAD
 
-LOCK, SHARDS = "lock", "shards"
+LOCK, SHARDS, JOB = "lock", "shards", "job"
 PATIENCE = 1.0  # seconds: longer than `status` holds a lock to see whether it is held
-BEGINNING = 20.0  # seconds: longer than many shards need to begin one after the other
+BEGINNING = 60.0  # seconds: longer than many shards need to begin one after the other
 ELSEWHERE = "wait, or choose another --output"
 
 
@@ -33,11 +33,13 @@ def state_of(folder: Path, shard: Shard | None = None) -> Path:
 
 
 @contextmanager
-def claimed(folder: Path, shard: Shard | None = None) -> Iterator[Journal]:
+def claimed(folder: Path, job: Job | None = None) -> Iterator[Journal]:
     """The run's journal, while no other run of the same cases may write to the folder; EnvironmentFault names who does.
 
-    Temporary files that a killed run left are taken away, if nobody else writes there.
+    Shards of one job share the folder; UsageError for one of another job while they go on. Temporary files that a
+    killed run left are taken away, if nobody else writes there.
     """
+    shard = job.shard if job else None
     state = state_of(folder, shard)
     for path in (folder / STATE, folder / STATE / SHARDS, state, folder / SPREAD):
         if path.is_symlink():
@@ -45,15 +47,16 @@ def claimed(folder: Path, shard: Shard | None = None) -> Iterator[Journal]:
     with ExitStack() as held:
         try:
             state.mkdir(parents=True, exist_ok=True)
-            journal = _claim(held, folder, shard)
+            journal = _claim(held, folder, job)
         except (OSError, NotImplementedError) as error:  # not Timeout, which _claim has turned into its own words
             reason = f"cannot be claimed ({getattr(error, 'strerror', None) or error})"
             raise EnvironmentFault(folder / STATE, reason, "choose another --output") from error
         yield journal
 
 
-def _claim(held: ExitStack, folder: Path, shard: Shard | None) -> Journal:
+def _claim(held: ExitStack, folder: Path, job: Job | None) -> Journal:
     """Take the locks and leave those that are to be held with `held`."""
+    shard = job.shard if job else None
     whole = FileLock(folder / STATE / LOCK)
     _take(held, whole, BEGINNING if shard else PATIENCE, folder)
     shards = shards_of(folder)
@@ -61,9 +64,13 @@ def _claim(held: ExitStack, folder: Path, shard: Shard | None) -> Journal:
     state = state_of(folder, shard)
     if shard:
         _take(held, FileLock(state / LOCK), PATIENCE, folder)
-    if not any(is_claimed(folder, other) for other in shards if other != shard):
+    if any(is_claimed(folder, other, patience=0, unknown=True) for other in shards if other != shard):
+        _check_job(folder, job)
+    else:
         for place in (folder, folder / SPREAD, state):
             sweep(place)
+        if job:
+            write_file(folder / STATE / JOB, job.sha256.encode())
     journal = Journal(state)
     held.callback(journal.close)
     if shard:
@@ -82,22 +89,25 @@ def _take(held: ExitStack, lock: FileLock, patience: float, folder: Path) -> Non
 @contextmanager
 def beginning(folder: Path) -> Iterator[None]:
     """While no run begins or ends in a folder that shards write to."""
-    with FileLock(folder / STATE / LOCK, timeout=BEGINNING):
+    with ExitStack() as held:
+        _take(held, FileLock(folder / STATE / LOCK), BEGINNING, folder)
         yield
 
 
-def is_claimed(folder: Path, shard: Shard | None = None) -> bool:
-    """Whether a run over all cases, or a shard, goes on in a folder, as far as we may look."""
+def is_claimed(
+    folder: Path, shard: Shard | None = None, *, patience: float = PATIENCE / 5, unknown: bool = False
+) -> bool:
+    """Whether a run over all cases, or a shard, goes on in a folder; `unknown` where we may not look."""
     lock = state_of(folder, shard) / LOCK
     try:
         if not lock.is_file():
             return False
-        with FileLock(lock, timeout=PATIENCE / 5):
+        with FileLock(lock, timeout=patience):
             return False
     except Timeout:
         return True
     except OSError:
-        return False
+        return unknown
 
 
 def is_written_to(folder: Path) -> bool:
@@ -112,6 +122,21 @@ def shards_of(folder: Path) -> list[Shard]:
     except OSError:
         return []
     return [shard for name in names if (shard := shard_of(name))]
+
+
+def current_job(folder: Path) -> str:
+    """The digest of the job whose shards went on last in a folder; empty if that cannot be told."""
+    try:
+        return read_regular(folder / STATE / JOB, 100).decode(errors="replace")
+    except OSError:
+        return ""
+
+
+def _check_job(folder: Path, job: Job | None) -> None:
+    """UsageError unless the shards that go on are of the same job."""
+    if job is None or current_job(folder) != job.sha256:
+        reason = "is written to by shards of other cases or of another recipe"
+        raise UsageError(folder, reason, "ask for the same in all shards, wait, or choose another --output")
 
 
 def _check_company(folder: Path, strangers: list[Shard]) -> None:

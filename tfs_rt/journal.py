@@ -60,9 +60,9 @@ class Journal:
             raise EnvironmentFault(self.path, f"cannot be written ({error.strerror})", remedy) from error
         self.next, self.torn = self.next + 1, False
 
-    def begin(self, cases: int) -> None:
-        """Note who works here on how many cases."""
-        self.write("begin", cases=cases, pid=os.getpid(), host=platform.node())
+    def begin(self, cases: int, job: str = "") -> None:
+        """Note who works here on how many cases, and of which job they are a part."""
+        self.write("begin", cases=cases, pid=os.getpid(), host=platform.node(), job=job)
 
     def close(self) -> None:
         """No line more."""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from tfs_rt.claim import is_claimed, shards_of, state_of
+from tfs_rt.claim import current_job, is_claimed, shards_of, state_of
 from tfs_rt.errors import NothingFound
 from tfs_rt.journal import Event, read_events
 from tfs_rt.shards import Shard
@@ -20,15 +21,16 @@ REMEDY = "give the --output of tfs-rt fuse"
 def status(folder: Path) -> dict[str, Any]:
     """Counts, how the last run ended or who works on it, and about how long it will take.
 
-    Of shards, those of the number that began last together. Raises NothingFound for a folder where no run was begun.
+    Of shards, those of the last job together. Raises NothingFound for a folder where no run was begun.
     """
     found = {shard: one for shard in (None, *shards_of(folder)) if (one := _status(folder, shard))}
     if not found:
         raise NothingFound(folder, "holds no run", REMEDY)
     last = max(found, key=lambda shard: found[shard]["begun"])
     if last is None:
-        return found[None]
-    return _together({shard: one for shard, one in found.items() if shard and shard.count == last.count})
+        return {key: value for key, value in found[None].items() if key != "job"}
+    job = current_job(folder)
+    return _together({shard: one for shard, one in found.items() if shard and one["job"] == job} or {last: found[last]})
 
 
 def _status(folder: Path, shard: Shard | None) -> dict[str, Any] | None:
@@ -42,18 +44,25 @@ def _status(folder: Path, shard: Shard | None) -> dict[str, Any] | None:
     begun, later = events[start], events[start + 1 :]
     ended = next((event["ended"] for event in later if event["event"] == "end"), None)
     state = RUNNING if ended is None and is_claimed(folder, shard) else ended or BROKEN
-    counts = {kind: sum(event["event"] == kind for event in later) for kind in ("done", "kept", "failed")}
-    left = begun["cases"] - sum(counts.values())
+    through = {event["case"]: event["event"] for event in later if "case" in event}  # by the last that was said of it
+    counts = {kind: sum(event == kind for event in through.values()) for kind in ("done", "kept", "failed")}
+    left = begun["cases"] - len(through)
     found = {"state": state, "cases": begun["cases"], **counts, "left": left, "begun": begun["time"]}
+    found["job"] = begun.get("job")
     if state == RUNNING:
         found |= {"process": begun["pid"], "host": begun["host"], "seconds_left": _seconds_left(later, left)}
     return found | {"errors": {event["case"]: event["error"] for event in later if event["event"] == "failed"}}
 
 
 def counted(folder: Path, shards: Sequence[Shard]) -> int:
-    """How many cases of some shards are through, in their last runs."""
-    found = [one for shard in shards if (one := _status(folder, shard))]
-    return sum(one["cases"] - one["left"] for one in found)
+    """How many cases of some shards are through, in their last runs, as far as their journals can be read."""
+    through = 0
+    for shard in shards:
+        with suppress(OSError):
+            events = read_events(state_of(folder, shard))
+            start = next((i for i in reversed(range(len(events))) if events[i]["event"] == "begin"), len(events))
+            through += sum("case" in event for event in events[start:])
+    return through
 
 
 def _together(shards: dict[Shard, dict[str, Any]]) -> dict[str, Any]:

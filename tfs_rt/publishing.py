@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -19,7 +20,7 @@ from tfs_rt.files import write_file
 from tfs_rt.fuser import Fuser
 from tfs_rt.images import RGB, Array
 from tfs_rt.intake import Loaded, Reading
-from tfs_rt.results import write_result
+from tfs_rt.names import stem_of
 from tfs_rt.sheet import ROWS, contact_sheet
 from tfs_rt.sidecar import ENDINGS, RESEARCH_USE, SPREAD, Facts, place, png_text, recipe_sha256
 from tfs_rt.spec import SLOTS
@@ -49,8 +50,16 @@ def provenance(fuser: Fuser, request: Request) -> Facts:
     return {**facts, **own, "versions": versions, "notice": RESEARCH_USE}
 
 
-def publish(folder: Path, work: Work, made_by: Facts, recipe: Facts, warnings: list[str]) -> Facts:
-    """Write a complete case's files and its sidecar; what the report says of it."""
+class Draft(NamedTuple):
+    """A complete case, ready to be written."""
+
+    files: dict[str, bytes]
+    sidecar: Facts
+    report: Facts  # what the report says of it
+
+
+def drafted(work: Work, made_by: Facts, recipe: Facts, warnings: list[str]) -> Draft:
+    """A complete case's files and its sidecar; nothing is written yet."""
     loaded, case_id = work.loaded, work.loaded.case.id
     hashes = {slot: facts["sha256"] for slot, facts in loaded.inputs.items()}
     sha256 = recipe_sha256(case_id, hashes, recipe)
@@ -66,14 +75,13 @@ def publish(folder: Path, work: Work, made_by: Facts, recipe: Facts, warnings: l
     told = {"warnings": warnings, "findings": _findings(work), "seconds": round(work.seconds, 4)}
     sidecar = {"case": case_id, "result": result, "inputs": loaded.inputs, **told}
     if dataset := loaded.case.dataset:
-        bids.describe(folder, dataset)
         kind = "method" if made_by.get("method") else "model"
         sidecar |= bids.sources(dataset, loaded.case.files, f"{kind} {text['tfs-rt:made-by']}")
     if work.spreads:
         sidecar[SPREAD] = _spread_facts(work, files, name)
     created = datetime.now(UTC).isoformat(timespec="seconds")
-    write_result(folder, case_id, files, {**sidecar, "created": created, **made_by, "recipe_sha256": sha256})
-    return {"id": case_id, "status": "done", **result, "warnings": warnings, "seconds": told["seconds"]}
+    whole = {**sidecar, "created": created, **made_by, "recipe_sha256": sha256}
+    return Draft(files, whole, {**result, "warnings": warnings, "seconds": told["seconds"]})
 
 
 def warnings_of(work: Work, trained_size: int | None) -> list[str]:
@@ -95,10 +103,23 @@ def size_warnings(loaded: Loaded, trained_size: int | None) -> list[str]:
 
 
 def _reading_warnings(loaded: Loaded) -> list[str]:
-    chosen = [slot for slot, facts in loaded.inputs.items() if facts.get("window_from") == "data"]
-    if not chosen:
-        return []
-    return [f"grey levels of {', '.join(chosen)} were chosen from the data, as the sidecar says: --window decides them"]
+    """What a user should know of how the inputs became what they are."""
+    said = {
+        "grey levels of {} were chosen from the data, as the sidecar says: --window decides them": lambda facts: (
+            facts.get("window_from") == "data"
+        ),
+        "nothing says whether {} is PET or SPECT: atlas-pet was taken, --colormap decides": lambda facts: (
+            facts.get("colormap_from") == "default"
+        ),
+        "{} has no orientation in its header: left and right are taken as stored": lambda facts: (
+            facts.get("sform_code") == facts.get("qform_code") == 0
+        ),
+        "sform and qform of {} lie apart, as the sidecar says: the sform was taken": lambda facts: (
+            "forms_apart_mm" in facts
+        ),
+    }
+    slots = {words: [slot for slot, facts in loaded.inputs.items() if of(facts)] for words, of in said.items()}
+    return [words.format(", ".join(chosen)) for words, chosen in slots.items() if chosen]
 
 
 def _words(work: Work) -> list[str]:
@@ -153,7 +174,7 @@ class Sheets:
     def show(self, loaded: Loaded, slices: Sequence[RGB]) -> None:
         """Add a case's row; of a volume its middle slice."""
         middle = len(slices) // 2
-        labels = [Path(loaded.inputs[slot]["file"]).stem for slot in SLOTS]
+        labels = [stem_of(Path(loaded.inputs[slot]["file"])) for slot in SLOTS]
         images = [*zip(labels, loaded.slices[middle], strict=True), ("fused", slices[middle])]
         self.rows.append((loaded.case.id, images))
         if len(self.rows) == ROWS:

@@ -24,14 +24,15 @@ from tfs_rt.intake import load_case, read_bytes
 from tfs_rt.journal import Journal
 from tfs_rt.limited import Reader
 from tfs_rt.preflight import check_recipe, check_room
-from tfs_rt.publishing import Request, Sheets, provenance, publish, warnings_of
+from tfs_rt.publishing import Request, Sheets, drafted, provenance, warnings_of
 from tfs_rt.report import Report, write_report
-from tfs_rt.results import clear_sheets, is_done, remove_result, withdraw
-from tfs_rt.shards import Shard
-from tfs_rt.sidecar import Facts, recipe_of
+from tfs_rt.results import clear_sheets, is_done, remove_result, withdraw, write_result
+from tfs_rt.shards import Job, Shard
+from tfs_rt.sidecar import Facts, digest, recipe_of
 from tfs_rt.work import Part, Work
 
 TESTED_EVERY = 200  # cases
+KEPT = ("file", "sha256", "pixels_sha256", "width", "height")  # what a report says of a result that is kept
 End = Callable[[], list[Part]]  # ends a batch that was begun; returns what is to be tried alone
 
 
@@ -44,7 +45,8 @@ class Options:
     batch: int = 1
     sheet: bool = False
     strict: bool = False  # what the guards find fails a case, instead of earning a warning
-    shard: Shard | None = None  # which of several runs into this folder; the cases are its own
+    shard: Shard | None = None  # which of several runs over these cases this is
+    token: str = ""  # by which a run's own report is told from an earlier one's
     resume: bool = True  # keep what is done already, and refuse a folder of another recipe; or overwrite all
 
 
@@ -61,15 +63,20 @@ class Run:
     report: Report = field(init=False)
     provenance: Facts = field(init=False)
     recipe: Facts = field(init=False)  # of it, what decides pixels
+    job: Job | None = field(init=False)  # that the shard, if this is one, has a part in
     sheets: Sheets = field(init=False)
     untested: list[str] = field(default_factory=list)  # cases fused since the last self-test
     journal: Journal = field(init=False)  # while the output folder is claimed
 
     def __post_init__(self) -> None:
+        shard, ids = self.options.shard, sorted(case.id for case in self.cases)
+        self.cases = [case for case in self.cases if shard is None or shard.holds(case.id)]
         self.report = Report(len(self.cases))
         self.sheets = Sheets(self.options.output)
         self.provenance = provenance(self.fuser, self.options.request)
         self.recipe = recipe_of(self.provenance)
+        whole = digest({"cases": ids, "recipe": self.recipe})
+        self.job = Job(shard, whole, self.options.token) if shard else None
 
     def fuse(self) -> Report:
         """Fuse all cases in order, in batches of one size; the report is written in any event.
@@ -78,7 +85,7 @@ class Run:
         another run writes there, or the disk has no room.
         """
         output = self.options.output
-        with claimed(output, self.options.shard) as self.journal, self.reader:
+        with claimed(output, self.job) as self.journal, self.reader:
             try:
                 if self.options.resume:
                     check_recipe(output, self.recipe)
@@ -91,7 +98,7 @@ class Run:
 
     def _fuse_all(self) -> None:
         output, started = self.options.output, time.monotonic()
-        self.journal.begin(len(self.cases))
+        self.journal.begin(len(self.cases), self.job.sha256 if self.job else "")
         self._write_report(started)  # whatever ends this run, no earlier report stands for it
         if self.options.sheet:
             clear_sheets(output)
@@ -132,6 +139,9 @@ class Run:
             for case_id in self.untested:
                 withdraw(self.options.output, case_id)
                 self._record_failure(case_id, fault)
+            self.sheets.rows.clear()
+            if self.options.sheet:
+                clear_sheets(self.options.output)
             raise
         self.untested.clear()
 
@@ -160,18 +170,25 @@ class Run:
 
     def _done(self, case: Case) -> Facts | None:
         facts = is_done(self.options.output, case, self.recipe) if self.options.resume else None
-        return None if facts and self.options.strict and facts["findings"] else facts
+        if not facts or (self.options.strict and facts["findings"]):
+            return None
+        lossy = any(found["format"] == "jpeg" or found.get("lossy") for found in facts["inputs"].values())
+        return None if lossy and not self.options.request.reading.allow_lossy else facts
 
     def _keep(self, case: Case, facts: Facts) -> None:
         """Note a case that an earlier run has done."""
-        if case.dataset:
-            bids.describe(self.options.output, case.dataset)
+        self._describe(case)
+        warnings = list(facts["warnings"])
         if self.options.sheet:
-            file = self.options.output / facts["result"]["file"]
-            self.sheets.show(self._read(case).loaded, self.reader.read(read_bytes(file)[0], file, Rules()).slices)
+            try:
+                file = self.options.output / facts["result"]["file"]
+                self.sheets.show(self._read(case).loaded, self.reader.read(read_bytes(file)[0], file, Rules()).slices)
+            except InputError as error:
+                warnings.append(f"is on no sheet: {error}")
         self.on_step(self.fuser.steps)
-        kept = {"id": case.id, "status": "kept", **facts["result"]}
-        self._record({**kept, "warnings": facts["warnings"], "seconds": facts["seconds"]})
+        result = {key: facts["result"][key] for key in KEPT}
+        told = {"warnings": warnings, "seconds": facts["seconds"]}
+        self._record({**result, "id": case.id, "status": "kept", **told})
 
     def _load(self, case: Found) -> Work | None:
         try:
@@ -222,8 +239,8 @@ class Run:
         else:
             seconds = (spent + time.monotonic() - started) / len(batch)
             for part, image in zip(batch, images, strict=True):
-                if not part.work.failed and part.work.take(part, image, seconds):
-                    self._complete(part.work)
+                if not part.work.failed:
+                    self._take(part, image, seconds)
             return []
         return self._not_fused(batch, fault)
 
@@ -236,17 +253,28 @@ class Run:
         self._fail(batch[0].work, fault)
         return []
 
-    def _complete(self, work: Work) -> None:
+    def _take(self, part: Part, image: RGB, seconds: float) -> None:
+        """Note a part's image, and write its case if that is complete; what cannot be encoded fails alone."""
+        work = part.work
         try:
+            if not work.take(part, image, seconds):
+                return
             self._check(work)
-        except InputError as fault:
-            self._fail(work, fault)
+            draft = drafted(work, self.provenance, self.recipe, warnings_of(work, self.fuser.trained_size))
+        except Exception as error:
+            self._fail(work, _fault(work, error))
             return
-        warnings = warnings_of(work, self.fuser.trained_size)
-        self._record(publish(self.options.output, work, self.provenance, self.recipe, warnings))
-        self.untested.append(work.loaded.case.id)
+        case = work.loaded.case
+        self._describe(case)
+        write_result(self.options.output, case.id, draft.files, draft.sidecar)
+        self._record({"id": case.id, "status": "done", **draft.report})
+        self.untested.append(case.id)
         if self.options.sheet:
             self.sheets.show(work.loaded, work.slices)
+
+    def _describe(self, case: Case) -> None:
+        if case.dataset:
+            bids.describe(self.options.output, case.dataset)
 
     def _fail(self, work: Work, fault: TfsRtError) -> None:
         if not work.failed:
@@ -272,7 +300,7 @@ class Run:
     def _write_report(self, started: float) -> None:
         seconds = round(time.monotonic() - started, 3)
         summary = self.report.summary([case.id for case in self.cases], seconds)
-        write_report(self.options.output, self.options.shard, {**summary, **self.provenance})
+        write_report(self.options.output, self.job, {**summary, **self.provenance})
 
 
 def _fault(work: Work, error: Exception) -> TfsRtError:

@@ -14,11 +14,11 @@ from tfs_rt.errors import UsageError
 
 MOST = 10_000
 FORM = "write I/N, from 1/N to N/N, or auto in a Slurm job, or auto/N in an indexed Kubernetes job"
-# (index, first index, count) of the tasks that a scheduler has started
+# (index, first index, step, count) of the tasks that a scheduler has started
 TASKS = (
-    ("SLURM_ARRAY_TASK_ID", "SLURM_ARRAY_TASK_MIN", "SLURM_ARRAY_TASK_COUNT"),
-    ("SLURM_PROCID", "", "SLURM_NTASKS"),
-    ("JOB_COMPLETION_INDEX", "", ""),
+    ("SLURM_ARRAY_TASK_ID", "SLURM_ARRAY_TASK_MIN", "SLURM_ARRAY_TASK_STEP", "SLURM_ARRAY_TASK_COUNT"),
+    ("SLURM_PROCID", "", "", "SLURM_NTASKS"),
+    ("JOB_COMPLETION_INDEX", "", "", ""),
 )
 
 
@@ -48,6 +48,15 @@ class Shard:
         return int.from_bytes(digest[:8], "big") % self.count == self.index - 1
 
 
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A shard's part in a whole: the same cases by the same recipe in all of them."""
+
+    shard: Shard
+    sha256: str  # of all cases' ids and the recipe
+    token: str = ""  # by which the shard's report is told from an earlier one's
+
+
 def parse_shard(text: str, environment: Mapping[str, str]) -> Shard:
     """`2/8`, or `auto` and `auto/8` by what a scheduler says in the environment; UsageError if it is neither."""
     match = re.fullmatch(r"(\d{1,5}|auto)(?:/(\d{1,5}))?", text)
@@ -62,18 +71,22 @@ def parse_shard(text: str, environment: Mapping[str, str]) -> Shard:
 
 def shard_of(folder: str) -> Shard | None:
     """The shard whose state a folder of this name keeps, if any."""
-    match = re.fullmatch(r"(\d{1,5})-of-(\d{1,5})", folder)
-    return Shard(int(match[1]), int(match[2])) if match else None
+    match = re.fullmatch(r"([1-9]\d{0,4})-of-([1-9]\d{0,4})", folder)
+    found = Shard(int(match[1]), int(match[2])) if match else None
+    return found if found and found.index <= found.count <= MOST else None
 
 
 def _scheduled(count: int | None, environment: Mapping[str, str]) -> tuple[int, int]:
-    for index, first, total in TASKS:
-        found, said = environment.get(index, ""), environment.get(total, "")
-        if not found.isdecimal():
+    for index, first, step, total in TASKS:
+        found, low, every, said = (_number(environment.get(name, "")) for name in (index, first, step, total))
+        if found is None or (index == "SLURM_PROCID" and "SLURM_STEP_ID" not in environment):  # no task of srun's
             continue
-        low = int(environment.get(first, "0"))
-        asked = count or (int(said) if said.isdecimal() else None)
+        asked = count or said
         if asked is None:
             raise UsageError("--shard", f"{index} is {found}, but nothing says of how many", "write auto/N")
-        return int(found) - low + 1, asked
+        return (found - (low or 0)) // (every or 1) + 1, asked
     raise UsageError("--shard", "auto, but this is no task of Slurm or Kubernetes", FORM)
+
+
+def _number(text: str) -> int | None:
+    return int(text) if text.isdecimal() else None

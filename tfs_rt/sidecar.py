@@ -57,6 +57,9 @@ def _rules(facts: Facts) -> list[tuple[str, bool]]:
     seconds, warnings, findings = facts["seconds"], facts["warnings"], facts["findings"]
     return [
         ("its result is another file", result["file"] in result_names(facts["case"])),
+        ("its result has no size", all(type(result[side]) is int for side in ("width", "height"))),
+        ("its result has no pixels' hash", isinstance(result["pixels_sha256"], str)),
+        ("its inputs have no format", all(isinstance(found["format"], str) for found in inputs.values())),
         ("its spread is in other files", _is_spread(facts)),
         ("its result has no hash", isinstance(result["sha256"], str)),
         ("its recipe has no hash", isinstance(facts["recipe_sha256"], str)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -14,8 +15,11 @@ from tfs_rt.errors import EnvironmentFault
 from tfs_rt.shards import Shard
 
 LEASH = "TFS_RT_LEASH"  # in a worker's environment: it ends when its standard input does
-FAULTS = (2, 5, 6, 70)  # exit codes of what stopped a worker as such
-POLL = 0.2  # seconds
+THROUGH = (0, 3, 4)  # exit codes of a worker that has seen to all its cases
+FAULTS = (2, 5, 6, 70)  # of one that has said what stopped it
+TOKEN = "TFS_RT_TOKEN"  # in a worker's environment: what its report is known by
+CODE = "import json, sys; sys.path[:] = json.loads(sys.argv.pop(1)); from tfs_rt.cli import main; main()"
+POLL, WATCH = 0.1, 2.0  # seconds
 GRACE = 30.0  # seconds in which a worker that is asked to end may end its case
 
 
@@ -23,25 +27,32 @@ def run_workers(
     arguments: Sequence[str],
     shards: Sequence[Shard],
     *,
+    token: str,
     devices: Sequence[str] = (),
     say: Callable[[str], None],
     watch: Callable[[], None] = lambda: None,
 ) -> int:
-    """Run the command once for each shard, on a device of its own if there are any; 0, or what stopped one of them.
+    """Run `fuse` with these arguments once for each shard, on a device of its own if there are any.
+
+    Returns 0 if all have seen to their cases, and the exit code of one that said what stopped it; EnvironmentFault for
+    one that ended in any other way.
 
     `say` is told each line that a worker says, once if several say the same; `watch` is called while they work.
     """
     said, workers, readers = Said(say), [], []
     try:
         for number, shard in enumerate(shards):
-            environment = {"CUDA_VISIBLE_DEVICES": devices[number]} if devices else {}
-            worker = _start([*arguments, "--quiet", "--shard", str(shard)], environment)
+            environment = {TOKEN: token} | ({"CUDA_VISIBLE_DEVICES": devices[number]} if devices else {})
+            worker = _start(["fuse", "--quiet", "--shard", str(shard), *arguments], environment)
             workers.append(worker)
             _share_processors(worker, number, len(shards))
             readers.append(_listen(worker, said))
+        looked = time.monotonic()
         while any(worker.poll() is None for worker in workers):
-            watch()
             time.sleep(POLL)
+            if time.monotonic() - looked > WATCH:
+                watch()
+                looked = time.monotonic()
     finally:
         _end(workers)
         for reader in readers:
@@ -73,13 +84,14 @@ class Said:
 def _start(arguments: Sequence[str], environment: Mapping[str, str]) -> subprocess.Popen[str]:
     try:
         return subprocess.Popen(
-            [sys.executable, "-m", "tfs_rt", *arguments],
+            [sys.executable, "-P", "-c", CODE, json.dumps([path for path in sys.path if path]), *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
             errors="backslashreplace",
             env={**os.environ, LEASH: "1", **environment},
+            start_new_session=True,  # the terminal's signals are this process's, which passes them on
         )
     except OSError as error:
         reason = f"a process cannot be started ({error.strerror})"
@@ -125,9 +137,9 @@ def _end(workers: Sequence[subprocess.Popen[str]]) -> None:
 
 def _exit_code(shards: Sequence[Shard], codes: Sequence[int]) -> int:
     for shard, code in zip(shards, codes, strict=True):
-        if code < 0:
-            reason = f"worker {shard} was ended by {signal.Signals(-code).name}"
-            raise EnvironmentFault("--workers", reason, "run the command again: what is done is kept")
+        if code not in (*THROUGH, *FAULTS):
+            how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+            raise EnvironmentFault(f"worker {shard}", how, "run the command again: what is done is kept")
     return next((code for code in codes if code in FAULTS), 0)
 
 

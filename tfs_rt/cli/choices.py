@@ -87,6 +87,7 @@ def shards(
     listed = [name.strip() for name in devices.split(",")] if devices is not None else []
     if not all(re.fullmatch(r"[\w-]+", name) for name in listed) or len(set(listed)) < len(listed):
         raise UsageError("--devices", f"{devices!r} lists no devices", "write their numbers, as in 0,1")
+    listed = _visible(listed, environment.get("CUDA_VISIBLE_DEVICES"))
     count = len(listed) or workers or 1
     if count == 1 and not listed:
         return [own] if own else [], []
@@ -94,10 +95,23 @@ def shards(
     return [Shard((first.index - 1) * count + k, first.count * count) for k in range(1, count + 1)], listed
 
 
+def _visible(numbers: list[str], given: str | None) -> list[str]:
+    """Devices as CUDA_VISIBLE_DEVICES names them, where it says which of them this process may use."""
+    names = given.split(",") if given else []
+    if not names:
+        return numbers
+    if not all(number.isdecimal() and int(number) < len(names) for number in numbers):
+        reason = f"{','.join(numbers)} are not among the {len(names)} that CUDA_VISIBLE_DEVICES gives"
+        raise UsageError("--devices", reason, "count those from 0")
+    return [names[int(number)].strip() for number in numbers]
+
+
 def without(arguments: Sequence[str], options: tuple[str, ...]) -> list[str]:
-    """A command line without some of its options and their values."""
+    """A command line without some of its options and their values; what follows `--` are no options."""
     rest, left = iter(arguments), []
     for argument in rest:
+        if argument == "--":
+            return [*left, argument, *rest]
         if argument in options:
             next(rest, None)
         elif not argument.startswith(tuple(f"{option}=" for option in options)):

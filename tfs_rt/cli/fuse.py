@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import secrets
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -156,15 +157,25 @@ def fuse(  # noqa: PLR0913 - one parameter an option
     else:
         from tfs_rt.publishing import Reading, Request
         from tfs_rt.run import Options
+        from tfs_rt.workers import TOKEN
 
         def make() -> tuple[Fuser, str]:
             if method:
                 return _two_stage(method, scale or 4, size)
             return _pipeline(model, scale, recipe, backend or Backend.auto, batch)
 
-        own = shards[0] if shards else None
+        own, token = shards[0] if shards else None, os.environ.get(TOKEN, "")
         request = Request(**asked, reading=Reading(**reading))
-        options = Options(output, request, batch, sheet=sheet, strict=strict, shard=own, resume=resume)
+        options = Options(
+            output,
+            request,
+            batch,
+            sheet=sheet,
+            strict=strict,
+            shard=own,
+            token=token,
+            resume=resume,
+        )
         exit_code = _here(make, options, found, talk)
     if as_json:
         typer.echo(json.dumps(json.loads((output / "report.json").read_text(encoding="utf-8"))))
@@ -188,15 +199,15 @@ def _here(make: Callable[[], tuple[Fuser, str]], options: Options, found: list[F
     from tfs_rt.workers import keep_to_parent
 
     keep_to_parent(os.environ)
-    own = [case for case in found if options.shard is None or options.shard.holds(case.id)]
+    own = sum(options.shard is None or options.shard.holds(case.id) for case in found)
     part = f" of {len(found)}, shard {options.shard}" if options.shard else ""
     with Reader() as reader:
         reader.start()  # while the model is loaded
         fuser, how = make()
         prepare_output(options.output)
-        talk.say(f"cases: {len(own)}{part}; {how}")
-        with talk.progress("fusing", len(own) * fuser.steps, "steps") as advance:
-            report = Run(fuser, options, own, reader, on_result=talk.result, on_step=advance).fuse()
+        talk.say(f"cases: {own}{part}; {how}")
+        with talk.progress("fusing", own * fuser.steps, "steps") as advance:
+            report = Run(fuser, options, found, reader, on_result=talk.result, on_step=advance).fuse()
     _say_done(talk, options.output, report.done, report.kept, len(report.results))
     return report.exit_code
 
@@ -211,7 +222,8 @@ def _in_workers(shards: list[Shard], devices: list[str], found: list[Found], out
     prepare_output(output)
     own = sum(any(shard.holds(case.id) for shard in shards) for case in found)
     talk.say(f"cases: {own}; {len(shards)} processes" + (f" on the devices {', '.join(devices)}" if devices else ""))
-    arguments = choices.without(sys.argv[1:], ("--shard", "--workers", "--devices"))
+    arguments = choices.without(sys.argv[sys.argv.index("fuse") + 1 :], ("--shard", "--workers", "--devices"))
+    token = secrets.token_hex(8)
     with talk.progress("fusing", own, "cases") as advance:
         before = 0
 
@@ -221,10 +233,10 @@ def _in_workers(shards: list[Shard], devices: list[str], found: list[Found], out
             advance(now - before)
             before = now
 
-        fault = run_workers(arguments, shards, devices=devices, say=talk.pass_on, watch=watch)
+        fault = run_workers(arguments, shards, token=token, devices=devices, say=talk.pass_on, watch=watch)
     if fault:
         raise typer.Exit(fault)
-    report = read_report(output, shards)
+    report = read_report(output, shards, token, own)
     for result in report.results:
         if result["status"] != "failed":  # which its worker has said
             talk.result(result)
