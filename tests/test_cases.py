@@ -256,3 +256,49 @@ def test_of_five_hundred_random_folders_none_is_mispaired(tmp_path: Path, rng: n
             else:
                 assert not isinstance(case, Case)
     assert pairs > 300
+
+
+@pytest.mark.parametrize(
+    "names", [("ct", "mr-t2", "pet"), ("ct.ima", "MR_T2.ima", "pet.dat"), ("ct.png", "mr-t2.png", "pet")]
+)
+@pytest.mark.parametrize("given", ["folder", "source"])
+def test_files_whose_ending_says_no_format_are_refused_and_never_vanish(
+    tmp_path: Path, names: tuple[str, ...], given: str
+) -> None:
+    folder = tmp_path / "a"
+    folder.mkdir()
+    for name in (*names, "ct.json", "notes.txt"):
+        (folder / name).write_bytes(b"")
+    said = refusal(find(folder if given == "source" else tmp_path)["a"])
+    assert names[2] in said
+    assert said.endswith("give the files the ending of their format, .dcm for DICOM")
+
+
+@pytest.mark.parametrize("given", ["folder", "source"])
+def test_folders_of_slices_are_refused_and_never_vanish(tmp_path: Path, given: str) -> None:
+    write_case(tmp_path / "b") if given == "folder" else None
+    for name in ("ct", "mr-t2", "pet"):
+        (tmp_path / "a" / name).mkdir(parents=True)
+        for number in range(3):
+            (tmp_path / "a" / name / f"IM{number}.dcm").write_bytes(b"")
+    found = find(tmp_path / "a" if given == "source" else tmp_path)
+    assert set(found) == ({"a", "b"} if given == "folder" else {"a"})
+    assert "holds folders instead of files (ct, mr-t2, pet)" in refusal(found["a"])
+    assert "turn the series into NIfTI (dcm2niix) or one multi-frame DICOM" in refusal(found["a"])
+
+
+def test_what_lies_beside_images_and_folders_of_cases_disturb_nobody(tmp_path: Path) -> None:
+    folder = write_case(tmp_path / "pet" / "a")
+    for name in ("pet.json", "pet", "ct.txt"):
+        (folder / name).write_bytes(b"")
+    write_case(tmp_path / "ct")
+    found = find(tmp_path)
+    assert isinstance(found["ct"], Case)
+    assert "give this folder itself as a source" in refusal(found["pet"])
+    assert isinstance(find(tmp_path / "pet")["a"], Case)
+
+
+def test_a_source_without_cases_says_that_names_need_endings(tmp_path: Path) -> None:
+    (tmp_path / "IM0001").write_bytes(b"")
+    with pytest.raises(NothingFound, match=r"\.dcm for DICOM"):
+        find(tmp_path)

@@ -24,6 +24,7 @@ from tfs_rt.errors import InputError
 from tfs_rt.formats import dicom, dicom_pixels
 from tfs_rt.formats.dicom import encode, read
 from tfs_rt.formats.picture import Picture, Rules
+from tfs_rt.intake import alike
 
 PATH = Path("somewhere/scan.dcm")
 WHEEL = Path(pydicom.data.__file__).parent
@@ -355,7 +356,7 @@ def test_frames_of_an_enhanced_object_have_their_own_transform_and_window() -> N
     expected = [linear(frame * slope + shift, 900, 1200) for frame, (slope, shift) in zip(volume, numbers, strict=True)]
     np.testing.assert_array_equal(np.stack(picture.slices)[..., 0], expected)
     assert picture.facts["levels"] == "window 300 to 1499 HU (centre 900, width 1200), from the file"
-    assert [plane[0][2] for plane in picture.subject["grid"][2]] == [0, 2.5, 5]
+    assert [corners[0] for corners in picture.subject["grid"]["corners"]] == [[-0.25, -0.25, 2.5 * n] for n in range(3)]
     groups[1].FrameVOILUTSequence = [item(WindowCenter=10, WindowWidth=20)]
     picture = read(made(volume, **attributes), PATH, Rules())
     np.testing.assert_array_equal(picture.slices[1][..., 0], linear(volume[1] * 2.0 - 50, 10, 20))
@@ -468,14 +469,40 @@ def test_facts_identify_the_image_but_not_the_patient() -> None:
     assert picture.facts["study_instance_uid"] == "1.2.7"
     assert picture.facts["modality"] == "CT"
     assert picture.facts["transfer_syntax_uid"] == "1.2.840.10008.1.2.1"
+    spacing, edge = 0.48828125, 8 * 0.48828125
+    corners = [(-100.00004 - spacing / 2 + x, -spacing / 2 + y, 3) for y in (0, edge) for x in (0, edge)]
     assert picture.subject == {
         "patient": "P-77",
         "issuer of the patient's id": "Ward",
+        "patient's birth date": "19500607",
+        "patient's name": "doe^jane",
         "frame of reference": "1.2.9",
-        "grid": (8, 8, (((-100, 0, 3), (1, 0, 0, 0, 1, 0), (0.488, 0.488)),)),
+        "grid": {"size": (8, 8), "corners": [pytest.approx(np.array(corners))], "within": 0.05 * spacing},
     }
     assert pickle.loads(pickle.dumps(picture.frame)) == picture.frame
     assert read(made(RAMP, PatientID=""), PATH, Rules()).subject == {}
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ({"PatientID": "x" * 80}, {"PatientID": "x" * 79 + "y"}, False),  # against the standard, and yet an id
+        ({"PatientID": "P\n1"}, {"PatientID": "P\n2"}, False),
+        ({"PatientID": " P1 "}, {"PatientID": "P1"}, True),
+        ({"FrameOfReferenceUID": "1.2.x"}, {"FrameOfReferenceUID": "1.2.y"}, False),
+        ({"PatientBirthDate": "19500607"}, {"PatientBirthDate": "19500608"}, False),
+        ({"PatientBirthDate": "1950.06.07"}, {"PatientBirthDate": "19500607"}, True),
+        ({"PatientBirthDate": "19500607"}, {}, True),
+        ({"PatientName": "Doe^Jane"}, {"PatientName": "Doe^John"}, False),
+        ({"PatientName": "Doe^Jane"}, {"PatientName": "DOE^ jane ^Ann^^"}, True),
+        ({"PatientName": "Van  Doe"}, {"PatientName": "van doe^^^^"}, True),
+        ({"PatientName": "Doe^Jane"}, {"PatientName": "^^^"}, True),
+    ],
+)
+def test_files_of_two_people_are_told_apart(one: dict[str, str], other: dict[str, str], same: bool) -> None:
+    a, b = (read(made(RAMP, **attributes), PATH, Rules()) for attributes in (one, other))
+    assert all(alike(a.subject[key], b.subject[key]) for key in a.subject.keys() & b.subject.keys()) == same
+    assert not [value for value in (*one.values(), *other.values()) if value in json.dumps([a.facts, b.facts])]
 
 
 # --- writing
@@ -530,6 +557,8 @@ def test_slices_become_frames_that_know_their_places() -> None:
     assert found.SOPClassUID == "1.2.840.10008.5.1.4.1.1.7.4"
     assert list(found.SliceLocationVector) == [0, 2.5, 5]
     assert dcmread(io.BytesIO(encode(images, sources(), TEXT))).PageNumberVector == [1, 2, 3]
+    known["m2"] = {**known["m2"], "planes": (where[0], where[0], where[2])}  # time, or echoes, at one place
+    assert "SliceLocationVector" not in dcmread(io.BytesIO(encode(images, known, TEXT)))
 
 
 def test_the_same_case_gives_the_same_bytes_and_another_other_identifiers() -> None:

@@ -19,6 +19,7 @@ from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, generate_uid
 
 from tfs_rt.colormaps import pseudo_colour
 from tfs_rt.pipeline import load_pipeline
+from tfs_rt.sidecar import is_ours
 
 NAMES = ("mr-t1", "mr-t2", "pet")
 SIDE, SLICES = 16, 3
@@ -54,12 +55,13 @@ def write_nifti(folder: Path, volumes: dict[str, NDArray[np.uint8]]) -> Path:
     return folder
 
 
-def write_dicom(folder: Path, volumes: dict[str, NDArray[np.uint8]], **changes: dict[str, str]) -> Path:
+def write_dicom(folder: Path, volumes: dict[str, NDArray[np.uint8]], **changes: dict[str, Any]) -> Path:
     """The first slices as 12-bit MR images with windows of their own; `changes` of attributes by modality."""
     folder.mkdir(parents=True)
     for name, volume in volumes.items():
         dataset = Dataset()
-        dataset.PatientID, dataset.PatientName, dataset.Modality = "4711", "Doe^Jane", "MR"
+        dataset.PatientID, dataset.PatientName = "4711", "Doe^Jane"
+        dataset.Modality = "PT" if name == "pet" else "MR"
         dataset.SOPClassUID, dataset.SOPInstanceUID = MRImageStorage, generate_uid(entropy_srcs=[name])
         dataset.StudyInstanceUID, dataset.SeriesInstanceUID = "1.2.3", f"1.2.3.{len(name)}"
         dataset.FrameOfReferenceUID, dataset.BodyPartExamined = "1.2.4", "BRAIN"
@@ -142,6 +144,12 @@ def test_dicom_comes_back_as_secondary_capture_that_names_its_sources(
     [
         ({"pet": {"PatientID": "4712"}}, "do not have the same patient: check which files belong together"),
         ({"mr_t2": {"FrameOfReferenceUID": "1.2.5"}}, "do not have the same frame of reference: register"),
+        (
+            {"pet": {"PatientName": "Roe^Jane"}},
+            "do not have the same patient's name: check which files belong together",
+        ),
+        ({"pet": {"Modality": "MR"}}, "pet.dcm: says that it is MR, but lies in the functional slot: swap the slots"),
+        ({"mr_t1": {"Modality": "NM"}}, "mr-t1.dcm: says that it is NM, but lies in the m1 slot: swap the slots"),
     ],
 )
 def test_files_of_different_patients_or_places_are_no_case(
@@ -183,7 +191,7 @@ def test_what_is_no_window_is_refused(tmp_path: Path, cli: Cli, text: str) -> No
 
 def test_a_grey_functional_image_needs_a_colour_map_and_says_which(tmp_path: Path, cli: Cli) -> None:
     folder = write_case(tmp_path / "in" / "k")
-    (folder / "pet.png").write_bytes((folder / "mr-t2.png").read_bytes())
+    Image.open(folder / "mr-t2.png").rotate(90).save(folder / "pet.png")
     refused = cli("fuse", tmp_path / "in", "-o", tmp_path / "out")
     assert "give it a colour map: --colormap" in refused.err
     assert cli("fuse", tmp_path / "in", "-o", tmp_path / "out", "--colormap", "hot").code == 0
@@ -277,9 +285,127 @@ def test_samples_of_a_volume_are_a_page_and_a_slice_each(
     assert loaded(tmp_path / "out" / "spread" / "k.nii.gz").shape == (64, 64, SLICES)
 
 
+def test_a_folder_where_a_spread_should_go_stops_its_case_alone(tmp_path: Path, cli: Cli) -> None:
+    for name in "ab":
+        write_case(tmp_path / "in" / name)
+    (tmp_path / "out" / "spread" / "a.tif").mkdir(parents=True)
+    done = cli("fuse", tmp_path / "in", "-o", tmp_path / "out", "--samples", 2)
+    assert (done.code, "is a folder where a result should go" in done.err) == (3, True)
+    assert (tmp_path / "out" / "b.png").is_file()
+
+
 def test_one_sample_is_the_case_itself(tmp_path: Path, cli: Cli) -> None:
     write_case(tmp_path / "in" / "k")
     for name, more in (("one", []), ("same", ["--samples", 1])):
         assert cli("fuse", tmp_path / "in", "-o", tmp_path / name, *more).code == 0
     assert (tmp_path / "one" / "k.png").read_bytes() == (tmp_path / "same" / "k.png").read_bytes()
     assert not (tmp_path / "same" / "spread").exists()
+
+
+@pytest.mark.parametrize("modality", ["PT", "NM", "OT", "SC", ""])
+def test_a_functional_image_may_say_that_it_is_one_or_nothing(
+    tmp_path: Path, cli: Cli, volumes: dict[str, NDArray[np.uint8]], modality: str
+) -> None:
+    write_dicom(tmp_path / "in" / "k", volumes, pet={"Modality": modality})
+    assert cli("fuse", tmp_path / "in", "-o", tmp_path / "out").code == 0
+    told = json.loads((tmp_path / "out" / "k.json").read_text())["inputs"]["functional"]
+    assert (told["colormap"], told["colormap_from"]) == ("atlas-spect" if modality == "NM" else "atlas-pet", "modality")
+
+
+def test_a_colour_map_that_nothing_speaks_for_earns_a_warning(
+    tmp_path: Path, cli: Cli, volumes: dict[str, NDArray[np.uint8]]
+) -> None:
+    folder = write_nifti(tmp_path / "in", volumes)
+    for channel, name in enumerate(NAMES):
+        (folder / f"{name}.nii.gz").rename(folder / f"k_{channel:04d}.nii.gz")
+    done = cli("fuse", folder, "-o", tmp_path / "out")
+    words = "nothing says whether functional is PET or SPECT: atlas-pet was taken, --colormap decides"
+    told = json.loads((tmp_path / "out" / "k.json").read_text())
+    assert done.code == 0
+    assert words in told["warnings"]
+    assert told["inputs"]["functional"]["colormap_from"] == "default"
+    chosen = cli("fuse", folder, "-o", tmp_path / "chosen", "--colormap", "hot")
+    told = json.loads((tmp_path / "chosen" / "k.json").read_text())
+    assert chosen.code == 0
+    assert words not in told["warnings"]
+    assert told["inputs"]["functional"]["colormap_from"] == "user"
+
+
+def test_nifti_without_a_place_or_with_two_earns_a_warning(
+    tmp_path: Path, cli: Cli, volumes: dict[str, NDArray[np.uint8]]
+) -> None:
+    for case, codes in (("none", (0, 0)), ("two", (1, 1))):
+        write_nifti(tmp_path / "in" / case, volumes)
+        for name in NAMES:
+            path = tmp_path / "in" / case / f"{name}.nii.gz"
+            image = loaded(path)
+            moved = image.affine.copy()
+            moved[0, 3] += SPACING
+            image.set_sform(image.affine, codes[0])
+            image.set_qform(moved, codes[1])
+            path.write_bytes(gzip.compress(image.to_bytes()))
+    assert cli("fuse", tmp_path / "in", "-o", tmp_path / "out").code == 0
+    told = {case: json.loads((tmp_path / "out" / f"{case}.json").read_text()) for case in ("none", "two")}
+    slots = "m1, m2, functional"
+    assert f"{slots} has no orientation in its header: left and right are taken as stored" in told["none"]["warnings"]
+    said = f"sform and qform of {slots} lie apart, as the sidecar says: the sform was taken"
+    assert said in told["two"]["warnings"]
+    assert told["two"]["inputs"]["m1"]["forms_apart_mm"] == SPACING
+
+
+@pytest.mark.parametrize(("off", "code"), [(6e-4, 0), (1.0, 4)])
+def test_a_place_in_space_may_jitter_but_not_shift(
+    tmp_path: Path, cli: Cli, volumes: dict[str, NDArray[np.uint8]], off: float, code: int
+) -> None:
+    """By 6e-4 mm, numbers differ that are rounded to 3 decimals."""
+    folder = write_nifti(tmp_path / "in" / "k", volumes)
+    image = loaded(folder / "pet.nii.gz")
+    image.affine[:3, 3] += off
+    (folder / "pet.nii.gz").write_bytes(gzip.compress(nib.Nifti1Image(image.dataobj, image.affine).to_bytes()))
+    place: dict[str, Any] = {"ImageOrientationPatient": [1, 0, 0, 0, 1, 0], "ImagePositionPatient": [-100, 20, 3]}
+    moved = place | {"ImagePositionPatient": [-100 + off, 20, 3]}
+    write_dicom(tmp_path / "in" / "d", volumes, mr_t1=place, mr_t2=place, pet=moved)
+    done = cli("fuse", tmp_path / "in", "-o", tmp_path / "out")
+    assert done.code == code, done.err
+    assert done.err.count("do not have the same grid: register and resample") == (2 if code else 0)
+
+
+def test_the_same_content_in_two_slots_is_refused(tmp_path: Path, cli: Cli) -> None:
+    folder = write_case(tmp_path / "in" / "k")
+    (folder / "mr-t1.png").write_bytes((folder / "mr-t2.png").read_bytes())
+    done = cli("fuse", tmp_path / "in", "-o", tmp_path / "out")
+    assert done.code == 4
+    assert "m1 and m2 are the same file's content (mr-t1.png and mr-t2.png)" in done.err
+    for name in ("mr-t1", "mr-t2"):  # beyond the head: black, and alike
+        (folder / f"{name}.png").write_bytes(png(np.zeros((SIDE, SIDE), np.uint8)))
+    assert cli("fuse", tmp_path / "in", "-o", tmp_path / "out").code == 0
+
+
+def test_a_spread_is_a_series_of_its_own_and_no_result(
+    tmp_path: Path, cli: Cli, volumes: dict[str, NDArray[np.uint8]]
+) -> None:
+    write_dicom(tmp_path / "in" / "d", volumes)
+    write_nifti(tmp_path / "in" / "n", {name: volume[:1] for name, volume in volumes.items()})
+    assert cli("fuse", tmp_path / "in", "-o", tmp_path / "out", "--samples", 2).code == 0
+    result, spread = (pydicom.dcmread(tmp_path / "out" / name) for name in ("d.dcm", "spread/d.dcm"))
+    assert spread.SeriesInstanceUID != result.SeriesInstanceUID
+    assert spread.SOPInstanceUID != result.SOPInstanceUID
+    assert spread.SeriesNumber == result.SeriesNumber + 1
+    assert spread.SeriesDescription == "Spread of samples x4, RESEARCH USE ONLY"
+    assert spread.StudyInstanceUID == result.StudyInstanceUID
+    heads = [loaded(tmp_path / "out" / name).header["descrip"].item() for name in ("n.nii.gz", "spread/n.nii.gz")]
+    assert heads[0].startswith(b"tfs-rt recipe:")
+    assert heads[1].startswith(b"tfs-rt spread recipe:")
+    assert not is_ours(tmp_path / "out" / "spread" / "n.nii.gz")
+
+
+def test_a_folder_in_a_files_place_and_a_name_without_a_format_say_what_to_do(tmp_path: Path, cli: Cli) -> None:
+    folder = write_case(tmp_path / "k")
+    (folder / "series").mkdir()
+    (folder / "t2.ima").write_bytes(b"")
+    for other, words in (
+        ("series", "is a folder: give one file (a DICOM series as NIfTI)"),
+        ("t2.ima", "name it .dcm"),
+    ):
+        files = ["--m1", folder / "mr-t1.png", "--m2", folder / other, "--functional", folder / "pet.png"]
+        assert words in cli("fuse", *files, "-o", tmp_path / "out").err

@@ -12,6 +12,7 @@ from conftest import ROOT
 from helpers import FEW, NumpyEngine, model_spec
 from PIL import Image
 
+from tfs_rt.colormaps import pseudo_colour
 from tfs_rt.formats.picture import Rules
 from tfs_rt.formats.png import read
 from tfs_rt.guards import input_findings, result_findings
@@ -161,6 +162,20 @@ def test_deep_values_that_were_cut_off_are_found(rng: np.random.Generator) -> No
             images = phantom(rng)
             images[slot] = (images[slot].astype(int) * factor).clip(0, 255).astype(np.uint8)
             assert found(images) == {"saturation"}
+
+
+@pytest.mark.parametrize("name", ["atlas-pet", "atlas-spect", "hot", "hot-iron"])
+def test_functional_values_that_were_cut_off_before_their_colours_are_found(
+    name: str, rng: np.random.Generator
+) -> None:
+    images = phantom(rng)
+    level = images[2].max(axis=2, keepdims=True).repeat(3, axis=2) // 2
+    assert found([*images[:2], pseudo_colour(level, name)]) == set()
+    for factor in (16, 257):
+        cut = (level.astype(int) * factor).clip(0, 255).astype(np.uint8)
+        (finding,) = input_findings([*images[:2], pseudo_colour(cut, name)])
+        assert (finding.guard, finding.measured) == ("saturation", pytest.approx(1, abs=0.05))
+        assert "the same brightest colour" in finding.message
 
 
 @pytest.mark.parametrize("slot", [0, 1, 2])

@@ -30,6 +30,7 @@ from tfs_rt.journal import JOURNAL, parsed
 from tfs_rt.progress import status
 from tfs_rt.publishing import Request
 from tfs_rt.run import Options, Run
+from tfs_rt.shards import Shard
 from tfs_rt.sidecar import read_sidecar, sealed
 
 OPERATIONS = ("open", "write", "fsync", "replace", "unlink", "mkdir")  # of os, by which everything is written
@@ -57,7 +58,7 @@ def begin(source: Path, tmp_path: Path) -> Callable[..., Run]:
 
     def ready(output: Path, **options: Any) -> Run:
         output.mkdir(exist_ok=True)
-        request = Request(seed=options.pop("seed", 0))
+        request = Request(seed=options.pop("seed", 0), samples=options.pop("samples", 1))
         return Run(made, Options(output, request, **options), discover([source], output=output), Here())
 
     return ready
@@ -142,6 +143,7 @@ def whole(folder: Path) -> None:
         ("nothing", {"seed": 1}),
         ("another recipe", {"seed": 1, "resume": False}),
         ("a case that was good", {"seed": 1, "batch": 2, "sheet": True}),
+        ("nothing", {"seed": 1, "samples": 2, "shard": Shard(1, 1)}),
     ],
 )
 def test_killed_at_any_operation_and_run_again_it_ends_as_if_it_had_not_been(

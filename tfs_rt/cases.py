@@ -13,7 +13,7 @@ import os
 import re
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from tfs_rt import bids
 from tfs_rt.errors import InputError, NothingFound, TfsRtError, UsageError, first_line
 from tfs_rt.files import TEMPORARY, linked
 from tfs_rt.names import folded, images_in, stem_of
-from tfs_rt.sidecar import SPREAD, is_ours, result_names, sidecar_name
+from tfs_rt.sidecar import SPREAD, is_ours, result_names, sidecar_name, spread_names
 from tfs_rt.spec import SLOTS
 
 ANATOMICAL = ("ct", "mr-t1", "mr-gad", "mr-pd", "mr-t2")  # in slot order: mr-t2 is m2 in every published group
@@ -30,7 +30,11 @@ MODALITIES = (*ANATOMICAL, *FUNCTIONAL)
 NNUNET = re.compile(r"(?P<id>.+)_(?P<channel>\d{4})")
 REPORT, SHEETS, STATE = "report.json", "sheets", ".tfs-rt"  # names of our own in the output folder
 RESERVED = {"report", SHEETS, SPREAD, "model", "dataset_description"}  # which no case may have
-NAMING = "name files by modality (ct, mr-t1, mr-t2, mr-gad, mr-pd, pet, spect), or give a CSV with id,m1,m2,functional"
+NAMING = (
+    "name files by modality (ct, mr-t1, mr-t2, mr-gad, mr-pd, pet, spect), with the ending of their format (.dcm for "
+    "DICOM), or give a CSV with id,m1,m2,functional"
+)
+BESIDE = (".json", ".txt", ".csv", ".tsv", ".xml", ".md", ".log")  # endings of what lies beside images
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,8 +127,11 @@ def _from_folder(folder: Path, output: Path | None, any_pair: bool) -> Iterator[
     inner = [path for path in inner if path.resolve() not in ours and not _is_output(path)]
     if not any(_modality(file) for file in images_in(folder)):
         yield from _from_nnunet(folder)
+        if stray := _stray(folder):
+            yield RefusedCase(folder.name, InputError(folder, *stray))
         for path in inner:
-            yield from _from_inner_folder(path, any_pair)
+            if not _is_series(path):
+                yield from _from_inner_folder(path, any_pair)
     elif any(_holds_a_case(path) for path in inner):
         raise UsageError(folder, "holds images of one case and folders of others", "move the images into a folder")
     else:
@@ -138,6 +145,8 @@ def _from_inner_folder(folder: Path, any_pair: bool) -> Iterator[Found]:
         elif deeper := [path for path in sorted(folder.iterdir()) if path.is_dir() and _holds_a_case(path)]:
             reason = f"holds {len(deeper)} folders of cases, not images"
             yield RefusedCase(folder.name, InputError(folder, reason, "give this folder itself as a source"))
+        elif stray := _stray(folder):
+            yield RefusedCase(folder.name, InputError(folder, *stray))
     except OSError as error:
         fault = InputError(folder, f"cannot be read ({error.strerror})", "check its permissions")
         yield RefusedCase(folder.name, fault)
@@ -167,7 +176,31 @@ def _from_case_folder(folder: Path, any_pair: bool) -> Found:
     for file in images_in(folder):
         if modality := _modality(file):
             present[modality].append(file)
-    return _paired(folder.name, folder, present, _problem(present, any_pair))
+    problem = _problem(present, any_pair)
+    return _paired(folder.name, folder, present, problem and (_stray(folder, present) or problem))
+
+
+def _stray(folder: Path, present: Collection[str] = ()) -> tuple[str, str] | None:
+    """What is wrong with things named by a modality that no image is there of: (reason, remedy); None without such."""
+    things = [path for path in sorted(folder.iterdir()) if not path.name.startswith(".")]
+    if series := [path.name for path in things if _modality(path) not in present and _is_series(path)]:
+        reason = f"holds folders instead of files ({', '.join(series)})"
+        return reason, "one file a modality: turn the series into NIfTI (dcm2niix) or one multi-frame DICOM"
+    files = [path for path in things if path.is_file() and path.suffix.lower() not in BESIDE]
+    files = [path for path in files if path not in images_in(folder)]
+    if odd := [path.name for path in files if (named := _modality(path.with_suffix(""))) and named not in present]:
+        reason = f"holds files whose format their ending does not say ({', '.join(odd)})"
+        return reason, "give the files the ending of their format, .dcm for DICOM"
+    return None
+
+
+def _is_series(folder: Path) -> bool:
+    """Whether a folder looks like the slices of one modality's image, in a file each."""
+    try:
+        inner = list(folder.iterdir()) if folder.is_dir() and _modality(folder) else []
+        return any(path.is_file() for path in inner) and not any(_holds_a_case(path) for path in (folder, *inner))
+    except OSError:
+        return False
 
 
 def _paired(
@@ -261,13 +294,14 @@ def _checked(case: Found, count: int, output: Path | None, inputs: set[Path]) ->
     """The case itself, or refused if its id is not unique, cannot be a file name, or would overwrite an input."""
     fault = None
     results = [output / name for name in (*result_names(case.id), sidecar_name(case.id))] if output else []
+    spreads = [output / name for name in spread_names(case.id)] if output else []
     if count > 1:
         fault = InputError(case.id, f"{count} cases have this id", "rename all but one")
     elif not _can_be_a_file_name(case.id):
         fault = InputError(case.id, "this id cannot name a result", "choose letters and digits")
     elif hit := [result for result in results if _resolved(result) in inputs]:
         fault = InputError(hit[0], "is an input of this run", "choose another --output")
-    elif blocked := [result for result in results if _is_there(result) and result.is_dir()]:
+    elif blocked := [path for path in (*results, *spreads) if _is_there(path) and path.is_dir()]:
         fault = InputError(blocked[0], "is a folder where a result should go", "choose another --output")
     elif output and (link := linked(results[0].parent, output)):
         fault = InputError(link, "is a link where a result should go", "remove it, or choose another --output")

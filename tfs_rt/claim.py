@@ -67,7 +67,7 @@ def _claim(held: ExitStack, folder: Path, job: Job | None) -> Journal:
     if any(is_claimed(folder, other, patience=0, unknown=True) for other in shards if other != shard):
         _check_job(folder, job)
     else:
-        for place in (folder, folder / SPREAD, state):
+        for place in (folder, folder / SPREAD, state_of(folder), *(state_of(folder, other) for other in shards)):
             sweep(place)
         if job:
             write_file(folder / STATE / JOB, job.sha256.encode())

@@ -44,14 +44,16 @@ class Thresholds:
 
     Set on 69 groups of 5 patients of the Harvard atlas (train and val) at x1 to x8, on pairs of images of more of its
     patients, and on the shipped models' results; what sound ones have is in the comments. `turn_gain` is
-    just above the largest of them. The test patient's rates were known when `shift_gain` was chosen: at 0.010, which
-    train and val like as well, 1 of its 10 groups was disturbed at x1 and x4. All rates are in docs/guards.md.
+    just above the largest of them. The test patient's rates were known when `capped` and `shift_gain` were chosen: at
+    a gain of 0.010, which train and val like as well, 1 of its 10 groups was disturbed at x1 and x4. All rates are in
+    docs/guards.md.
     """
 
     foreground: int = 16  # level: brighter is not background
     nearly_empty: float = 0.02  # share of the area
     filled: float = 0.25  # share of the area that both anatomical images fill where a functional one is missed
     saturated: float = 0.8  # share of the foreground that is white: 0.56 at most (bone in CT)
+    capped: float = 0.25  # share of a functional image's foreground in one colour at its map's end: 0.022 at most
     brighter: float = 1.1  # how much brighter m2 is than m1: up to 1.06, but for 2 of 69 groups; 1.02 in 151 CT pairs
     judged: float = 0.15  # share of the area that an anatomical image fills in a slice through the head: 0.16 at least
     active: float = 0.05  # share of the area that a functional image fills whose registration is judged: 0.09 at least
@@ -99,13 +101,23 @@ def _levels(slot: int, image: RGB, shares: Sequence[float], thresholds: Threshol
     elif _is_constant(image):
         yield Finding("constant", 1.0, 1.0, f"{name} is one level throughout", remedy)
     else:
-        darkest = np.minimum(np.minimum(image[..., 0], image[..., 1]), image[..., 2])
-        white = float((darkest == WHITE).mean()) / share
-        if white > thresholds.saturated:
-            said = (
-                f"{white:.0%} of what {name} shows is white: it looks cut off, like 16-bit values taken for 8-bit ones"
-            )
-            yield Finding("saturation", white, thresholds.saturated, said, remedy)
+        coloured = name == "functional"
+        cut, threshold = _ended(image, coloured) / share, thresholds.capped if coloured else thresholds.saturated
+        if cut > threshold:
+            end = "the same brightest colour" if coloured else "white"
+            said = f"{cut:.0%} of what {name} shows is {end}: it looks cut off, like 16-bit values taken for 8-bit ones"
+            yield Finding("saturation", cut, threshold, said, remedy)
+
+
+def _ended(image: RGB, coloured: bool) -> float:
+    """The share of the area that is white, or that has the most frequent of the colours with a channel at its end.
+
+    No colour map is known here: those of the atlas end in magenta and a pale pink.
+    """
+    if not coloured:
+        return float((image.min(axis=2) == WHITE).mean())
+    colours = image[brightest(image) == WHITE] @ np.array([2**16, 2**8, 1])
+    return int(np.unique(colours, return_counts=True)[1].max(initial=0)) / (image.shape[0] * image.shape[1])
 
 
 def _is_missed(slot: int, shares: Sequence[float], thresholds: Thresholds) -> bool:

@@ -25,9 +25,17 @@ MAX_RESULT = 2**32  # bytes of a result in memory
 FAINT = 64  # level: an image without a brighter one is too dark to tell colour from grey
 COLOUR_SPREAD, COLOUR_SHARE = 16, 0.001  # levels between channels, and the share of pixels that makes an image coloured
 SCALAR = ("dicom", "nifti")  # formats that hold measured values: their functional images have no colour as a rule
+KINDS = {
+    "m1": ("PT", "NM"),
+    "m2": ("PT", "NM"),
+    "functional": ("CT", "MR"),
+}  # DICOM's modalities that are none for a slot
+TOGETHER = "check which files belong together"
 AMISS = {
-    "patient": "check which files belong together",
-    "issuer of the patient's id": "check which files belong together",
+    "patient": TOGETHER,
+    "issuer of the patient's id": TOGETHER,
+    "patient's birth date": TOGETHER,
+    "patient's name": TOGETHER,
     "orientation": "give all three headers one, or none",
 }  # remedies, where files of a case say different things of their subject
 Decode = Callable[[bytes, Path, Rules], Picture]
@@ -85,6 +93,8 @@ def load_case(
         height, width = picture.slices[0].shape[:2]
         inputs[slot] = {"file": str(path), "sha256": sha256, "width": width, "height": height, **picture.facts}
         pictures[slot] = picture
+    _check_contents(case, inputs, pictures)
+    _check_modalities(case, pictures)
     _check_sizes(case, pictures)
     _check_subjects(case, pictures)
     pictures["functional"], inputs["functional"] = _coloured(case, pictures, inputs["functional"], reading.colormap)
@@ -105,6 +115,8 @@ def read_bytes(path: Path) -> tuple[bytes, str]:
     """A file's bytes and their SHA-256; InputError if it cannot be read."""
     try:
         status = path.stat()
+        if stat.S_ISDIR(status.st_mode):
+            raise InputError(path, "is a folder", "give one file (a DICOM series as NIfTI)")
         if not stat.S_ISREG(status.st_mode) or status.st_size > MAX_BYTES:
             raise InputError(path, "is no file of an image's size", "check the path")
         data = path.read_bytes()
@@ -138,6 +150,24 @@ def _loaded(
     return Loaded(case, slices, inputs, size, {slot: p.frame for slot, p in pictures.items()}, written)
 
 
+def _check_contents(case: Case, inputs: dict[str, dict[str, Any]], pictures: dict[str, Picture]) -> None:
+    """One image in two slots is no case, whatever its two files are called; black slices beyond the head are alike."""
+    for one, other in combinations(inputs, 2):
+        if inputs[one]["sha256"] == inputs[other]["sha256"] and any(map(np.ptp, pictures[one].slices)):
+            names = f"{case.files[one].name} and {case.files[other].name}"
+            reason = f"{one} and {other} are the same file's content ({names})"
+            raise InputError(f"case {case.id}", reason, "give each slot its own image")
+
+
+def _check_modalities(case: Case, pictures: dict[str, Picture]) -> None:
+    """A file that says what it shows must lie in a slot for that; colours could be put on anything."""
+    for slot, picture in pictures.items():
+        modality = picture.facts.get("modality")
+        if modality in KINDS[slot]:
+            reason = f"says that it is {modality}, but lies in the {slot} slot"
+            raise InputError(case.files[slot], reason, "swap the slots")
+
+
 def _check_sizes(case: Case, pictures: dict[str, Picture]) -> None:
     if len({(len(p.slices), p.slices[0].shape) for p in pictures.values()}) > 1:
         sizes = ", ".join(f"{case.files[slot].name} {_size(p)}" for slot, p in pictures.items())
@@ -154,11 +184,23 @@ def _check_subjects(case: Case, pictures: dict[str, Picture]) -> None:
     for (one, a), (other, b) in combinations(pictures.items(), 2):
         same = a.facts["format"] == b.facts["format"]  # each format says in its own way how a grid lies
         for key in sorted(a.subject.keys() & b.subject.keys()) if same else ():
-            if a.subject[key] != b.subject[key]:
+            if not alike(a.subject[key], b.subject[key]):
                 names = f"{case.files[one].name} and {case.files[other].name}"
                 reason = f"{names} do not have the same {key}"
                 remedy = AMISS.get(key, "register and resample them onto one grid first")
                 raise InputError(f"case {case.id}", reason, remedy)
+
+
+def alike(a: Any, b: Any) -> bool:
+    """Whether two files say the same: of places within the lesser of their tolerances, of anything else exactly."""
+    if not (isinstance(a, dict) and isinstance(b, dict)):
+        return a == b
+    try:
+        if a["size"] != b["size"] or np.shape(a["corners"]) != np.shape(b["corners"]):
+            return False
+        return bool(np.abs(np.subtract(a["corners"], b["corners"])).max() <= min(a["within"], b["within"]))
+    except (KeyError, TypeError, ValueError):  # a reader that was taken over can say anything
+        return False
 
 
 def _coloured(
@@ -175,20 +217,25 @@ def _coloured(
             raise InputError(case.files[slot], reason, "swap the slots, or save it as grey")
     if any(_has_colour(image, share=0) for image in functional.slices):
         return functional, facts
-    if chosen := colormap or _own_colormap(case.files["functional"], functional.facts):
-        slices = tuple(pseudo_colour(image, chosen) for image in functional.slices)
-        return replace(functional, slices=slices), {**facts, "colormap": chosen}
+    own = _own_colormap(case.files["functional"], functional.facts)
+    if chosen := (colormap, "user") if colormap else own:
+        name, origin = chosen
+        slices = tuple(pseudo_colour(image, name) for image in functional.slices)
+        return replace(functional, slices=slices), {**facts, "colormap": name, "colormap_from": origin}
     if any(image.max() > FAINT and image.std() > 0 for image in functional.slices):
         reason = "has no colour, but the functional image is expected in pseudo-colour"
         raise InputError(case.files["functional"], reason, "swap the slots, or give it a colour map: --colormap")
     return functional, facts
 
 
-def _own_colormap(path: Path, facts: dict[str, Any]) -> str | None:
-    """For formats of measured values the training images' colours; of any other the user must decide."""
+def _own_colormap(path: Path, facts: dict[str, Any]) -> tuple[str, str] | None:
+    """For formats of measured values the training images' colours, and whence; of any other the user must decide."""
     if facts["format"] not in SCALAR:
         return None
-    return "atlas-spect" if modality_of(path) == "spect" or facts.get("modality") == "NM" else "atlas-pet"
+    named, said = modality_of(path), facts.get("modality")
+    if named == "spect" or said == "NM":
+        return "atlas-spect", "modality"
+    return "atlas-pet", "modality" if named == "pet" or said == "PT" else "default"
 
 
 def _has_colour(image: RGB, share: float = COLOUR_SHARE) -> bool:

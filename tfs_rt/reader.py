@@ -42,7 +42,8 @@ def read_picture(data: bytes, path: Path, rules: Rules) -> Picture:
     """
     found = FORMATS.get(ending(path))
     if found is None:
-        raise InputError(path, "is in no format that is read", f"convert it to one of {', '.join(FORMATS)}")
+        remedy = f"convert it to one of {', '.join(FORMATS)}, or, if it is DICOM, name it .dcm"
+        raise InputError(path, "is in no format that is read", remedy)
     return imported(found.module, str(path), found.remedy).read(data, path, rules)
 
 

@@ -32,7 +32,7 @@ from tfs_rt.sidecar import Facts, digest, recipe_of
 from tfs_rt.work import Part, Work
 
 TESTED_EVERY = 200  # cases
-KEPT = ("file", "sha256", "pixels_sha256", "width", "height")  # what a report says of a result that is kept
+KEPT = ("file", "sha256", "pixels_sha256", "width", "height", "slices")  # what a report says of a result that is kept
 End = Callable[[], list[Part]]  # ends a batch that was begun; returns what is to be tried alone
 
 
@@ -186,7 +186,7 @@ class Run:
             except InputError as error:
                 warnings.append(f"is on no sheet: {error}")
         self.on_step(self.fuser.steps)
-        result = {key: facts["result"][key] for key in KEPT}
+        result = {key: facts["result"][key] for key in KEPT if key in facts["result"]}
         told = {"warnings": warnings, "seconds": facts["seconds"]}
         self._record({**result, "id": case.id, "status": "kept", **told})
 

@@ -93,6 +93,11 @@ def result_folders(folder: Path) -> list[Path]:
     return [folder, *sorted(nested)]
 
 
+def spread_names(case_id: str) -> list[str]:
+    """What the maps of uncertainty of a case may be called: pictures in the result's format, and numbers."""
+    return [f"{SPREAD}/{case_id}{ending}" for ending in (*ENDINGS.values(), ".tif")]
+
+
 def files_of(facts: Facts) -> dict[str, str]:
     """The files that a sidecar vouches for, each with its SHA-256; the result last."""
     files = [*facts.get(SPREAD, {}).get("files", []), facts["result"]]
@@ -102,8 +107,7 @@ def files_of(facts: Facts) -> dict[str, str]:
 def _is_spread(facts: Facts) -> bool:
     """Whether the maps of uncertainty, if there are any, lie where they belong and have hashes."""
     files = facts.get(SPREAD, {"files": []})["files"]
-    allowed = {f"{SPREAD}/{facts['case']}{ending}" for ending in (*ENDINGS.values(), ".tif")}
-    return all(file["file"] in allowed and isinstance(file["sha256"], str) for file in files)
+    return all(file["file"] in spread_names(facts["case"]) and isinstance(file["sha256"], str) for file in files)
 
 
 def is_sealed(path: Path) -> bool:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
+from tfs_rt.colormaps import table
 from tfs_rt.images import RGB
 
 SHIFTS, TURNS = (2, 4, 8, 16, 32), (2, 5, 10, 15)  # pixels of the full resolution, degrees
@@ -33,6 +34,8 @@ def faults() -> Iterator[Fault]:
     rng = np.random.default_rng(0)
     for bits, factor in CLIPPED.items():
         yield Fault(f"{bits}-bit values cut off at 255", ("saturation",), (0, 1), multiplied(factor))
+    for bits, factor in CLIPPED.items():
+        yield Fault(f"{bits}-bit values cut off at 255, then coloured", ("saturation",), (2,), recoloured(factor))
     for slots in ((0, 1), (2,)):
         yield Fault("black", ("empty",), slots, lambda image: np.zeros_like(image))
         yield Fault("grey throughout", ("constant",), slots, lambda image: np.full_like(image, 128))
@@ -46,6 +49,25 @@ def faults() -> Iterator[Fault]:
 def multiplied(factor: int) -> Change:
     """What is left of deep or bright values that are cut off at 255."""
     return lambda image: (image.astype(np.int64) * factor).clip(0, 255).astype(np.uint8)
+
+
+def recoloured(factor: int) -> Change:
+    """The same of a functional image, before it had its colours: those of the atlas's map that is nearer to them."""
+
+    def change(image: RGB) -> RGB:
+        found = {name: _nearest(image, table(name)) for name in ("atlas-pet", "atlas-spect")}
+        name = min(found, key=lambda name: float(found[name][1].mean()))
+        return table(name)[(found[name][0] * factor).clip(0, 255)]
+
+    return change
+
+
+def _nearest(image: RGB, colours: RGB) -> tuple[np.ndarray, np.ndarray]:
+    """(level, distance) of each pixel (H, W) by the nearest of a map's colours (256, 3)."""
+    own, index = np.unique(image.reshape(-1, 3), axis=0, return_inverse=True)
+    distances = np.linalg.norm(own[:, None].astype(np.float32) - colours, axis=2)
+    levels, least = distances.argmin(axis=1)[index], distances.min(axis=1)[index]
+    return levels.reshape(image.shape[:2]), least.reshape(image.shape[:2])
 
 
 def shifted(pixels: int, rng: np.random.Generator) -> Change:

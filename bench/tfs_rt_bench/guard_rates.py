@@ -21,7 +21,7 @@ from tfs_rt.files import write_file
 from tfs_rt.fuser import Fuser
 from tfs_rt.guards import Finding, Thresholds, input_findings, result_findings
 from tfs_rt.images import RGB
-from tfs_rt.intake import load_case
+from tfs_rt.intake import load_case, read_file
 from tfs_rt.pipeline import load_pipeline
 from tfs_rt.spec import SLOTS
 from tfs_rt_bench.guard_faults import Fault, faults, substitutes
@@ -38,7 +38,8 @@ HEAD = """# Guards: what they find
 Made by `python -m tfs_rt_bench.guard_rates`. The guards of `tfs_rt/guards.py` warn; with `--strict` they fail a case.
 
 A cell is how many of how many: in the patients on whom thresholds were set (train and val), then in the test patient.
-That one is no independent check of `registration`: its rates were known when the method and `shift_gain` were chosen.
+That one is no independent check of `registration`, nor of `saturation` in functional images: its rates were known when
+the method, `shift_gain` and `capped` were chosen.
 Groups are neighbouring slices of 6 patients, so a rate in others may differ by more than so many cases suggest."""
 SOUND = """## Sound cases
 
@@ -51,7 +52,9 @@ resolution, before the images are degraded to what x2, x4 and x8 take."""
 ORDERS = """## Wrong orders of the slots
 
 In how many the intake refuses the case, or `slot order` is found. The order is that of what lies in m1, m2, functional.
-m1 and m2 are told apart by their brightness alone, which depends on how they were windowed: no promise."""
+m1 and m2 are told apart by their brightness alone, which depends on how they were windowed: no promise. These rates
+hold for functional images that are stored in colour. A DICOM file says what it shows, and is refused in a slot for
+something else; of NIfTI nothing can be known: a grey volume in the functional slot is coloured, whatever it shows."""
 RESULTS = """## Wrong results
 
 In how many something is found, if this stands in the place of the model's result."""
@@ -199,7 +202,13 @@ def wrong_results(groups: Sequence[Member], made: dict[int, Fused]) -> Iterator[
 def other_cases(sources: Sequence[Path], fusers: Sequence[Fuser]) -> Iterator[list[str]]:
     """For each source: cases, and in how many of them anything is found in inputs and results."""
     for source in sources:
-        cases = {case.id: load_case(case, 1, None).images for case in discover([source])}
+        cases = {
+            case.id: tuple(
+                read_file(case.files[slot])[0] for slot in SLOTS
+            )  # not load_case: one image may be there twice
+            for case in discover([source])
+            if isinstance(case, Case)
+        }
         found = [input_findings(images) for images in cases.values()]
         cells = [str(sum(is_found(one, [guard]) for one in found)) for guard in INPUT_GUARDS]
         yield [source.stem, str(len(cases)), *cells, *(found_in_results(cases, fuser) for fuser in fusers)]

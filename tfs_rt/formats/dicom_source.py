@@ -15,6 +15,9 @@ from pydicom.datadict import dictionary_VR
 from pydicom.multival import MultiValue
 from pydicom.valuerep import validate_value
 
+from tfs_rt.formats.picture import NEAR
+from tfs_rt.names import folded
+
 SHARED, PER_FRAME = "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"
 COPIED = (
     *("PatientName", "PatientID", "IssuerOfPatientID", "PatientBirthDate", "PatientSex"),
@@ -25,7 +28,6 @@ COPIED = (
     *("LossyImageCompression", "LossyImageCompressionRatio", "LossyImageCompressionMethod"),
 )
 OLD_DATE = re.compile(r"(\d{4})\.(\d\d)\.(\d\d)")  # as ACR-NEMA wrote it
-DECIMALS = 3  # of a millimetre, or of a direction's cosine: what two writers of one grid agree on
 Plane = tuple[tuple[float, ...], tuple[float, ...], tuple[float, ...]]  # position, orientation, spacing
 
 
@@ -62,16 +64,37 @@ def source_of(dataset: Dataset, frames: int, lossy: bool) -> Source:
 
 
 def subject_of(dataset: Dataset, source: Source) -> dict[str, Any]:
-    """What must agree in the files of a case: whose image it is, and where it lies."""
+    """What must agree in the files of a case: whose image it is, and where it lies.
+
+    Values against the standard count too: an id of 65 characters tells patients apart as well as one of 64.
+    """
     subject: dict[str, Any] = {
-        "patient": source.attributes.get("PatientID", ("",))[0],
-        "issuer of the patient's id": source.attributes.get("IssuerOfPatientID", ("",))[0],
-        "frame of reference": _text(dataset, "FrameOfReferenceUID"),
+        "patient": _raw(dataset, "PatientID"),
+        "issuer of the patient's id": _raw(dataset, "IssuerOfPatientID"),
+        "patient's birth date": OLD_DATE.sub(r"\1\2\3", _raw(dataset, "PatientBirthDate")),
+        "patient's name": _plain_name(_raw(dataset, "PatientName")),
+        "frame of reference": _raw(dataset, "FrameOfReferenceUID"),
     }
-    if all(source.planes):
-        planes = [[[_rounded(v) for v in part] for part in plane] for plane in source.planes if plane]
-        subject["grid"] = (source.rows, source.columns, tuple(tuple(map(tuple, plane)) for plane in planes))
+    planes = [plane for plane in source.planes if plane]
+    if planes and len(planes) == len(source.planes):
+        size = (source.rows, source.columns)
+        within = NEAR * min(spacing for plane in planes for spacing in plane[2])
+        subject["grid"] = {"size": size, "corners": [_corners(plane, size) for plane in planes], "within": within}
     return {key: value for key, value in subject.items() if value}
+
+
+def _plain_name(name: str) -> str:
+    """Family and given name in their first spelling, without what two exports of one name may differ in."""
+    first = next(filter(None, (group.strip(" ^") for group in name.split("="))), "")
+    return "^".join(" ".join(folded(part).split()) for part in first.split("^")[:2]).strip("^ ")
+
+
+def _corners(plane: Plane, size: tuple[int, int]) -> list[list[float]]:
+    """Where the outer corners of a frame lie, in mm (PS3.3 C.7.6.2.1.1)."""
+    position, across, spacing = (np.array(part) for part in plane)
+    right, down = across[:3] * spacing[1], across[3:] * spacing[0]
+    places = [(row - 0.5, column - 0.5) for row in (0, size[0]) for column in (0, size[1])]
+    return [(position + down * row + right * column).tolist() for row, column in places]
 
 
 def uids(dataset: Dataset) -> dict[str, str]:
@@ -108,9 +131,10 @@ def texts(dataset: Dataset, keyword: str) -> tuple[str, ...]:
     return found if any(found) else ()
 
 
-def _rounded(number: float) -> float:
-    """To DECIMALS; twice, so that no noise parts a usual spacing such as 0.3125 from itself; never -0."""
-    return round(round(number, DECIMALS + 1), DECIMALS) + 0.0
+def _raw(dataset: Dataset, keyword: str) -> str:
+    """An attribute as text, valid or not."""
+    value = dataset.get(keyword)
+    return "" if value is None else str(value).strip(" \0")
 
 
 def _text(dataset: Dataset, keyword: str) -> str:

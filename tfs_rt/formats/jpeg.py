@@ -12,7 +12,7 @@ from PIL import Image
 
 from tfs_rt.errors import InputError
 from tfs_rt.formats.picture import Picture, Rules
-from tfs_rt.formats.pillow_modes import check_upright, decoded, to_picture
+from tfs_rt.formats.pillow_modes import ENDING, check_upright, decoded, to_picture
 
 SIGNATURE = b"\xff\xd8\xff"
 LOSSY = "give --allow-lossy, knowing that damage cannot be seen in JPEG and that its blocks are taken for anatomy"
@@ -28,7 +28,7 @@ def read(data: bytes, path: Path, rules: Rules) -> Picture:
         return to_picture(image, path, rules)
 
     if data and not data.startswith(SIGNATURE):
-        raise InputError(path, "is not a JPEG file", "convert it to 8-bit PNG")
+        raise InputError(path, "is not a JPEG file", f"convert it to 8-bit PNG, {ENDING}")
     if data and not rules.allow_lossy:
         raise InputError(path, "is a JPEG, which loses detail", LOSSY)
     return decoded(data, path, "JPEG", decide)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 AS_STORED = "8-bit levels as stored"
+SHOWS = "tfs-rt:shows"  # in the text of an image that is not the result itself, but shows something of it
 
 
 def window_words(window: tuple[float, float], source: str = "given") -> str:

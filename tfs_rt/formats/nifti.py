@@ -16,6 +16,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -33,14 +34,15 @@ from nibabel.orientations import (
 from numpy.typing import NDArray
 
 from tfs_rt.errors import InputError, first_line
-from tfs_rt.formats.levels import AS_STORED, window_words
+from tfs_rt.formats.levels import AS_STORED, SHOWS, window_words
 from tfs_rt.formats.nifti_file import AGAIN, RGB24, read_stored
-from tfs_rt.formats.picture import MAX_PIXELS, Picture, Rules, grey, to_levels
+from tfs_rt.formats.picture import MAX_PIXELS, NEAR, Picture, Rules, grey, to_levels
 from tfs_rt.images import RGB
 
 UNTURNED = axcodes2ornt("RAS")  # nibabel's notation: for each axis, where it goes and whether it is flipped
 VIEW = axcodes2ornt("LPS")  # columns, rows, slices
 PERCENTILES = (0.5, 99.5)
+FAR = 0.5  # of the smallest voxel: farther apart, a sform and a qform are two places
 MILLIMETRES = {1: 1e3, 3: 1e-3}  # by the header's unit of length, where that is not mm
 COPIED = ("sform_code", "qform_code", "quatern_b", "quatern_c", "quatern_d", "xyzt_units")  # no scale changes them
 LARGEST_NIFTI1 = 2**15 - 1  # voxels along an axis
@@ -126,6 +128,7 @@ def _place(frame: Frame) -> dict[str, Any]:
     """What the sidecar says of shape and orientation."""
     affine = frame.affine
     sizes = frame.pixdim[1:] if affine is None else np.linalg.norm(affine[:3, :3], axis=0)
+    apart = _apart(frame)
     unit = MILLIMETRES.get(frame.copied["xyzt_units"] & 7, 1)
     unknown = "no orientation in the header: axes taken as stored, the first along columns, the second along rows"
     return {
@@ -134,6 +137,7 @@ def _place(frame: Frame) -> dict[str, Any]:
         "axes": unknown if affine is None else f"{''.join(aff2axcodes(affine))} as stored",
         "sform_code": frame.copied["sform_code"],
         "qform_code": frame.copied["qform_code"],
+        **({"forms_apart_mm": round(apart * unit, 3)} if apart > FAR * min(abs(size) for size in sizes) else {}),
     }
 
 
@@ -142,8 +146,27 @@ def _subject(frame: Frame, shape: tuple[int, ...]) -> dict[str, Any]:
     if frame.affine is None:
         return {"orientation": "none"}  # not to be laid over a volume that was turned
     affine = frame.affine @ inv_ornt_aff(frame.to_view, frame.shape)
-    rounded = affine.round(4).round(3)  # twice: no noise of float32 parts a usual size as 0.3125 from itself
-    return {"orientation": "in the header", "grid": (shape[:3], rounded.tolist())}
+    grid = {"size": shape[:3], "corners": _corners(affine, shape[:3]).tolist(), "within": NEAR * _smallest(affine)}
+    return {"orientation": "in the header", "grid": grid}
+
+
+def _corners(affine: NDArray[Any], shape: tuple[int, ...]) -> NDArray[np.float64]:
+    """(8, 3): where the outer corners of a volume lie."""
+    places = [[*(np.array(corner) * shape - 0.5), 1] for corner in product((0, 1), repeat=3)]
+    return (np.array(places) @ np.asarray(affine, np.float64).T)[:, :3]
+
+
+def _smallest(affine: NDArray[Any]) -> float:
+    """The least side of a voxel."""
+    return float(np.linalg.norm(np.asarray(affine, np.float64)[:3, :3], axis=0).min())
+
+
+def _apart(frame: Frame) -> float:
+    """How far the sform and the qform lay a corner apart, in the header's unit; 0 where one of them is not set."""
+    if frame.sform is None or frame.qform is None:
+        return 0.0
+    one, other = (_corners(np.array(form), frame.shape) for form in (frame.sform, frame.qform))
+    return float(np.linalg.norm(one - other, axis=1).max())
 
 
 def _slices(
@@ -201,7 +224,8 @@ def encode(slices: Sequence[RGB], frames: dict[str, Any], text: dict[str, str]) 
     view = np.stack(slices).transpose(2, 1, 0, 3)  # (columns, rows, slices, RGB)
     volume = apply_orientation(view, ornt_transform(UNTURNED, frame.to_view))
     header = _fused_header(frame, volume.shape[:3])
-    header["descrip"] = f"tfs-rt recipe:{text['tfs-rt:recipe-sha256'][:16]}"
+    kind = "spread recipe" if SHOWS in text else "recipe"  # a result is known by the latter, where its sidecar is lost
+    header["descrip"] = f"tfs-rt {kind}:{text['tfs-rt:recipe-sha256'][:16]}"
     content = header.binaryblock + bytes(4) + volume.transpose(2, 1, 0, 3).tobytes()
     return zlib.compress(content, LEVEL, wbits=31)  # gzip, without a time or a name
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from tfs_rt.images import RGB
 
 MAX_PIXELS = 4096 * 4096  # of one slice
+NEAR = 0.05  # of the smallest voxel: so near, corners are one place; more than float32 and rounded decimals move them
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,7 +28,9 @@ class Picture:
 
     slices: tuple[RGB, ...]  # each (H, W, 3) uint8, of one size
     facts: dict[str, Any]  # JSON, for the sidecar: the format, and by which rule its values became levels
-    subject: dict[str, Any] = field(default_factory=dict)  # must agree in the files of a case; never written down
+    subject: dict[str, Any] = field(
+        default_factory=dict
+    )  # must agree in the files of a case (a grid nearly); never written down
     frame: dict[str, Any] | None = None  # plain data: what a result in this format takes over from the file
 
 

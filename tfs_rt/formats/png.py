@@ -16,7 +16,7 @@ from PIL import Image
 
 from tfs_rt.errors import InputError
 from tfs_rt.formats.picture import MAX_PIXELS, Picture, Rules
-from tfs_rt.formats.pillow_modes import WINDOW, check_upright, decoded, inflates_to, to_picture
+from tfs_rt.formats.pillow_modes import ENDING, WINDOW, check_upright, decoded, inflates_to, to_picture
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 GREY, PALETTE = 0, 3  # PNG colour types
@@ -50,7 +50,7 @@ def _check_file(data: bytes, path: Path, rules: Rules) -> int:
     if not data:
         raise InputError(path, "is empty", "write the file again")
     if not data.startswith(SIGNATURE):
-        raise InputError(path, "is not a PNG file", "convert it to 8-bit PNG")
+        raise InputError(path, "is not a PNG file", f"convert it to 8-bit PNG, {ENDING}")
     try:
         chunks = list(_chunks(data))
     except ValueError as error:

@@ -19,6 +19,7 @@ from pydicom.valuerep import format_number_as_ds
 
 from tfs_rt.errors import InputError
 from tfs_rt.formats.dicom_source import Source
+from tfs_rt.formats.levels import SHOWS
 from tfs_rt.images import RGB
 
 IMPLEMENTATION = "2.25.74980793869521705866146292093037513957"  # tfs-rt as a writer of DICOM
@@ -67,7 +68,7 @@ def encode(slices: Sequence[RGB], frames: dict[str, Any], text: dict[str, str]) 
     _put_subject(dataset, sources, text)
     _put_made_by(dataset, sources, text)
     _put_image(dataset, pixels, sources, complete)
-    dataset.SeriesInstanceUID = generate_uid(entropy_srcs=[*_entropy(text), "series"])
+    dataset.SeriesInstanceUID = generate_uid(entropy_srcs=[*_entropy(text), "series", *filter(None, [text.get(SHOWS)])])
     dataset.SOPInstanceUID = generate_uid(entropy_srcs=[*_entropy(text), hashlib.sha256(pixels.tobytes()).hexdigest()])
     dataset.file_meta = _meta(dataset)
     buffer = io.BytesIO()
@@ -102,14 +103,19 @@ def _put_subject(dataset: Dataset, sources: list[Source], text: dict[str, str]) 
     study = known.get("StudyInstanceUID", ("",))[0]
     dataset.StudyInstanceUID = study or generate_uid(entropy_srcs=[*_entropy(text), "study"])
     dataset.Modality = "OT"
-    dataset.SeriesNumber = SERIES
+    dataset.SeriesNumber = SERIES + (SHOWS in text)
     dataset.InstanceNumber = 1
-    room = 64 - len(RESEARCH) - 9
-    dataset.SeriesDescription = f"Fusion {clean(text['tfs-rt:made-by'], room)}, {RESEARCH}"
+    dataset.SeriesDescription = _series(text)
     _put_first(dataset, sources, "BodyPartExamined")
     if dataset.get("BodyPartExamined") not in UNPAIRED:
         dataset.Laterality = ""  # unknown, unless a source says it
         _put_first(dataset, sources, "Laterality")
+
+
+def _series(text: dict[str, str]) -> str:
+    """What a series is called: as a result, or as what its image shows of one."""
+    what, made_by = text.get(SHOWS, "fusion").capitalize(), text["tfs-rt:made-by"]
+    return f"{what} {clean(made_by, 64 - len(what) - len(RESEARCH) - 3)}, {RESEARCH}"
 
 
 def _put_made_by(dataset: Dataset, sources: list[Source], text: dict[str, str]) -> None:
@@ -120,7 +126,8 @@ def _put_made_by(dataset: Dataset, sources: list[Source], text: dict[str, str]) 
     dataset.ConversionType = "WSD"
     dataset.ImageType = ["DERIVED", "SECONDARY"]
     said = "; ".join(f"{key} {clean(value, 300)}" for key, value in text.items())
-    dataset.DerivationDescription = clean(f"Fusion of registered images by super-resolution. {said}", 1024)
+    what = f"{text[SHOWS].capitalize()} in the fusion" if SHOWS in text else "Fusion"
+    dataset.DerivationDescription = clean(f"{what} of registered images by super-resolution. {said}", 1024)
     if referred := [_reference(source) for source in sources if source.sop_class_uid and source.sop_instance_uid]:
         dataset.SourceImageSequence = referred
     equipment = Dataset()
@@ -160,9 +167,9 @@ def _put_image(dataset: Dataset, pixels: np.ndarray, sources: list[Source], comp
 
 
 def _put_frames(dataset: Dataset, count: int, sources: list[Source]) -> None:
-    """What the frames are a sequence of: the sources' places along their normal if they are known, else numbers."""
+    """What the frames are a sequence of: places along a source's normal if known and different, else numbers."""
     dataset.NumberOfFrames = count
-    places = next((places for source in sources if len(places := _places(source)) == count), None)
+    places = next((places for source in sources if len(set(places := _places(source))) == count), None)
     if places:
         dataset.SliceLocationVector = [format_number_as_ds(place) for place in places]
         dataset.FrameIncrementPointer = 0x00182005

@@ -19,7 +19,7 @@ from PIL import TiffImagePlugin as Tag
 from tfs_rt.errors import InputError
 from tfs_rt.formats.jpeg import LOSSY
 from tfs_rt.formats.picture import Picture, Rules
-from tfs_rt.formats.pillow_modes import AGAIN, check_upright, decoded, inflates_to, to_picture
+from tfs_rt.formats.pillow_modes import AGAIN, ENDING, check_upright, decoded, inflates_to, to_picture
 
 SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # the last two: BigTIFF
 BIG_ENDIAN = b"MM"
@@ -60,7 +60,7 @@ def read(data: bytes, path: Path, rules: Rules) -> Picture:
         return to_picture(image, path, rules, bits=bits, white_is_low=white_is_low)
 
     if data and not data.startswith(SIGNATURES):
-        raise InputError(path, "is not a TIFF file", "convert it to 8-bit TIFF or PNG")
+        raise InputError(path, "is not a TIFF file", f"convert it to 8-bit TIFF or PNG, {ENDING}")
     return decoded(data, path, "TIFF", decide)
 
 
