@@ -146,8 +146,9 @@ def whole(folder: Path) -> None:
         ("nothing", {"seed": 1, "samples": 2, "shard": Shard(1, 1)}),
     ],
 )
+@pytest.mark.parametrize("every", [pytest.param(1, marks=pytest.mark.slow, id="all"), pytest.param(3, id="a third")])
 def test_killed_at_any_operation_and_run_again_it_ends_as_if_it_had_not_been(
-    begin: Callable[..., Run], source: Path, tmp_path: Path, earlier: str, options: dict[str, Any]
+    begin: Callable[..., Run], source: Path, tmp_path: Path, earlier: str, options: dict[str, Any], every: int
 ) -> None:
     good, bad = ((source / case / "pet.png").read_bytes() for case in ("k0", "k2"))
 
@@ -165,7 +166,7 @@ def test_killed_at_any_operation_and_run_again_it_ends_as_if_it_had_not_been(
         run.fuse()
     expected = tree(tmp_path / "clean")
     assert len(seen) > 40
-    for point in range(1, len(seen) + 1):
+    for point in range(1, len(seen) + 1, every):
         out = output(f"killed{point}")
         killed(begin(out, **options), point)
         whole(out)

@@ -54,11 +54,9 @@ def verdict(models: dict[str, Figures], samples: int) -> str:
     size = f"the error is {span} times the spread"
     order = f"in {worse} of {len(found)} models (validation split: {there}) the spread orders pixels by their error no"
     order += " better than an edge detector"
-    little = (
-        "**With the recipes named below, the spread of the samples says little of the error: do not read it as one.**"
-    )
+    little = "**The spread of the samples says little of the error: do not read it as one.**"
     opening = little if is_little(models, samples) else "**The spread of the samples says something of the error.**"
-    return f"{opening} On the test split {size}, and {order}."
+    return f"{opening} On the test split, with the recipes named below, {size}, and {order}."
 
 
 def _best(models: dict[str, Figures], samples: int, split: str) -> list[Measured]:
