@@ -87,6 +87,12 @@ def read_events(state: Path) -> list[Event]:
         return []
 
 
+def last_run(events: list[Event]) -> list[Event]:
+    """The events of the run that began last, from its beginning; none if none has begun."""
+    start = next((i for i in reversed(range(len(events))) if events[i]["event"] == "begin"), len(events))
+    return events[start:]
+
+
 def parsed(data: bytes) -> tuple[list[Event], bool]:
     """The whole lines of a journal, and whether its last line is torn."""
     lines = data.decode(errors="replace").split("\n")

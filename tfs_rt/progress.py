@@ -9,7 +9,7 @@ from typing import Any
 
 from tfs_rt.claim import current_job, is_claimed, shards_of, state_of
 from tfs_rt.errors import NothingFound
-from tfs_rt.journal import Event, read_events
+from tfs_rt.journal import Event, last_run, read_events
 from tfs_rt.shards import Shard
 
 RECENT = 20  # cases whose pace tells how long the rest will take
@@ -38,10 +38,9 @@ def _status(folder: Path, shard: Shard | None) -> dict[str, Any] | None:
         events = read_events(state_of(folder, shard))
     except OSError as error:
         raise NothingFound(folder, f"holds no run that can be read ({error.strerror})", REMEDY) from error
-    start = next((i for i in reversed(range(len(events))) if events[i]["event"] == "begin"), None)
-    if start is None:
+    if not (last := last_run(events)):
         return None
-    begun, later = events[start], events[start + 1 :]
+    begun, *later = last
     ended = next((event["ended"] for event in later if event["event"] == "end"), None)
     state = RUNNING if ended is None and is_claimed(folder, shard) else ended or BROKEN
     through = {event["case"]: event["event"] for event in later if "case" in event}  # by the last that was said of it
@@ -59,9 +58,7 @@ def counted(folder: Path, shards: Sequence[Shard]) -> int:
     through = 0
     for shard in shards:
         with suppress(OSError):
-            events = read_events(state_of(folder, shard))
-            start = next((i for i in reversed(range(len(events))) if events[i]["event"] == "begin"), len(events))
-            through += sum("case" in event for event in events[start:])
+            through += sum("case" in event for event in last_run(read_events(state_of(folder, shard))))
     return through
 
 

@@ -17,6 +17,7 @@ from PIL import Image
 from tfs_rt import __version__, bids, uncertainty
 from tfs_rt.cases import SHEETS
 from tfs_rt.files import write_file
+from tfs_rt.formats.levels import SHOWS
 from tfs_rt.fuser import Fuser
 from tfs_rt.images import RGB, Array
 from tfs_rt.intake import Loaded, Reading
@@ -140,7 +141,7 @@ def _spread_files(work: Work, text: dict[str, str]) -> dict[str, bytes]:
     if not work.spreads:
         return {}
     heat = [uncertainty.heat_map(spread) for spread in work.spreads]
-    picture = encode(work.loaded.format, heat, work.loaded.frames, {**text, "tfs-rt:shows": "spread of samples"})
+    picture = encode(work.loaded.format, heat, work.loaded.frames, {**text, SHOWS: "spread of samples"})
     name = f"{SPREAD}/{work.loaded.case.id}"
     return {f"{name}{ENDINGS[work.loaded.format]}": picture, f"{name}.tif": _tiff(work.spreads)}
 

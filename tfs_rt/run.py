@@ -20,7 +20,7 @@ from tfs_rt.errors import EnvironmentFault, InputError, TfsRtError, first_line
 from tfs_rt.formats.picture import Rules
 from tfs_rt.fuser import Fuser
 from tfs_rt.images import RGB
-from tfs_rt.intake import load_case, read_bytes
+from tfs_rt.intake import Loaded, load_case, read_bytes
 from tfs_rt.journal import Journal
 from tfs_rt.limited import Reader
 from tfs_rt.preflight import check_recipe, check_room
@@ -182,7 +182,7 @@ class Run:
         if self.options.sheet:
             try:
                 file = self.options.output / facts["result"]["file"]
-                self.sheets.show(self._read(case).loaded, self.reader.read(read_bytes(file)[0], file, Rules()).slices)
+                self.sheets.show(self._read(case), self.reader.read(read_bytes(file)[0], file, Rules()).slices)
             except InputError as error:
                 warnings.append(f"is on no sheet: {error}")
         self.on_step(self.fuser.steps)
@@ -192,7 +192,7 @@ class Run:
 
     def _load(self, case: Found) -> Work | None:
         try:
-            work = self._read(case)
+            work = Work(self._read(case), self.options.request.samples, ordered=self.fuser.trained_size is not None)
             self._check(work)
         except TfsRtError as error:
             fault = error
@@ -203,10 +203,9 @@ class Run:
         self._failed(case, fault)
         return None
 
-    def _read(self, case: Found) -> Work:
+    def _read(self, case: Found) -> Loaded:
         request = self.options.request
-        loaded = load_case(case, self.fuser.scale, request.target_size, request.reading, self.reader.read)
-        return Work(loaded, request.samples, ordered=self.fuser.trained_size is not None)
+        return load_case(case, self.fuser.scale, request.target_size, request.reading, self.reader.read)
 
     def _check(self, work: Work) -> None:
         """With --strict, InputError for what the guards found."""

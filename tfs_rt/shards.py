@@ -44,8 +44,13 @@ class Shard:
 
     def holds(self, case_id: str) -> bool:
         """Whether a case is its own."""
-        digest = hashlib.sha256(case_id.encode(errors="surrogateescape")).digest()
-        return int.from_bytes(digest[:8], "big") % self.count == self.index - 1
+        return owner(case_id, self.count) == self.index
+
+
+def owner(case_id: str, count: int) -> int:
+    """The index of the shard, of so many, that a case belongs to."""
+    digest = hashlib.sha256(case_id.encode(errors="surrogateescape")).digest()
+    return int.from_bytes(digest[:8], "big") % count + 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -75,17 +75,24 @@ class Work:
     def take(self, part: Part, image: RGB, seconds: float) -> bool:
         """Note a part's image, in whatever order they come; whether the case is complete."""
         self.seconds += seconds
-        moments = self._moments.setdefault(part.slice, Moments(self.loaded.size))
+        if self.samples == 1:  # it is its own mean, and the sums would take eight times its memory
+            self._end_slice(part, image)
+        else:
+            self._add(part, image)
+        return len(self._images) == len(self.loaded.slices)
+
+    def _add(self, part: Part, image: RGB) -> None:
+        if part.slice not in self._moments:
+            self._moments[part.slice] = Moments(self.loaded.size)
+        moments = self._moments[part.slice]
         moments.add(image)
         if moments.count == self.samples:
             del self._moments[part.slice]
-            self._end_slice(part, moments)
-        return len(self._images) == len(self.loaded.slices)
-
-    def _end_slice(self, part: Part, moments: Moments) -> None:
-        image = self._images[part.slice] = moments.mean()
-        if self.samples > 1:
             self._spreads[part.slice] = moments.spread()
+            self._end_slice(part, moments.mean())
+
+    def _end_slice(self, part: Part, image: RGB) -> None:
+        self._images[part.slice] = image
         self.findings[part.slice] += result_findings(image, part.images)
 
     def found(self) -> list[tuple[Finding, int]]:

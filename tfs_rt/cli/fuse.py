@@ -217,10 +217,12 @@ def _in_workers(shards: list[Shard], devices: list[str], found: list[Found], out
     from tfs_rt.progress import counted
     from tfs_rt.report import read_report
     from tfs_rt.results import prepare_output
+    from tfs_rt.shards import owner
     from tfs_rt.workers import run_workers
 
     prepare_output(output)
-    own = sum(any(shard.holds(case.id) for shard in shards) for case in found)
+    mine, count = {shard.index for shard in shards}, shards[0].count
+    own = sum(owner(case.id, count) in mine for case in found)
     talk.say(f"cases: {own}; {len(shards)} processes" + (f" on the devices {', '.join(devices)}" if devices else ""))
     arguments = choices.without(sys.argv[sys.argv.index("fuse") + 1 :], ("--shard", "--workers", "--devices"))
     token = secrets.token_hex(8)
