@@ -1,7 +1,7 @@
 # `make check` is the one gate; CI runs exactly that.
 BIN ?= .venv/bin
 
-.PHONY: check lint types layers test wheel
+.PHONY: check lint types layers test wheel bench
 
 check: lint types layers test
 
@@ -17,6 +17,12 @@ layers:
 
 test:
 	$(BIN)/python -m pytest
+
+# The runtime's kernels, timed; a line is appended to bench/baselines.
+bench:
+	mkdir -p build
+	$(BIN)/python -m pytest bench/kernels --benchmark-only --benchmark-json build/kernels.json --benchmark-columns=min,median,rounds -q
+	$(BIN)/python -m tfs_rt_bench.kernel_history build/kernels.json
 
 wheel:
 	$(BIN)/python -m build --wheel --no-isolation

@@ -54,6 +54,7 @@ class NumpyEngine:
     def __init__(self, spec: ModelSpec, predict: Callable[[Array, Array, Array], Array]) -> None:
         self.spec = spec
         self.predict = predict
+        self.facts: dict[str, Any] = {}
 
     def to_device(self, array: Array, /) -> Array:
         return array

@@ -15,10 +15,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import ROOT
-from helpers import Cli, png, write_case
+from helpers import Cli, png, read_png, write_case
 from PIL import Image
 
 from tfs_rt import signals
+from tfs_rt.bundle import Bundle
+from tfs_rt_reference.network import UNet
 
 
 def pixels(path: Path) -> np.ndarray:
@@ -337,10 +339,24 @@ def test_a_missing_package_is_named_with_what_to_install(
     tmp_path: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_case(tmp_path / "in" / "a")
-    monkeypatch.setitem(sys.modules, "tfs_rt.backends.ort_cpu", None)
+    for backend in ("winograd", "ort_cpu"):
+        monkeypatch.setitem(sys.modules, f"tfs_rt.backends.{backend}", None)
     done = cli("fuse", tmp_path / "in", "-o", tmp_path / "out")
     assert done.code == 6
     assert "pip install 'tfs-rt[cpu]'" in done.err
+
+
+def test_auto_takes_the_first_backend_that_runs_and_says_which(
+    tmp_path: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch, halved: tuple[Bundle, UNet]
+) -> None:
+    write_case(tmp_path / "in" / "a")
+    narrow = cli("fuse", tmp_path / "in", "-o", tmp_path / "narrow", "--model", halved[0].path)  # 8 channels a layer
+    assert "backend: ort-cpu" in narrow.err
+    assert "backend: winograd" in cli("fuse", tmp_path / "in", "-o", tmp_path / "1").err
+    monkeypatch.setitem(sys.modules, "tfs_rt.backends.winograd", None)
+    assert "backend: ort-cpu" in cli("fuse", tmp_path / "in", "-o", tmp_path / "2").err
+    images = [read_png(tmp_path / folder / "a.png").astype(int) for folder in ("1", "2")]
+    assert np.abs(images[0] - images[1]).max() <= 1
 
 
 def test_inspect_prints_a_bundle_and_refuses_an_edited_one(cli: Cli, edited: Path) -> None:

@@ -2,28 +2,41 @@
 
 import dataclasses
 import itertools
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import onnxruntime as ort
+import pytest
 
+from tfs_rt.backends.host import HostEngine
 from tfs_rt.backends.ort_cpu import OrtCpuEngine
-from tfs_rt.bundle import load_bundle
+from tfs_rt.bundle import Bundle, load_bundle
 from tfs_rt.images import RGB
 from tfs_rt.pipeline import Pipeline, Stepwise
 from tfs_rt.table import step_table
+from tfs_rt.winograd.machine import host_shape
+from tfs_rt.winograd.network import Network
 
 CASES, BATCHES, THREADS, ORDERS = 8, (1, 2, 3, 4, 8), (1, 2, 4), 4
 
 
-def engine(x4: Path, threads: int) -> OrtCpuEngine:
-    bundle, options = load_bundle(x4), ort.SessionOptions()
+def ort_cpu(bundle: Bundle, threads: int) -> HostEngine:
+    options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     session = ort.InferenceSession(bundle.read("fp32"), options, providers=["CPUExecutionProvider"])
     return OrtCpuEngine(bundle.manifest.model, session)
 
 
-def test_sixty_configurations_give_the_same_pixels(x4: Path, rng: np.random.Generator) -> None:
+def winograd(bundle: Bundle, threads: int) -> HostEngine:
+    arch = bundle.manifest.model.architecture
+    return HostEngine(bundle.manifest.model, Network(arch, bundle.weights(), host_shape(), threads))
+
+
+@pytest.mark.parametrize("engine", [ort_cpu, winograd])
+def test_sixty_configurations_give_the_same_pixels(
+    x4: Path, rng: np.random.Generator, engine: Callable[[Bundle, int], HostEngine]
+) -> None:
     bundle = load_bundle(x4)
     recipe = dataclasses.replace(bundle.manifest.recipe, steps=3, eta=1.0)  # with noise in every step
     table = step_table(bundle.manifest.model, recipe)
@@ -33,7 +46,7 @@ def test_sixty_configurations_give_the_same_pixels(x4: Path, rng: np.random.Gene
     expected: dict[str, RGB] = {}
     configurations = 0
     for threads in THREADS:
-        pipeline = Pipeline(bundle, "ort-cpu", Stepwise(engine(x4, threads)), recipe, table)
+        pipeline = Pipeline(bundle, "any", Stepwise(engine(bundle, threads)), recipe, table)
         for batch, order in itertools.product(BATCHES, orders):
             for first in range(0, CASES, batch):
                 together = order[first : first + batch]

@@ -104,6 +104,7 @@ def test_readmes_first_command_installs_no_torch_and_fuses_the_examples(tmp_path
         "rich",
         "filelock",
         "onnxruntime",
+        "llvmlite",
     }
     program, *arguments = shlex.split(fuse)
     assert program.endswith("/tfs-rt")

@@ -9,19 +9,19 @@ import dataclasses
 import hashlib
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from tfs_rt.assets import shipped_bundles
-from tfs_rt.errors import ModelError, first_line
+from tfs_rt.errors import ModelError, UsageError, first_line, printable
 from tfs_rt.external_data import has_external_data
 from tfs_rt.files import read_regular, write_file
 from tfs_rt.onnx_graph import check_graph
 from tfs_rt.onnx_tensors import Weights, is_shared, weights, with_weights
-from tfs_rt.spec import SLOTS, ModelSpec, Recipe, from_dict
+from tfs_rt.spec import QUALITIES, SLOTS, ModelSpec, Recipe, Tier, from_dict
 
 MANIFEST = "model.json"
 SCHEMA = 1
@@ -58,10 +58,13 @@ class Manifest:
     intended_use: str
     self_test: tuple[float, ...] = ()  # block means of `tfs_rt.selftest`'s case, row by row; none: it is not tested
     biases: tuple[str, ...] = ()  # the modules whose noise biases, in this order, are the half graph's input `bias`
+    tiers: dict[str, Tier] = field(default_factory=dict)  # by quality; empty until the model is tuned
 
     def __post_init__(self) -> None:
         if self.model.architecture.condition_channels == 9 and self.slots != SLOTS:
             raise ValueError(f"slots are {self.slots}, expected {SLOTS}")
+        if self.tiers and tuple(self.tiers) != QUALITIES:
+            raise ValueError(f"tiers are {tuple(self.tiers)}, expected {QUALITIES}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +74,13 @@ class Bundle:
     path: Path
     manifest: Manifest
     digest: str  # the manifest's own
+
+    def tier(self, quality: str) -> Tier:
+        """What `tfs-rt tune` chose for a quality; UsageError if this bundle was never tuned."""
+        if quality not in self.manifest.tiers:
+            remedy = f"make them: tfs-rt tune {printable(str(self.path))} --data SET -o REPORT --write"
+            raise UsageError("--quality", f"{self.path} has no tiers", remedy)
+        return self.manifest.tiers[quality]
 
     def half_graph(self) -> bytes:
         """What FP16 engines are built from: x, bias -> prediction, with the float32 file's convolutions."""

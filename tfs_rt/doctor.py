@@ -21,7 +21,7 @@ from tfs_rt import __version__
 from tfs_rt.assets import shipped_bundles
 from tfs_rt.bundle import load_bundle
 from tfs_rt.cache import Entry, open_cache
-from tfs_rt.engine import BACKENDS
+from tfs_rt.engine import AUTOMATIC, BACKENDS
 from tfs_rt.errors import EnvironmentFault, TfsRtError, first_line, printable
 from tfs_rt.gpu.device import NEWER_DRIVER, OLDEST_CUDA
 from tfs_rt.plans.engines import Gpu, foreign
@@ -29,11 +29,10 @@ from tfs_rt.plans.flavour import Flavour
 from tfs_rt.probes import MARK
 from tfs_rt.sidecar import Facts
 
-AUTO = "ort-cpu"  # what `--backend auto` takes
-ON_CPU = ("ort-cpu", "torch")
+ON_CPU = ("ort-cpu", "winograd", "openvino", "openvino-bf16", "torch")
 SECONDS = 60.0  # for a probe
 NAMES = ("cuda-core", "cuda-bindings", "nvidia-cuda-nvrtc", "tensorrt", "tensorrt-cu12", "tensorrt-cu13")
-NAMES += ("tensorrt-rtx-cu13", "onnxruntime", "onnxruntime-gpu", "openvino", "torch")
+NAMES += ("tensorrt-rtx-cu13", "onnxruntime", "onnxruntime-gpu", "llvmlite", "openvino", "torch")
 HIDDEN = ("", "-1", "NoDevFiles")
 Probe = tuple[str, ...]
 PROBES: list[Probe] = [("gpus",), ("device",), *(("flavour", name) for name in get_args(Flavour))]
@@ -77,7 +76,11 @@ class Report:
     models: list[Facts] = field(default_factory=list)
     backends: list[Verdict] = field(default_factory=list)
     faults: list[Fault] = field(default_factory=list)
-    auto: str = AUTO
+
+    @property
+    def auto(self) -> str:
+        """What `--backend auto` takes here, if anything runs that it may take."""
+        return next((v.backend for name in AUTOMATIC for v in self.backends if v.backend == name and v.runs), "")
 
     @property
     def exit_code(self) -> int:
@@ -86,7 +89,7 @@ class Report:
 
     def as_facts(self) -> Facts:
         """For JSON."""
-        facts = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        facts: Facts = {name: getattr(self, name) for name in (*self.__dataclass_fields__, "auto")}
         return facts | {name: [item._asdict() for item in facts[name]] for name in ("backends", "faults")}
 
 
@@ -265,11 +268,11 @@ def _verdict(name: str, report: Report, answers: dict[Probe, Answer], engines: l
         return Verdict(name, False, reason, remedy)
     if not backend.loop:
         answer = answers["backend", name]
-        remedy = _for_ort_cuda(report) if name == "ort-cuda" else backend.remedy
+        remedy = _for_ort_cuda(report) if name == "ort-cuda" else answer.remedy or backend.remedy
         return Verdict(name, answer.found is not None, answer.reason, "" if answer.found else remedy)
     suited, capability = report.gpus[0]["flavours"], report.gpus[0]["capability"]
     if name not in suited:
-        other = f"use --backend {suited[0]}" if suited else f"use --backend {AUTO}"
+        other = f"use --backend {suited[0]}" if suited else f"use --backend {AUTOMATIC[-1]}"
         return Verdict(name, False, f"it knows no GPU of compute capability {capability}", other)
     for answer in (answers["flavour", name], answers["device",]):
         if answer.found is None:

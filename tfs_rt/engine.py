@@ -28,6 +28,11 @@ class Engine(Protocol[Handle]):
         """The model that runs."""
         ...
 
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What beside the backend's name and versions may decide a pixel: the number of threads, say."""
+        ...
+
     def to_device(self, array: Array, /) -> Handle:
         """Upload a float32 array."""
         ...
@@ -77,11 +82,15 @@ class Backend(NamedTuple):
     module: str
     runtime: str  # the package that computes
     remedy: str  # if it is missing
-    loop: str = ""  # the module's function that loads a loop; without one it has `load`, for an engine
+    loop: str = ""  # the module's function that loads a loop; without one it has one for an engine:
+    load: str = "load"
 
 
 BACKENDS = {
     "ort-cpu": Backend("tfs_rt.backends.ort_cpu", "onnxruntime", "pip install 'tfs-rt[cpu]'"),
+    "winograd": Backend("tfs_rt.backends.winograd", "llvmlite", "pip install 'tfs-rt[cpu]'"),
+    "openvino": Backend("tfs_rt.backends.ov_cpu", "openvino", "pip install 'tfs-rt[openvino]'"),
+    "openvino-bf16": Backend("tfs_rt.backends.ov_cpu", "openvino", "pip install 'tfs-rt[openvino]'", load="load_bf16"),
     "ort-cuda": Backend("tfs_rt.backends.ort_cuda", "onnxruntime", "pip install 'tfs-rt[gpu]'"),
     "tensorrt": Backend("tfs_rt.backends.captured", "tensorrt", "pip install 'tfs-rt[tensorrt]'", "load_tensorrt"),
     "tensorrt-rtx": Backend(
@@ -91,9 +100,12 @@ BACKENDS = {
 }
 
 
+AUTOMATIC = ("winograd", "ort-cpu")  # what `auto` takes, the first that runs: float32 both, and the faster first
+
+
 def load_engine(backend: str, bundle: Bundle) -> Engine[Any]:
     """The engine of a bundle on a backend that has engines."""
-    return backend_module(backend).load(bundle)
+    return getattr(backend_module(backend), BACKENDS[backend].load)(bundle)
 
 
 def backend_module(backend: str) -> ModuleType:
@@ -106,9 +118,10 @@ def imported(module: str, subject: str, remedy: str) -> ModuleType:
     """A module that may not be installed, imported; EnvironmentFault about `subject` if it cannot be."""
     try:
         return import_module(module)
-    except ImportError as error:
-        absent = isinstance(error, ModuleNotFoundError)
-        reason = f"the package {error.name!r} is not installed" if absent else f"cannot be loaded ({first_line(error)})"
+    except ModuleNotFoundError as error:
+        raise EnvironmentFault(subject, f"the package {error.name!r} is not installed", remedy) from error
+    except Exception as error:  # a library of it that does not load is an OSError, another version's names are anything
+        reason = f"cannot be loaded ({first_line(error)})"
         raise EnvironmentFault(subject, reason, remedy) from error
 
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from tfs_rt import selftest
 from tfs_rt.bundle import Bundle, load_bundle
-from tfs_rt.engine import BACKENDS, Engine, How, Loop, backend_module, load_engine
+from tfs_rt.engine import AUTOMATIC, BACKENDS, Engine, How, Loop, backend_module, load_engine
 from tfs_rt.errors import EnvironmentFault, ModelError
 from tfs_rt.fuser import check_cases
 from tfs_rt.images import RGB, Array, from_model, to_condition
@@ -150,7 +150,7 @@ class Stepwise:
 
     def __init__(self, engine: Engine[Any]) -> None:
         self.engine = engine
-        self.facts: dict[str, Any] = {}
+        self.facts = engine.facts
         self.largest_batch = sys.maxsize
 
     def begin(
@@ -161,20 +161,37 @@ class Stepwise:
 
 
 def load_pipeline(
-    model: str | Path = "tfs-rt/x4", *, backend: str = "ort-cpu", recipe: Callable[[Recipe], Recipe] | None = None
+    model: str | Path = "tfs-rt/x4", *, backend: str = "auto", recipe: Callable[[Recipe], Recipe] | None = None
 ) -> Pipeline:
     """A bundle (path or shipped name) on a backend; `recipe` may change the model's own, as in
 
     `load_pipeline("tfs-rt/x4", recipe=lambda r: dataclasses.replace(r, steps=20))`.
     """
-    bundle = load_bundle(model)
-    spec = bundle.manifest.model
-    if spec.architecture.condition_channels != 9:
-        images = spec.architecture.condition_channels // 3
-        raise ModelError(bundle.path, f"takes {images} image, not the three of a fusion", "choose a TFS-Diff model")
+    bundle = load_fusion(model)
     chosen = recipe(bundle.manifest.recipe) if recipe else bundle.manifest.recipe
-    table = step_table(spec, chosen)
-    return Pipeline(bundle, backend, load_loop(backend, bundle), chosen, table)
+    table = step_table(bundle.manifest.model, chosen)
+    name, loop = _loaded(backend, bundle)
+    return Pipeline(bundle, name, loop, chosen, table)
+
+
+def load_fusion(model: str | Path) -> Bundle:
+    """A bundle (path or shipped name); ModelError unless it takes the three images of a fusion."""
+    bundle = load_bundle(model)
+    if (channels := bundle.manifest.model.architecture.condition_channels) != 9:
+        reason = f"takes {channels // 3} image, not the three of a fusion"
+        raise ModelError(bundle.path, reason, "choose a TFS-Diff model")
+    return bundle
+
+
+def _loaded(backend: str, bundle: Bundle) -> tuple[str, Loop]:
+    """A backend's own name, and its loop; `auto` is the first that runs of those that compute in float32."""
+    *tried, last = AUTOMATIC if backend == "auto" else (backend,)
+    for name in tried:
+        try:
+            return name, load_loop(name, bundle)
+        except (EnvironmentFault, ModelError):  # what is wrong with the model itself, the last one says too
+            continue
+    return last, load_loop(last, bundle)
 
 
 def load_loop(backend: str, bundle: Bundle) -> Loop:

@@ -10,6 +10,7 @@ import dataclasses
 import math
 import typing
 from dataclasses import dataclass
+from types import UnionType
 from typing import Any, Literal, TypeVar
 
 Gate = Literal["none", "condition", "all"]
@@ -18,6 +19,7 @@ SamplerName = Literal["ddpm", "ddim", "dpmpp-2m"]
 Spacing = Literal["t", "log-snr"]
 
 SLOTS = ("m1", "m2", "functional")
+QUALITIES = ("fast", "balanced", "best")
 
 T = TypeVar("T")
 
@@ -46,6 +48,7 @@ class Architecture:
             all(0 < size <= 2**16 for size in (*sizes, *self.channel_multiplier)), "architecture: sizes are positive"
         )
         _require(0 < len(levels) <= 10, "architecture: between 1 and 10 levels are possible")
+        _require(self.stride <= 512, "architecture: images would have to be multiples of more than 512 pixels")
         _require(
             self.sigma_data == 0 or 1e-3 <= self.sigma_data <= 1e3,
             "architecture: sigma_data is neither 0 nor within 0.001 and 1000",
@@ -104,6 +107,37 @@ class Recipe:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Accuracy:
+    """How near the ground truth a model's images are: means over the cases of a split."""
+
+    psnr: float  # dB
+    ssim: float
+    sharpness: float  # mean average gradient over the ground truth's
+    cases: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tier:
+    """A recipe that `tfs-rt tune` chose, and what was measured of it."""
+
+    recipe: Recipe
+    samples: int  # whose mean is the result
+    accuracy: dict[str, Accuracy]  # by split; the first is the one that chose
+    seconds: float  # for an image of `size`, the least of several runs
+    size: tuple[int, int]  # (H, W)
+    machine: str  # where the seconds were measured, and with what
+
+    def __post_init__(self) -> None:
+        _require(1 <= self.samples <= 1000, "tier: samples is not within 1 and 1000")
+        _require(len(self.accuracy) > 0, "tier: accuracy was measured on no split")
+
+    @property
+    def calls(self) -> int:
+        """Network calls for an image."""
+        return self.recipe.steps * self.samples
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ModelSpec:
     """All that the runtime has to know about a network in order to sample from it."""
 
@@ -134,7 +168,8 @@ def from_dict(cls: type[T], data: Any, where: str = "") -> T:
     fields = {field.name: field for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
     if unknown := sorted(set(data) - set(fields)):
         raise ValueError(f"{where} has the unknown key {unknown[0]!r}")
-    required = {name for name, field in fields.items() if field.default is dataclasses.MISSING}
+    none = dataclasses.MISSING
+    required = {name for name, field in fields.items() if field.default is none and field.default_factory is none}
     if missing := sorted(required - set(data)):
         raise ValueError(f"{where} lacks the key {missing[0]!r}")
     hints = typing.get_type_hints(cls)
@@ -144,6 +179,8 @@ def from_dict(cls: type[T], data: Any, where: str = "") -> T:
 def _convert(hint: Any, value: Any, where: str) -> Any:
     """`value` as the type that `hint` asks for; ValueError if it is of another."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin is UnionType:  # X | None, the one union that a manifest has
+        return None if value is None else _convert(arguments[0], value, where)
     if dataclasses.is_dataclass(hint):
         return from_dict(typing.cast(type, hint), value, where)
     if hint is Any or (origin is Literal and isinstance(value, str) and value in arguments):
@@ -152,7 +189,7 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
         return tuple(_convert(arguments[0], item, where) for item in value)
     if origin is dict and isinstance(value, dict):
         return {key: _convert(arguments[1], item, f"{where}.{key}") for key, item in value.items()}
-    if hint is float and type(value) is int:
+    if hint is float and type(value) is int and abs(value) < 1e300:
         return float(value)
     if origin is None and type(value) is hint:
         return value

@@ -45,6 +45,7 @@ class HalfEngine:
 
     def __init__(self, spec: ModelSpec, half: HalfStep, weights: Weights) -> None:
         self.spec, self.half, self.weights = spec, half, weights
+        self.facts: dict[str, Any] = {}
 
     def to_device(self, array: Array, /) -> Tensor:
         """Share the array's memory."""

@@ -6,6 +6,8 @@ It takes its weights from the bundle's ONNX initializers, which keep the tensors
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import onnx
 import torch
@@ -28,6 +30,7 @@ class TorchEngine:
         self.spec = spec
         self.network = network
         self.device = next(network.parameters()).device
+        self.facts: dict[str, Any] = {}
 
     def to_device(self, array: Array, /) -> Tensor:
         """A tensor; on a CPU it shares the array's memory."""

@@ -22,7 +22,7 @@ class OrtCudaEngine(OrtCpuEngine):
     def predict(self, condition: Array, x_t: Array, noise_level: Array) -> Array:
         """The network alone: (B, 9, H, W), (B, 3, H, W), (B, 1) -> (B, 3, H, W)."""
         try:
-            return self.run(condition, x_t, noise_level)
+            return self.network(condition, x_t, noise_level)
         except Exception as error:  # ONNX Runtime's own
             said = first_line(error)
             if "alloc" in said.lower():

@@ -7,7 +7,7 @@ import signal
 import typer
 
 from tfs_rt import signals
-from tfs_rt.cli import build, cache, distill, doctor, export, fuse, inspect, prepare, status, train, verify
+from tfs_rt.cli import bench, build, cache, distill, doctor, export, fuse, inspect, prepare, status, train, tune, verify
 from tfs_rt.cli import eval as evaluation
 from tfs_rt.errors import TfsRtError, first_line, printable
 
@@ -28,7 +28,9 @@ app.command("eval")(evaluation.evaluate)
 app.command()(prepare.prepare)
 app.command()(train.train)
 app.command()(distill.distill)
+app.command()(tune.tune)
 app.add_typer(cache.app, name="cache")
+app.add_typer(bench.app, name="bench")
 
 
 @app.callback(invoke_without_command=True)

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from tfs_rt.fuser import Fuser
     from tfs_rt.run import Options
     from tfs_rt.shards import Shard
+    from tfs_rt.spec import Tier
 
 
 class Backend(StrEnum):
@@ -33,6 +34,9 @@ class Backend(StrEnum):
 
     auto = "auto"
     ort_cpu = "ort-cpu"
+    winograd = "winograd"
+    openvino = "openvino"
+    openvino_bf16 = "openvino-bf16"
     ort_cuda = "ort-cuda"
     tensorrt = "tensorrt"
     tensorrt_rtx = "tensorrt-rtx"
@@ -61,6 +65,14 @@ class Colormap(StrEnum):
     atlas_spect = "atlas-spect"
     hot = "hot"
     hot_iron = "hot-iron"
+
+
+class Quality(StrEnum):
+    """A tier of `tfs-rt tune`."""
+
+    fast = "fast"
+    balanced = "balanced"
+    best = "best"
 
 
 class Method(StrEnum):
@@ -94,6 +106,10 @@ def fuse(  # noqa: PLR0913 - one parameter an option
     method: Annotated[
         Method | None, typer.Option(help="No model, but a classical method after bicubic upsampling.")
     ] = None,
+    quality: Annotated[
+        Quality | None,
+        typer.Option(help="The recipe and samples that tfs-rt tune chose: balanced gives PSNR for sharpness."),
+    ] = None,
     steps: Annotated[
         int | None, typer.Option(min=1, max=100_000, help="Network calls per image (default: the model's).")
     ] = None,
@@ -110,7 +126,9 @@ def fuse(  # noqa: PLR0913 - one parameter an option
     sheet: Annotated[
         bool, typer.Option("--sheet", help="Write contact sheets: the sources beside the result.")
     ] = False,
-    backend: Annotated[Backend | None, typer.Option(help="auto takes the CPU. (default: auto)")] = None,
+    backend: Annotated[
+        Backend | None, typer.Option(help="auto: the fastest that runs on the CPU in float32. (default: auto)")
+    ] = None,
     window: Annotated[
         list[str] | None,
         typer.Option(help="LOW:HIGH, or m1=LOW:HIGH: what becomes black and white of more than 8 bits (HU, SUV ...)."),
@@ -120,8 +138,9 @@ def fuse(  # noqa: PLR0913 - one parameter an option
     ] = None,
     allow_lossy: Annotated[bool, typer.Option("--allow-lossy", help="Read JPEG and lossy DICOM too.")] = False,
     samples: Annotated[
-        int, typer.Option(min=1, max=1000, help="Results are means of so many samples, with a map of their spread.")
-    ] = 1,
+        int | None,
+        typer.Option(min=1, max=1000, help="Results are means of so many samples, with a map of their spread. (1)"),
+    ] = None,
     strict: Annotated[
         bool, typer.Option("--strict", help="What looks wrong fails a case, instead of earning a warning.")
     ] = False,
@@ -143,12 +162,14 @@ def fuse(  # noqa: PLR0913 - one parameter an option
     recipe = {"--steps": steps, "--sampler": sampler, "--eta": eta, "--spacing": spacing}
     check_scale_value(scale, (1, *SCALES) if method else SCALES)
     if method:
-        none = {"--model": model, "--seed": seed, "--backend": backend, "--samples": samples if samples > 1 else None}
-        _check_no_model_options({**recipe, **none}, method)
+        none = {"--model": model, "--quality": quality, "--seed": seed, "--backend": backend}
+        _check_no_model_options({**recipe, **none, "--samples": None if samples == 1 else samples}, method)
+    name = model or f"tfs-rt/x{scale or 4}"
+    tier = _tier(name, quality, {**recipe, "--samples": samples}) if quality else None
     shards, listed = choices.shards(shard, workers, devices, os.environ)
     _check_company(shards, listed, backend, sheet=sheet)
     size, drawn = choices.target_size(target_size), None if method else seed or 0
-    asked = {"seed": drawn, "samples": samples, "target_size": size}
+    asked = {"seed": drawn, "samples": tier.samples if tier else samples or 1, "target_size": size}
     reading = {"windows": choices.windows(window or []), "colormap": colormap, "allow_lossy": allow_lossy}
     given = choices.case_given(m1, m2, functional, case_id)
     found = _discovered(cases or [], given, output, any_pair=method is not None)
@@ -162,7 +183,7 @@ def fuse(  # noqa: PLR0913 - one parameter an option
         def make() -> tuple[Fuser, str]:
             if method:
                 return _two_stage(method, scale or 4, size)
-            return _pipeline(model, scale, recipe, backend or Backend.auto, batch)
+            return _pipeline(name, scale, tier or recipe, backend or Backend.auto, batch)
 
         own, token = shards[0] if shards else None, os.environ.get(TOKEN, "")
         request = Request(**asked, reading=Reading(**reading))
@@ -271,23 +292,34 @@ def _two_stage(method: Method, scale: int, size: tuple[int, int] | None) -> tupl
     return fuser, f"method: {method}" + (f", after bicubic{to}" if size or scale > 1 else "")
 
 
+def _tier(model: str, quality: Quality, options: dict[str, Any]) -> Tier:
+    """The tier of a model for a quality, which none of these options may decide too."""
+    from tfs_rt.bundle import load_bundle
+
+    if given := [option for option, value in options.items() if value is not None]:
+        raise UsageError(given[0], f"--quality {quality} decides it", "leave one of the two options out")
+    return load_bundle(model).tier(quality)
+
+
 def _pipeline(
-    model: str | None, scale: int | None, recipe: dict[str, Any], backend: Backend, batch: int
+    name: str, scale: int | None, recipe: Tier | dict[str, Any], backend: Backend, batch: int
 ) -> tuple[Fuser, str]:
     """The model's pipeline, and what to say of it."""
     from tfs_rt.pipeline import load_pipeline
 
-    name = model or f"tfs-rt/x{scale or 4}"
-    changes = {key.strip("-"): getattr(value, "value", value) for key, value in recipe.items() if value is not None}
-    chosen = "ort-cpu" if backend is Backend.auto else backend.value
-    pipeline = load_pipeline(name, backend=chosen, recipe=lambda own: dataclasses.replace(own, **changes))
+    options = recipe if isinstance(recipe, dict) else {}
+    changes = {key.strip("-"): getattr(value, "value", value) for key, value in options.items() if value is not None}
+    tiered = None if isinstance(recipe, dict) else recipe.recipe
+    pipeline = load_pipeline(
+        name, backend=backend.value, recipe=lambda own: tiered or dataclasses.replace(own, **changes)
+    )
     if scale is not None and scale != pipeline.scale:
         reason = f"{scale} asked, but {name} is a model for x{pipeline.scale}"
         raise UsageError("--scale", reason, "leave one of the two options out")
     if batch > (most := pipeline.loop.largest_batch):
-        remedy = f"tfs-rt build {name} --engine {chosen} --batch {batch}"
+        remedy = f"tfs-rt build {name} --engine {pipeline.backend} --batch {batch}"
         raise UsageError("--batch", f"{batch} at once are more than its engines take ({most})", remedy)
     own = pipeline.recipe
     if "eta" in changes and own.sampler != "ddim":
         raise UsageError("--eta", f"{own.sampler} has no eta", "leave it out, or choose --sampler ddim")
-    return pipeline, f"model: {name}; sampler: {own.sampler}, {own.steps} steps; backend: {chosen}"
+    return pipeline, f"model: {name}; sampler: {own.sampler}, {own.steps} steps; backend: {pipeline.backend}"

@@ -1,0 +1,125 @@
+"""Peers as they come: the same network in PyTorch, ONNX Runtime and OpenVINO by their first examples, nothing set.
+
+Each is an engine for the runtime's loop, so that tables and noise are the same and images can be compared. A whole
+batch is one call. Threads, precision and kernels are the library's own choice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tfs_rt.bundle import Bundle
+from tfs_rt.engine import imported, reverse_step
+from tfs_rt.errors import EnvironmentFault
+from tfs_rt.images import Array
+from tfs_rt.spec import ModelSpec
+from tfs_rt.table import StepRow
+
+Network = Callable[[Array, Array, Array], Array]  # condition (B, 9, H, W), x_t (B, 3, H, W), noise_level (B, 1)
+
+
+@dataclass
+class PeerEngine:
+    """A function as an engine; handles are NumPy arrays."""
+
+    spec: ModelSpec
+    network: Network
+    precision: str  # what it computes in, where the library tells
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    def to_device(self, array: Array, /) -> Array:
+        """Nothing to do: the device is the host."""
+        return array
+
+    def to_host(self, handle: Array, /) -> Array:
+        """Nothing to do: the device is the host."""
+        return handle
+
+    def step(
+        self, x_t: Array, x_0: Array | None, condition: Array, row: StepRow, z: Array | None, /
+    ) -> tuple[Array, Array]:
+        """One reverse step."""
+        noise_level = np.full((len(x_t), 1), row.noise_level, dtype=np.float32)
+        return reverse_step(self.network(condition, x_t, noise_level), x_t, x_0, row, z)
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """How a peer is loaded."""
+
+    load: Callable[[Bundle, str], tuple[Network, str]]  # on "cpu" or "cuda": the network, and its precision
+    module: str  # that holds the library
+    remedy: str  # if it is missing
+
+
+def load_peer(name: str, bundle: Bundle, device: str = "cpu") -> PeerEngine:
+    """A peer with the bundle's network; EnvironmentFault if its library is missing."""
+    imported(PEERS[name].module, name, PEERS[name].remedy)
+    return PeerEngine(bundle.manifest.model, *PEERS[name].load(bundle, device))
+
+
+def _eager(bundle: Bundle, device: str) -> tuple[Network, str]:
+    return _in_torch(_network(bundle, device), device), "fp32"
+
+
+def _compiled(bundle: Bundle, device: str) -> tuple[Network, str]:
+    torch: Any = imported("torch", "torch-compile", TORCH)
+    return _in_torch(torch.compile(_network(bundle, device)), device), "fp32"
+
+
+def _network(bundle: Bundle, device: str) -> Any:
+    engine: Any = imported("tfs_rt_reference.engine", "torch-eager", TORCH)
+    torch: Any = imported("torch", "torch-eager", TORCH)
+    if device == "cuda" and not torch.cuda.is_available():
+        raise EnvironmentFault("torch-eager", "this torch finds no GPU", "install torch for CUDA (pytorch.org)")
+    return engine.load(bundle).network.to(device)
+
+
+def _in_torch(network: Callable[..., Any], device: str) -> Network:
+    torch: Any = imported("torch", "torch-eager", TORCH)
+
+    def predict(*inputs: Array) -> Array:
+        with torch.inference_mode():
+            return network(*(torch.from_numpy(array).to(device) for array in inputs)).cpu().numpy()
+
+    return predict
+
+
+def _onnxruntime(bundle: Bundle, _: str) -> tuple[Network, str]:
+    ort: Any = imported("onnxruntime", "onnxruntime", "")
+    session = ort.InferenceSession(_graph(bundle))
+
+    def predict(condition: Array, x_t: Array, noise_level: Array) -> Array:
+        return session.run(None, {"condition": condition, "x_t": x_t, "noise_level": noise_level})[0]
+
+    return predict, "fp32"
+
+
+def _openvino(bundle: Bundle, _: str) -> tuple[Network, str]:
+    openvino: Any = imported("tfs_rt.backends.ov_cpu", "openvino", "").ov  # imported without its report to its makers
+    compiled = openvino.Core().compile_model(_graph(bundle), "CPU")
+    kind = str(compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name())
+
+    def predict(condition: Array, x_t: Array, noise_level: Array) -> Array:
+        return compiled({"condition": condition, "x_t": x_t, "noise_level": noise_level})[0]
+
+    return predict, {"f32": "fp32", "f16": "fp16"}.get(kind, kind)
+
+
+def _graph(bundle: Bundle) -> Path:
+    """The network's file, which the bench has held to its SHA-256 before."""
+    return bundle.path / bundle.manifest.files["fp32"].path
+
+
+TORCH = "pip install 'tfs-rt[export]'"
+PEERS = {
+    "torch-eager": Peer(_eager, "torch", TORCH),
+    "torch-compile": Peer(_compiled, "torch", TORCH),
+    "onnxruntime": Peer(_onnxruntime, "onnxruntime", "pip install 'tfs-rt[cpu]'"),
+    "openvino": Peer(_openvino, "tfs_rt.backends.ov_cpu", "pip install 'tfs-rt[openvino]'"),
+}

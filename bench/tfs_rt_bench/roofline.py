@@ -1,0 +1,52 @@
+"""What this machine can do at most, measured: a float32 matrix product, and a copy that no cache holds.
+
+`python -m tfs_rt_bench.roofline` prints both as JSON; the bench runs it so, for a thread pool of its own.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+
+SIDES = (2048, 2048, 3072, 3072, 4096)  # of the matrices; which is fastest differs between machines
+BYTES = 2**29  # of an array that is copied: more than any last cache
+
+
+def gemm_gflops(sides: Sequence[int] = SIDES) -> float:
+    """GFLOP/s of NumPy's float32 matrix product, the best of several."""
+    rng, best = np.random.default_rng(0), 0.0
+    for side in sides:
+        a, b = (rng.standard_normal((side, side), dtype=np.float32) for _ in range(2))
+        best = max(best, 2 * side**3 / _seconds(lambda a=a, b=b: a @ b) / 1e9)
+    return best
+
+
+def bandwidth_gb(size: int = BYTES, threads: int = 0) -> float:
+    """GB/s of a copy by all processors, bytes read and written, the best of several."""
+    count = threads or processors()
+    source, target = np.ones(size // 4, np.float32), np.zeros(size // 4, np.float32)
+    pairs = list(zip(np.array_split(target, count), np.array_split(source, count), strict=True))
+    with ThreadPoolExecutor(count) as pool:
+        least = min(_seconds(lambda: list(pool.map(lambda pair: np.copyto(*pair), pairs))) for _ in range(5))
+    return 2 * source.nbytes / least / 1e9
+
+
+def processors() -> int:
+    """Those that this process may use."""
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+
+
+def _seconds(act: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    act()
+    return time.perf_counter() - started
+
+
+if __name__ == "__main__":
+    sys.stdout.write(json.dumps([gemm_gflops(), bandwidth_gb()]))

@@ -1,0 +1,75 @@
+"""`openvino` and `openvino-bf16`: OpenVINO on the CPU, through its own API, in the precision that the name states.
+
+Left alone it computes in bfloat16 wherever the processor can. A network compiled for all sizes is as fast as one that
+is compiled for this one; its last bits depend on the number of threads, and not on what it computed before.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Literal, cast
+
+from tfs_rt.backends.host import HostEngine, threads
+from tfs_rt.bundle import Bundle
+from tfs_rt.errors import EnvironmentFault, ModelError
+from tfs_rt.images import Array
+
+CONVERTER = "openvino.tools.ovc"
+
+
+@contextmanager
+def without_converter() -> Iterator[None]:
+    """Import OpenVINO without its converter, which would report the import to its makers and write into HOME."""
+    hidden = CONVERTER not in sys.modules
+    if hidden:
+        sys.modules[CONVERTER] = None  # pyright: ignore[reportArgumentType] - as if it were not installed
+    try:
+        yield
+    finally:
+        if hidden:
+            del sys.modules[CONVERTER]
+
+
+with without_converter():
+    import openvino as ov
+
+
+def load(bundle: Bundle, precision: Literal["f32", "bf16"] = "f32") -> HostEngine:
+    """The bundle's network compiled for this CPU; ModelError if it cannot be, EnvironmentFault without bfloat16."""
+    core = ov.Core()
+    if precision == "bf16" and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        name = core.get_property("CPU", "FULL_DEVICE_NAME").strip()
+        reason = f"this processor ({name}) does not compute in bfloat16 (AVX-512 BF16 or AMX)"
+        raise EnvironmentFault("openvino-bf16", reason, "use --backend openvino, in float32")
+    data = bundle.read("fp32")
+    settings = {"INFERENCE_PRECISION_HINT": precision, "INFERENCE_NUM_THREADS": threads()}
+    try:
+        compiled = core.compile_model(core.read_model(data), "CPU", settings)
+        facts = {"threads": compiled.get_property("INFERENCE_NUM_THREADS")}
+        engine = HostEngine(bundle.manifest.model, partial(run, compiled), facts)
+        engine.try_out()
+    except Exception as error:  # OpenVINO's own are RuntimeErrors, what it answers may be anything
+        file = bundle.path / bundle.manifest.files["fp32"].path
+        reason = f"cannot be run ({last_line(error)})"
+        raise ModelError(file, reason, "update openvino, or export the bundle anew") from error
+    return engine
+
+
+load_bf16 = partial(load, precision="bf16")
+
+
+def run(compiled: ov.CompiledModel, condition: Array, x_t: Array, noise_level: Array) -> Array:
+    """One call of a compiled network."""
+    try:
+        answers = compiled({"condition": condition, "x_t": x_t, "noise_level": noise_level})
+    except RuntimeError as error:
+        raise RuntimeError(last_line(error)) from error
+    return cast(Array, answers["prediction"])
+
+
+def last_line(error: BaseException) -> str:
+    """What OpenVINO says: above it stand the lines of its sources."""
+    return next((line for line in reversed(str(error).splitlines()) if line.strip()), type(error).__name__)
