@@ -26,20 +26,21 @@ from tfs_rt.errors import EnvironmentFault, InputError, NothingFound, UsageError
 from tfs_rt.pipeline import load_pipeline
 from tfs_rt.spec import from_dict
 from tfs_rt.table import step_table
-from tfs_rt_bench import bench as benching
-from tfs_rt_bench import bench_cases, machine, published, quality, roofline
-from tfs_rt_bench import measured as measured_module
-from tfs_rt_bench.bench import run
-from tfs_rt_bench.bench_cases import Cases, read_cases
-from tfs_rt_bench.bench_compare import compare
-from tfs_rt_bench.bench_rows import job_seconds, network_seconds, times
-from tfs_rt_bench.company import Worker
-from tfs_rt_bench.machine import step_gflop
-from tfs_rt_bench.measured import Bench, Row, read_bench, write_bench
-from tfs_rt_bench.peers import load_peer
-from tfs_rt_bench.plan import Planned, Request, paper_recipe, planned
+from tfs_rt_bench import published
+from tfs_rt_bench.latency import bench as benching
+from tfs_rt_bench.latency import bench_cases, machine, quality, roofline
+from tfs_rt_bench.latency import measured as measured_module
+from tfs_rt_bench.latency.bench import run
+from tfs_rt_bench.latency.bench_cases import Cases, read_cases
+from tfs_rt_bench.latency.bench_compare import compare
+from tfs_rt_bench.latency.bench_rows import job_seconds, network_seconds, times
+from tfs_rt_bench.latency.company import Worker
+from tfs_rt_bench.latency.machine import step_gflop
+from tfs_rt_bench.latency.measured import Bench, Row, read_bench, write_bench
+from tfs_rt_bench.latency.peers import load_peer
+from tfs_rt_bench.latency.plan import Planned, Request, paper_recipe, planned
+from tfs_rt_bench.latency.worker import Runner, Task, precision_of
 from tfs_rt_bench.published import PUBLISHED, random_network
-from tfs_rt_bench.worker import Runner, Task, precision_of
 from tfs_rt_reference.engine import load as load_reference
 from tfs_rt_reference.network import UNet
 
@@ -587,6 +588,12 @@ NONSENSE = [
     (["compare", "truth/k1.png", "truth/k1.png"], 3),
     (["compare", "empty", "empty"], 3),
 ]
+
+
+def test_a_made_case_may_be_too_small_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bench_cases, "EXAMPLES", tmp_path / "none")
+    with pytest.raises(InputError, match="too small to be compared"):
+        bench_cases.read_cases([], None, 4, (4, 4))
 
 
 @pytest.mark.parametrize(

@@ -19,15 +19,15 @@ from numpy.random import Generator
 from PIL import ImageFont
 
 from tfs_rt.spec import Recipe
-from tfs_rt_bench.axes import Linear, Log
-from tfs_rt_bench.bar_charts import latency, throughput
-from tfs_rt_bench.bench_headline import headline
 from tfs_rt_bench.bench_report import WIDTHS, main, page, write_report
-from tfs_rt_bench.digits import percent, ratio, seconds, significant
-from tfs_rt_bench.label_layout import Box, around, place
-from tfs_rt_bench.measured import SCHEMA, Accuracy, Bench, Fidelity, Machine, Pictures, Row, Times, write_bench
-from tfs_rt_bench.pareto_chart import pareto, points, unbeaten
-from tfs_rt_bench.row_facts import front
+from tfs_rt_bench.latency.measured import SCHEMA, Accuracy, Bench, Fidelity, Machine, Pictures, Row, Times, write_bench
+from tfs_rt_bench.page.axes import Linear, Log
+from tfs_rt_bench.page.bar_charts import latency, throughput
+from tfs_rt_bench.page.bench_headline import headline
+from tfs_rt_bench.page.digits import percent, ratio, seconds, significant
+from tfs_rt_bench.page.label_layout import Box, around, place
+from tfs_rt_bench.page.pareto_chart import pareto, points, unbeaten
+from tfs_rt_bench.page.row_facts import front
 
 GFLOP, PEAK = 14.2, 151.0
 VOID = {"meta", "img", "br", "link", "input"}

@@ -233,7 +233,7 @@ def test_a_distribution_without_a_name_stops_nobody(tmp_path: Path, monkeypatch:
         ("import sys; print('libcudart.so.13 is lost', file=sys.stderr); import os; os._exit(1)", "(libcudart.so.13"),
         ("raise SystemExit('no licence')", "SystemExit: no licence"),
         ("import nowhere", "the package 'nowhere' is not installed"),
-        ("raise RuntimeError('two\\nlines')", "RuntimeError: two"),
+        ("raise RuntimeError('two\\nlines')", "cannot be loaded (two)"),
     ],
 )
 def test_a_library_that_crashes_hangs_or_babbles_takes_nobody_along(

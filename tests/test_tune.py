@@ -20,13 +20,15 @@ from tfs_rt.pipeline import fuse_batch, load_pipeline
 from tfs_rt.spec import Accuracy, Recipe, Tier, from_dict
 from tfs_rt.table import step_table
 from tfs_rt.uncertainty import sample_ids
-from tfs_rt_bench import tuning, tuning_choice, tuning_search
-from tfs_rt_bench.tuning import Request, tune, write_tiers
-from tfs_rt_bench.tuning_cases import Known, Source, known_cases
-from tfs_rt_bench.tuning_choice import LOSS, front, survivors, tiers, within_budget
-from tfs_rt_bench.tuning_grid import SAMPLERS, STEPS, chains, nearby, sigmas
-from tfs_rt_bench.tuning_search import affordable, search
-from tfs_rt_bench.tuning_trials import Point, Remembering, Score, Trials
+from tfs_rt_bench.tuning import choice as tuning_choice
+from tfs_rt_bench.tuning import search as tuning_search
+from tfs_rt_bench.tuning import tune as tuning
+from tfs_rt_bench.tuning.cases import Known, Source, known_cases
+from tfs_rt_bench.tuning.choice import LOSS, front, survivors, tiers, within_budget
+from tfs_rt_bench.tuning.grid import SAMPLERS, STEPS, chains, nearby, sigmas
+from tfs_rt_bench.tuning.search import affordable, search
+from tfs_rt_bench.tuning.trials import Point, Remembering, Score, Trials
+from tfs_rt_bench.tuning.tune import Request, tune, write_tiers
 from tfs_rt_reference.data import low_resolution, read_groups
 
 SPEC = model_spec(prediction="x0", sigma_range=(2.0, 80.0))

@@ -13,18 +13,18 @@ from pathlib import Path
 from tfs_rt.errors import TfsRtError
 from tfs_rt.files import write_file
 from tfs_rt.sidecar import RESEARCH_USE
-from tfs_rt_bench.bar_charts import batches, latency, throughput
-from tfs_rt_bench.bench_headline import headline
-from tfs_rt_bench.bench_prose import DEFINITIONS
-from tfs_rt_bench.bench_strip import strips
-from tfs_rt_bench.bench_style import STYLE
-from tfs_rt_bench.bench_table import table
-from tfs_rt_bench.digits import counted, with_unit
-from tfs_rt_bench.drawing import marker, picture
-from tfs_rt_bench.markup import tag, text
-from tfs_rt_bench.measured import Bench, Machine, Row, read_bench
-from tfs_rt_bench.pareto_chart import Point, kind, line_name, pareto, points, shapes, unbeaten
-from tfs_rt_bench.row_facts import Quality, grouped, way
+from tfs_rt_bench.latency.measured import Bench, Machine, Row, read_bench
+from tfs_rt_bench.page.bar_charts import batches, latency, throughput
+from tfs_rt_bench.page.bench_headline import headline
+from tfs_rt_bench.page.bench_prose import DEFINITIONS
+from tfs_rt_bench.page.bench_strip import strips
+from tfs_rt_bench.page.bench_style import STYLE
+from tfs_rt_bench.page.bench_table import table
+from tfs_rt_bench.page.digits import counted, with_unit
+from tfs_rt_bench.page.drawing import marker, picture
+from tfs_rt_bench.page.markup import tag, text
+from tfs_rt_bench.page.pareto_chart import Point, kind, line_name, pareto, points, shapes, unbeaten
+from tfs_rt_bench.page.row_facts import Quality, grouped, way
 
 WIDTHS = {"wide": 860.0, "narrow": 340.0}  # one drawing for a desk, one for a hand: scaled text would be too small
 TITLES: dict[Quality, tuple[str, str]] = {  # and what to say if there is nothing to draw

@@ -102,7 +102,8 @@ def compare(
 ) -> None:
     """Set two benches side by side: ratios of times, differences of quality, row by row."""
     measured, comparing, terminal = (
-        workshop(f"tfs_rt_bench.{name}", extras=EXTRAS) for name in ("measured", "bench_compare", "bench_terminal")
+        workshop(f"tfs_rt_bench.latency.{name}", extras=EXTRAS)
+        for name in ("measured", "bench_compare", "bench_terminal")
     )
     found = comparing.compare(measured.read_bench(a), measured.read_bench(b))
     for note in found.notes:
@@ -120,7 +121,14 @@ def _measured(asked: dict[str, Any], scale: int | None, output: Path, talk: Talk
 
     plan, reading, measuring, measured, report, terminal = (
         workshop(f"tfs_rt_bench.{name}", extras=EXTRAS)
-        for name in ("plan", "bench_cases", "bench", "measured", "bench_report", "bench_terminal")
+        for name in (
+            "latency.plan",
+            "latency.bench_cases",
+            "latency.bench",
+            "latency.measured",
+            "bench_report",
+            "latency.bench_terminal",
+        )
     )
     request, gpu = plan.Request(**asked), _gpu() if asked["gpu"] else ""
     bundle = load_bundle(request.model)

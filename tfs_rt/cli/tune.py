@@ -15,7 +15,7 @@ from tfs_rt.cli.lazy import workshop
 from tfs_rt.cli.talk import Talk
 from tfs_rt.errors import UsageError
 
-MODULES = ("tuning_cases", "tuning", "tuning_page")
+MODULES = ("cases", "tune", "page")
 
 
 def tune(  # noqa: PLR0913 - one parameter an option
@@ -45,7 +45,7 @@ def tune(  # noqa: PLR0913 - one parameter an option
     talk, seconds = Talk(quiet=quiet), _budgets(budget)
     from tfs_rt.results import prepare_output
 
-    cases, tuning, page = (workshop(f"tfs_rt_bench.{name}", extras="cpu,metrics") for name in MODULES)
+    cases, tuning, page = (workshop(f"tfs_rt_bench.tuning.{name}", extras="cpu,metrics") for name in MODULES)
     source = cases.Source(data, ground_truth, split)
     tuning.check_bundles(bundles, write=write)
     prepare_output(output)

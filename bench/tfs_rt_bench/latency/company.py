@@ -16,7 +16,7 @@ from typing import Any, Self
 from tfs_rt.errors import EnvironmentFault, InputError, ModelError, TfsRtError, UsageError, printable
 from tfs_rt.plain import pack, receive, send
 
-COMMAND = (sys.executable, "-P", "-m", "tfs_rt_bench.worker")
+COMMAND = (sys.executable, "-P", "-m", "tfs_rt_bench.latency.worker")
 ERRORS = {kind.__name__: kind for kind in (UsageError, InputError, ModelError, EnvironmentFault)}
 REMEDY = "leave it out of the bench, or see whether tfs-rt fuse runs with it"
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from tfs_rt_bench.tuning_trials import Point
+from tfs_rt_bench.tuning.trials import Point
 
 SAME_PSNR, SAME_SHARPNESS = 0.01, 0.01  # dB, and of the ground truth's gradient: less is no difference
 

@@ -9,8 +9,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from tfs_rt.errors import UsageError
-from tfs_rt_bench.measured import Bench, Row
-from tfs_rt_bench.row_facts import in_words, positive
+from tfs_rt_bench.latency.measured import Bench, Row
+from tfs_rt_bench.page.row_facts import in_words, positive
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

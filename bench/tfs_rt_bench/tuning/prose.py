@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from textwrap import fill
 
 from tfs_rt.spec import Recipe
-from tfs_rt_bench.tuning import Tuned
-from tfs_rt_bench.tuning_choice import LOSS, SAME_PSNR, SAME_SHARPNESS
-from tfs_rt_bench.tuning_grid import SAMPLERS, SAMPLES, SIGMAS, STEPS
-from tfs_rt_bench.tuning_search import FEW
-from tfs_rt_bench.tuning_trials import Point
+from tfs_rt_bench.tuning.choice import LOSS, SAME_PSNR, SAME_SHARPNESS
+from tfs_rt_bench.tuning.grid import SAMPLERS, SAMPLES, SIGMAS, STEPS
+from tfs_rt_bench.tuning.search import FEW
+from tfs_rt_bench.tuning.trials import Point
+from tfs_rt_bench.tuning.tune import Tuned
 
 GRID = "; ".join(f"{name} (eta {eta:g})" if name == "ddim" else name for name, eta in SAMPLERS)
 FAST, BALANCED = LOSS["fast"], LOSS["balanced"]

@@ -16,13 +16,13 @@ from typing import Any
 
 from tfs_rt.bundle import load_bundle
 from tfs_rt.errors import TfsRtError
-from tfs_rt_bench.bench_cases import Cases
-from tfs_rt_bench.bench_rows import Asked, Measuring, References, finished, pictures
-from tfs_rt_bench.company import Worker
-from tfs_rt_bench.machine import load_warning, machine, measured_limits, step_gflop
-from tfs_rt_bench.measured import SCHEMA, Bench
-from tfs_rt_bench.plan import REFERENCE, Request, planned
-from tfs_rt_bench.worker import Task
+from tfs_rt_bench.latency.bench_cases import Cases
+from tfs_rt_bench.latency.bench_rows import Asked, Measuring, References, finished, pictures
+from tfs_rt_bench.latency.company import Worker
+from tfs_rt_bench.latency.machine import load_warning, machine, measured_limits, step_gflop
+from tfs_rt_bench.latency.measured import SCHEMA, Bench
+from tfs_rt_bench.latency.plan import REFERENCE, Request, planned
+from tfs_rt_bench.latency.worker import Task
 
 IDLE = 0.02  # of a processor: what a waiting worker may take
 Advance = Callable[[float], None]

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Literal, NamedTuple, TypeVar
 
 from tfs_rt.spec import Recipe
-from tfs_rt_bench.digits import NA, counted, decimal
-from tfs_rt_bench.measured import Row, Times
+from tfs_rt_bench.latency.measured import Row, Times
+from tfs_rt_bench.page.digits import NA, counted, decimal
 
 Quality = Literal["fidelity", "accuracy"]
 K = TypeVar("K")

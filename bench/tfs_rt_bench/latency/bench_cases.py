@@ -12,7 +12,7 @@ from tfs_rt.images import RGB
 from tfs_rt.intake import load_case, read_file
 from tfs_rt.selftest import CASE_ID, SIDE, made_case
 from tfs_rt_bench.evaluation import image_files
-from tfs_rt_bench.machine import ROOT
+from tfs_rt_bench.latency.machine import ROOT
 from tfs_rt_bench.metrics import SSIM_WINDOW
 
 EXAMPLES = ROOT / "examples"  # of a checkout; nothing of them is installed
@@ -42,6 +42,7 @@ def read_cases(
     """
     if not sources and not EXAMPLES.is_dir() and truth is None:
         made = tuple(made_case(scale))
+        _check_size(size or (SIDE, SIDE))
         return Cases((CASE_ID,), (made,), (None,), size or (SIDE, SIDE)), []
     loaded, problems = {}, []
     for case in discover(sources or [EXAMPLES]):
@@ -59,11 +60,15 @@ def read_cases(
             "--cases", f"their results would be of several sizes ({listed})", "give --size, or fewer cases"
         )
     (one,) = sizes
-    if min(one) < SSIM_WINDOW:
-        reason = f"results of {one[1]}x{one[0]} pixels are too small to be compared"
-        raise InputError("--cases", reason, f"give images of {SSIM_WINDOW} pixels or more")
+    _check_size(one)
     truths = _truths(truth, tuple(loaded), one) if truth else (None,) * len(loaded)
     return Cases(tuple(loaded), tuple(images for images, _ in loaded.values()), truths, one), problems
+
+
+def _check_size(size: tuple[int, int]) -> None:
+    if min(size) < SSIM_WINDOW:
+        reason = f"results of {size[1]}x{size[0]} pixels are too small to be compared"
+        raise InputError("--cases", reason, f"give images of {SSIM_WINDOW} pixels or more")
 
 
 def _truths(folder: Path, ids: tuple[str, ...], size: tuple[int, int]) -> tuple[RGB | None, ...]:

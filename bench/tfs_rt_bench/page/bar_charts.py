@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from tfs_rt_bench.axes import Linear
-from tfs_rt_bench.digits import percent, ratio, seconds, significant
-from tfs_rt_bench.drawing import SIZE, SMALL, line, picture, write
-from tfs_rt_bench.markup import fitted, tag, text, text_width
-from tfs_rt_bench.measured import Machine, Row
-from tfs_rt_bench.row_facts import Way, grouped, in_words, minimum, per_case, way
+from tfs_rt_bench.latency.measured import Machine, Row
+from tfs_rt_bench.page.axes import Linear
+from tfs_rt_bench.page.digits import percent, ratio, seconds, significant
+from tfs_rt_bench.page.drawing import SIZE, SMALL, line, picture, write
+from tfs_rt_bench.page.markup import fitted, tag, text, text_width
+from tfs_rt_bench.page.row_facts import Way, grouped, in_words, minimum, per_case, way
 
 BAR, GAP, TOP, BOTTOM = 14.0, 10.0, 30.0, 34.0
 COLUMN = 210.0  # of labels, where a chart is wide enough for one

@@ -15,10 +15,10 @@ from tfs_rt import __version__
 from tfs_rt.engine import imported
 from tfs_rt.errors import EnvironmentFault
 from tfs_rt.spec import Architecture
-from tfs_rt_bench.measured import Machine
-from tfs_rt_bench.roofline import processors
+from tfs_rt_bench.latency.measured import Machine
+from tfs_rt_bench.latency.roofline import processors
 
-ROOT = Path(__file__).resolve().parents[2]  # of a checkout
+ROOT = Path(__file__).resolve().parents[3]  # of a checkout
 BUSY = 0.5  # of the processors: a load above it spoils what is measured
 
 
@@ -38,9 +38,9 @@ def machine(gpu: str, versions: dict[str, str], limits: tuple[float, float]) -> 
 
 
 def measured_limits() -> tuple[float, float]:
-    """GFLOP/s of a float32 matrix product and GB/s of a copy, by `tfs_rt_bench.roofline` in a process of its own."""
+    """GFLOP/s of a float32 matrix product and GB/s of a copy, by `roofline` in a process of its own."""
     try:
-        command = [sys.executable, "-P", "-m", "tfs_rt_bench.roofline"]
+        command = [sys.executable, "-P", "-m", "tfs_rt_bench.latency.roofline"]
         ended = subprocess.run(command, capture_output=True, check=True)
         gemm, copy = json.loads(ended.stdout)
     except (OSError, subprocess.CalledProcessError, ValueError) as error:

@@ -1,6 +1,6 @@
 """What this machine can do at most, measured: a float32 matrix product, and a copy that no cache holds.
 
-`python -m tfs_rt_bench.roofline` prints both as JSON; the bench runs it so, for a thread pool of its own.
+`python -m tfs_rt_bench.latency.roofline` prints both as JSON; the bench runs it so, for a thread pool of its own.
 """
 
 from __future__ import annotations

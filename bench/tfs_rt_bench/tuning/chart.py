@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from tfs_rt_bench.axes import Linear, Log
-from tfs_rt_bench.markup import tag, text
-from tfs_rt_bench.tuning import Tuned
-from tfs_rt_bench.tuning_choice import best
-from tfs_rt_bench.tuning_trials import Point
+from tfs_rt_bench.page.axes import Linear, Log
+from tfs_rt_bench.page.markup import tag, text
+from tfs_rt_bench.tuning.choice import best
+from tfs_rt_bench.tuning.trials import Point
+from tfs_rt_bench.tuning.tune import Tuned
 
 PANEL, HEIGHT, LEFT, TOP, RIGHT, BOTTOM = 400, 280, 48, 24, 16, 40  # pixels
 SHOWN = 1.0  # dB below the best: the rest lies out of the picture

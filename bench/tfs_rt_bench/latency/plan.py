@@ -13,8 +13,8 @@ from tfs_rt.errors import UsageError
 from tfs_rt.schedule import sigma_range
 from tfs_rt.spec import ModelSpec, Recipe, SamplerName
 from tfs_rt.table import step_table
-from tfs_rt_bench.peers import PEERS
-from tfs_rt_bench.worker import Task
+from tfs_rt_bench.latency.peers import PEERS
+from tfs_rt_bench.latency.worker import Task
 
 REFERENCE = "torch"  # the backend whose images are the measure of fidelity
 ON_GPU = ("ort-cuda", "tensorrt", "tensorrt-rtx")

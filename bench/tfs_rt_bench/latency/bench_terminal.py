@@ -9,8 +9,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from tfs_rt.errors import printable
-from tfs_rt_bench.bench_compare import Comparison
-from tfs_rt_bench.measured import Bench, Row
+from tfs_rt_bench.latency.bench_compare import Comparison
+from tfs_rt_bench.latency.measured import Bench, Row
 
 WIDE = 160  # characters, where the output is no terminal: nothing is cut
 NA = "n/a"

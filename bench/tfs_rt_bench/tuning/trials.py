@@ -20,9 +20,9 @@ from tfs_rt.pipeline import fuse_batch
 from tfs_rt.spec import ModelSpec, Recipe
 from tfs_rt.table import StepRow, StepTable, step_table
 from tfs_rt.uncertainty import Moments, sample_ids
+from tfs_rt_bench.latency.quality import EQUAL
 from tfs_rt_bench.metrics import average_gradient, psnr, ssim_map
-from tfs_rt_bench.quality import EQUAL
-from tfs_rt_bench.tuning_cases import Known
+from tfs_rt_bench.tuning.cases import Known
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ import math
 from typing import Literal
 
 from tfs_rt.errors import printable
-from tfs_rt_bench.markup import tag, text
+from tfs_rt_bench.page.markup import tag, text
 
 SIZE, SMALL = 12.0, 11.0  # of text, in the chart's own units
 Anchor = Literal["start", "middle", "end"]

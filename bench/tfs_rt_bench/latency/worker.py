@@ -1,4 +1,4 @@
-"""A row of the bench in a process of its own: `python -m tfs_rt_bench.worker`, spoken to through its pipes.
+"""A row of the bench in a process of its own: `python -m tfs_rt_bench.latency.worker`, spoken to through its pipes.
 
 Messages are those of `tfs_rt.plain`: lists of a word and its arguments in, ["done", result] or ["error", ...] out.
 Only what the row's backend needs is imported, so that its cold start and its memory are its own.
@@ -27,7 +27,7 @@ from tfs_rt.plain import pack, receive, send
 from tfs_rt.schedule import sigma_range
 from tfs_rt.spec import Recipe, from_dict
 from tfs_rt.table import StepTable, step_table
-from tfs_rt_bench.peers import PeerEngine, load_peer
+from tfs_rt_bench.latency.peers import PeerEngine, load_peer
 
 ALONE = 40  # calls of the network in one measurement on a GPU, which are enqueued and waited for together
 

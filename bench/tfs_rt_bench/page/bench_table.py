@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from tfs_rt_bench.digits import NA, counted, decimal, megabytes, percent, seconds, with_unit
-from tfs_rt_bench.markup import tag, text
-from tfs_rt_bench.measured import Accuracy, Bench, Fidelity, Machine, Row, Times
-from tfs_rt_bench.row_facts import in_words, level, minimum, per_case
+from tfs_rt_bench.latency.measured import Accuracy, Bench, Fidelity, Machine, Row, Times
+from tfs_rt_bench.page.digits import NA, counted, decimal, megabytes, percent, seconds, with_unit
+from tfs_rt_bench.page.markup import tag, text
+from tfs_rt_bench.page.row_facts import in_words, level, minimum, per_case
 
 Lines = tuple[str, ...]  # the figure, then what stands below it in small print
 

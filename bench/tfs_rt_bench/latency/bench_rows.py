@@ -11,11 +11,11 @@ import numpy as np
 from tfs_rt.errors import TfsRtError
 from tfs_rt.images import RGB
 from tfs_rt.spec import Recipe
-from tfs_rt_bench import quality
-from tfs_rt_bench.bench_cases import Cases
-from tfs_rt_bench.measured import Pictures, Row, Times
-from tfs_rt_bench.plan import Planned, name_of
-from tfs_rt_bench.worker import precision_of
+from tfs_rt_bench.latency import quality
+from tfs_rt_bench.latency.bench_cases import Cases
+from tfs_rt_bench.latency.measured import Pictures, Row, Times
+from tfs_rt_bench.latency.plan import Planned, name_of
+from tfs_rt_bench.latency.worker import precision_of
 
 SHOWN = 3  # cases in pictures, where there is one recipe
 References = dict[Recipe, list[RGB]]  # the reference's images of all cases, by recipe

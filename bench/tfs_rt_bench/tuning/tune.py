@@ -18,12 +18,12 @@ from tfs_rt.errors import EnvironmentFault, ModelError, UsageError
 from tfs_rt.pipeline import load_fusion
 from tfs_rt.spec import Accuracy, Tier
 from tfs_rt.table import step_table
-from tfs_rt_bench import tuning_choice
-from tfs_rt_bench.machine import processor_name
-from tfs_rt_bench.roofline import processors
-from tfs_rt_bench.tuning_cases import Known, Source, known_cases
-from tfs_rt_bench.tuning_search import Search, affordable, search
-from tfs_rt_bench.tuning_trials import Asked, Point, Remembering, Trials, fused
+from tfs_rt_bench.latency.machine import processor_name
+from tfs_rt_bench.latency.roofline import processors
+from tfs_rt_bench.tuning import choice as tuning_choice
+from tfs_rt_bench.tuning.cases import Known, Source, known_cases
+from tfs_rt_bench.tuning.search import Search, affordable, search
+from tfs_rt_bench.tuning.trials import Asked, Point, Remembering, Trials, fused
 
 BACKEND = "ort-cpu"  # the exact tier: images of other float32 backends differ by a grey level here and there
 CALLS = (1, 4, 16)  # that the budgets allow where none are given

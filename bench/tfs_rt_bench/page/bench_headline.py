@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from tfs_rt_bench.digits import counted, decimal, ratio, seconds
-from tfs_rt_bench.measured import Bench, Row
-from tfs_rt_bench.row_facts import PEERS, in_words, level, minimum, per_case, psnr, single, way
+from tfs_rt_bench.latency.measured import Bench, Row
+from tfs_rt_bench.page.digits import counted, decimal, ratio, seconds
+from tfs_rt_bench.page.row_facts import PEERS, in_words, level, minimum, per_case, psnr, single, way
 
 GOOD = 45.0  # dB to the float32 reference, from which on an image is taken to be the same
 CHAIN = 1000  # steps, from which on ancestral sampling is the paper's way

@@ -15,9 +15,9 @@ import numpy as np
 
 from tfs_rt.errors import UsageError
 from tfs_rt.spec import ModelSpec, Recipe
-from tfs_rt_bench.tuning_choice import survivors
-from tfs_rt_bench.tuning_grid import SAMPLES, chains, distinct, nearby, sigmas
-from tfs_rt_bench.tuning_trials import Asked, Point, Trials
+from tfs_rt_bench.tuning.choice import survivors
+from tfs_rt_bench.tuning.grid import SAMPLES, chains, distinct, nearby, sigmas
+from tfs_rt_bench.tuning.trials import Asked, Point, Trials
 
 FEW, KEPT = 2, (2, 2, 1)  # cases at first; and what is kept of each number of steps, by PSNR and by sharpness
 

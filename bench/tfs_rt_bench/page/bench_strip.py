@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 
 from tfs_rt.errors import printable
-from tfs_rt_bench.digits import counted
-from tfs_rt_bench.markup import tag, text
-from tfs_rt_bench.measured import Bench, Pictures, Row
-from tfs_rt_bench.row_facts import level
+from tfs_rt_bench.latency.measured import Bench, Pictures, Row
+from tfs_rt_bench.page.digits import counted
+from tfs_rt_bench.page.markup import tag, text
+from tfs_rt_bench.page.row_facts import level
 
 BASE64 = re.compile(r"[A-Za-z0-9+/]+={0,2}")
 

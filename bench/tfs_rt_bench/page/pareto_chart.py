@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from tfs_rt_bench.axes import Linear, Log
-from tfs_rt_bench.digits import counted, seconds
-from tfs_rt_bench.drawing import SMALL, line, marker, path, picture, write
-from tfs_rt_bench.label_layout import Box, around, place
-from tfs_rt_bench.markup import tag, text, text_width
-from tfs_rt_bench.measured import Row
-from tfs_rt_bench.row_facts import CAP, Quality, Way, front, grouped, level, per_case, psnr, sampling, single, way
+from tfs_rt_bench.latency.measured import Row
+from tfs_rt_bench.page.axes import Linear, Log
+from tfs_rt_bench.page.digits import counted, seconds
+from tfs_rt_bench.page.drawing import SMALL, line, marker, path, picture, write
+from tfs_rt_bench.page.label_layout import Box, around, place
+from tfs_rt_bench.page.markup import tag, text, text_width
+from tfs_rt_bench.page.row_facts import CAP, Quality, Way, front, grouped, level, per_case, psnr, sampling, single, way
 
 Line = tuple[Way, str]  # what computes, and by which sampler: one line of the chart
 AGAINST = {"fidelity": "the float32 PyTorch reference", "accuracy": "ground truth"}

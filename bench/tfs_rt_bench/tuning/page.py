@@ -12,12 +12,12 @@ from tfs_rt.files import write_file
 from tfs_rt.results import write_json
 from tfs_rt.sidecar import RESEARCH_USE
 from tfs_rt.spec import Accuracy
-from tfs_rt_bench.tuning import Tuned
-from tfs_rt_bench.tuning_chart import chart
-from tfs_rt_bench.tuning_choice import front, within_budget
-from tfs_rt_bench.tuning_prose import HEAD, named, remarks
-from tfs_rt_bench.tuning_search import affordable
-from tfs_rt_bench.tuning_trials import Point
+from tfs_rt_bench.tuning.chart import chart
+from tfs_rt_bench.tuning.choice import front, within_budget
+from tfs_rt_bench.tuning.prose import HEAD, named, remarks
+from tfs_rt_bench.tuning.search import affordable
+from tfs_rt_bench.tuning.trials import Point
+from tfs_rt_bench.tuning.tune import Tuned
 
 
 def write_report(tuned: Sequence[Tuned], folder: Path, command: str) -> None:

@@ -1,0 +1,1 @@
+"""Latency, fidelity and accuracy measured: `tfs-rt bench`."""
