@@ -1,4 +1,8 @@
-"""`openvino` and `openvino-bf16`: what they compute, in which precision, and that nobody is told of it."""
+"""`openvino` and `openvino-bf16`: what they compute, in which precision, and that nobody is told of it.
+
+The last of the tests: a process that had loaded OpenVINO and then the stand-ins for TensorRT ended with SIGSEGV at a
+signal, for reasons not yet found.
+"""
 
 from __future__ import annotations
 
@@ -18,9 +22,12 @@ from test_bundle import answering, write_bundle
 from tfs_rt.backends import ort_cpu, ov_cpu
 from tfs_rt.backends.host import HostEngine
 from tfs_rt.backends.ov_cpu import ov
-from tfs_rt.bundle import load_bundle
+from tfs_rt.bundle import Bundle, load_bundle
 from tfs_rt.errors import ModelError
 from tfs_rt.images import Array
+from tfs_rt_bench.latency.peers import load_peer
+from tfs_rt_reference.engine import load as load_reference
+from tfs_rt_reference.network import UNet
 
 HAS_BF16 = "BF16" in ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 CASE = ROOT / "examples" / "mni-z060"
@@ -178,3 +185,13 @@ def test_nothing_is_sent_and_nothing_is_written_but_results(tmp_path: Path) -> N
     assert [line for line in lines if not line.endswith("/dev/null") and line.split()[1].split("/")[0] != "out"] == []
     assert len(lines) > 3  # the results were seen
     assert list((tmp_path / "home").iterdir()) == []
+
+
+def test_the_peer_as_it_comes_is_the_same_network(halved: tuple[Bundle, UNet], rng: np.random.Generator) -> None:
+    bundle = halved[0]
+    condition, x_t = (rng.standard_normal((2, channels, 16, 24), dtype=np.float32) for channels in (9, 3))
+    level = np.array([[0.2], [0.9]], np.float32)
+    peer = load_peer("openvino", bundle)
+    if peer.precision == "fp32":
+        expected = load_reference(bundle).predict(condition, x_t, level)
+        np.testing.assert_allclose(peer.network(condition, x_t, level), expected, atol=2e-4)
