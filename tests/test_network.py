@@ -10,23 +10,14 @@ import torch
 from helpers import TINY, model_spec
 
 from tfs_rt.sampler import sample
-from tfs_rt.spec import Architecture, Recipe, Schedule
+from tfs_rt.spec import Recipe, Schedule
 from tfs_rt.table import step_table
+from tfs_rt_bench.published import PUBLISHED
 from tfs_rt_reference.checkpoint import Checkpoint, load_checkpoint
 from tfs_rt_reference.diffusion import ancestral_chain, draw_noise_level, q_sample
 from tfs_rt_reference.engine import TorchEngine
 from tfs_rt_reference.network import TMFA, UNet
 
-PUBLISHED = Architecture(
-    in_channel=12,
-    out_channel=3,
-    inner_channel=64,
-    norm_groups=32,
-    channel_multiplier=(1, 2, 4, 8, 8),
-    attention_levels=(4,),
-    res_blocks=2,
-    gate="all",
-)
 TINIES = ("tfsdiff_tiny", "sr3_tiny")
 
 

@@ -12,11 +12,11 @@ import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from tfs_rt import __version__
+from tfs_rt.backends.host import processors
 from tfs_rt.formats.picture import Rules
 from tfs_rt.images import RGB
 from tfs_rt.reader import read_picture
 from tfs_rt_bench.latency.machine import load_warning, processor_name
-from tfs_rt_bench.latency.roofline import processors
 
 CASE = Path(__file__).resolve().parents[2] / "examples" / "mni-z060"
 Holds = Callable[[Any, Any, float], None]

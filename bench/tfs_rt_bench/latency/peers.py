@@ -7,45 +7,30 @@ batch is one call. Threads, precision and kernels are the library's own choice.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from tfs_rt.backends.host import HostEngine
 from tfs_rt.bundle import Bundle
-from tfs_rt.engine import imported, reverse_step
+from tfs_rt.engine import imported
 from tfs_rt.errors import EnvironmentFault
 from tfs_rt.images import Array
 from tfs_rt.spec import ModelSpec
-from tfs_rt.table import StepRow
 
 Network = Callable[[Array, Array, Array], Array]  # condition (B, 9, H, W), x_t (B, 3, H, W), noise_level (B, 1)
 
 
-@dataclass
-class PeerEngine:
-    """A function as an engine; handles are NumPy arrays."""
+class PeerEngine(HostEngine):
+    """A function of a whole batch as an engine, and what it computes in, where the library tells."""
 
-    spec: ModelSpec
-    network: Network
-    precision: str  # what it computes in, where the library tells
-    facts: dict[str, Any] = field(default_factory=dict)
+    def __init__(self, spec: ModelSpec, network: Network, precision: str) -> None:
+        super().__init__(spec, network)
+        self.precision = precision
 
-    def to_device(self, array: Array, /) -> Array:
-        """Nothing to do: the device is the host."""
-        return array
-
-    def to_host(self, handle: Array, /) -> Array:
-        """Nothing to do: the device is the host."""
-        return handle
-
-    def step(
-        self, x_t: Array, x_0: Array | None, condition: Array, row: StepRow, z: Array | None, /
-    ) -> tuple[Array, Array]:
-        """One reverse step."""
-        noise_level = np.full((len(x_t), 1), row.noise_level, dtype=np.float32)
-        return reverse_step(self.network(condition, x_t, noise_level), x_t, x_0, row, z)
+    def predict(self, condition: Array, x_t: Array, noise_level: Array) -> Array:
+        """The network alone, of the batch at once."""
+        return self.network(condition, x_t, noise_level)
 
 
 @dataclass(frozen=True, slots=True)

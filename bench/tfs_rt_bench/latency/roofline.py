@@ -6,13 +6,14 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
+
+from tfs_rt.backends.host import processors
 
 SIDES = (2048, 2048, 3072, 3072, 4096)  # of the matrices; which is fastest differs between machines
 BYTES = 2**29  # of an array that is copied: more than any last cache
@@ -35,11 +36,6 @@ def bandwidth_gb(size: int = BYTES, threads: int = 0) -> float:
     with ThreadPoolExecutor(count) as pool:
         least = min(_seconds(lambda: list(pool.map(lambda pair: np.copyto(*pair), pairs))) for _ in range(5))
     return 2 * source.nbytes / least / 1e9
-
-
-def processors() -> int:
-    """Those that this process may use."""
-    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 
 
 def _seconds(act: Callable[[], object]) -> float:

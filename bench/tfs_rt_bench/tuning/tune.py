@@ -12,6 +12,7 @@ from typing import Any
 
 import onnxruntime
 
+from tfs_rt.backends.host import processors
 from tfs_rt.bundle import Bundle, load_bundle, write_manifest
 from tfs_rt.engine import Engine, load_engine
 from tfs_rt.errors import EnvironmentFault, ModelError, UsageError
@@ -19,7 +20,6 @@ from tfs_rt.pipeline import load_fusion
 from tfs_rt.spec import Accuracy, Tier
 from tfs_rt.table import step_table
 from tfs_rt_bench.latency.machine import processor_name
-from tfs_rt_bench.latency.roofline import processors
 from tfs_rt_bench.tuning import choice as tuning_choice
 from tfs_rt_bench.tuning.cases import Known, Source, known_cases
 from tfs_rt_bench.tuning.search import Search, affordable, search
