@@ -6,6 +6,7 @@ is compiled for this one; its last bits depend on the number of threads, and not
 
 from __future__ import annotations
 
+import ctypes
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -37,6 +38,26 @@ with without_converter():
     import openvino as ov
 
 
+@contextmanager
+def same_signal_stack() -> Iterator[None]:
+    """Leave this thread the stack that its signals are handled on.
+
+    OpenVINO's plug-in gives it one of its own, and takes that away when it ends: of two that do not end in the order
+    opposite to their making, one leaves what the other has freed, and the next signal kills the process. A plug-in
+    that does not find its own stack leaves everything as it is.
+    """
+    if sys.platform == "win32":
+        yield
+        return
+    libc, stack = ctypes.CDLL(None), ctypes.create_string_buffer(64)  # a stack_t has 24 bytes
+    libc.sigaltstack(None, stack)
+    try:
+        yield
+    finally:
+        libc.sigaltstack(stack, None)
+
+
+@same_signal_stack()
 def load(bundle: Bundle, precision: Literal["f32", "bf16"] = "f32") -> HostEngine:
     """The bundle's network compiled for this CPU; ModelError if it cannot be, EnvironmentFault without bfloat16."""
     core = ov.Core()

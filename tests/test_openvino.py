@@ -1,8 +1,4 @@
-"""`openvino` and `openvino-bf16`: what they compute, in which precision, and that nobody is told of it.
-
-The last of the tests: a process that had loaded OpenVINO and then the stand-ins for TensorRT ended with SIGSEGV at a
-signal, for reasons not yet found.
-"""
+"""`openvino` and `openvino-bf16`: what they compute, in which precision, and that nobody is told of it."""
 
 from __future__ import annotations
 
@@ -185,6 +181,24 @@ def test_nothing_is_sent_and_nothing_is_written_but_results(tmp_path: Path) -> N
     assert [line for line in lines if not line.endswith("/dev/null") and line.split()[1].split("/")[0] != "out"] == []
     assert len(lines) > 3  # the results were seen
     assert list((tmp_path / "home").iterdir()) == []
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such stacks")
+def test_a_signal_finds_its_stack_whatever_order_engines_end_in() -> None:
+    code = """
+import faulthandler, os, signal
+faulthandler.enable()  # signals are handled on a stack of their own
+signal.signal(signal.SIGUSR1, lambda *_: None)
+from tfs_rt.backends.ov_cpu import load
+from tfs_rt.bundle import load_bundle
+bundle = load_bundle("tfs-rt/x4")
+first, second = load(bundle), load(bundle)
+os.kill(os.getpid(), signal.SIGUSR1)
+del first
+del second
+os.kill(os.getpid(), signal.SIGUSR1)
+"""
+    assert subprocess.run([sys.executable, "-c", code], check=False, timeout=60).returncode == 0
 
 
 def test_the_peer_as_it_comes_is_the_same_network(halved: tuple[Bundle, UNet], rng: np.random.Generator) -> None:
