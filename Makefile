@@ -15,8 +15,9 @@ types:
 layers:
 	$(BIN)/lint-imports
 
+# Two processes, a test file to each at a time: what shares a fixture stays together.
 test:
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile --durations 10
 
 # The runtime's kernels, timed; a line is appended to bench/baselines.
 bench:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tomllib
 import zipfile
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -119,14 +120,18 @@ def test_readmes_second_command_is_what_ci_runs() -> None:
     assert "second command" in (ROOT / ".ci" / "run").read_text()
 
 
+@cache
+def help_of(command: str) -> str:
+    run = [sys.executable, "-m", "tfs_rt", command, "--help"]
+    return subprocess.run(run, capture_output=True, text=True, check=True, env={"COLUMNS": "200"}).stdout
+
+
 def test_every_option_that_the_readme_uses_exists() -> None:
     for block in re.findall(r"```sh\n(.*?)```", README, re.DOTALL):
         for line in block.replace("\\\n", " ").splitlines():
             for command in re.findall(r"tfs-rt (\w+) ([^#&]*)", line):
-                run = [sys.executable, "-m", "tfs_rt", command[0], "--help"]
-                text = subprocess.run(run, capture_output=True, text=True, check=True, env={"COLUMNS": "200"}).stdout
                 for option in re.findall(r"(?<!\S)--[\w-]+", command[1]):
-                    assert option in text, f"{command[0]} has no {option}"
+                    assert option in help_of(command[0]), f"{command[0]} has no {option}"
 
 
 def test_links_in_the_documents_lead_somewhere() -> None:
