@@ -1,1 +1,3 @@
 """The PyTorch reference: network, diffusion, loss, training, checkpoints."""
+
+import tfs_rt  # noqa: F401 - before any module here: it disables the report that ONNX Runtime makes of its use
