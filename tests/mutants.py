@@ -1,0 +1,201 @@
+"""Faults of one line that the tests must notice.
+
+    python tests/mutants.py [WORD...]     try all, or those whose name holds one of the words
+
+Each fault is put into a copy of the sources, and the tests that are named for it run there. The working tree is not
+touched. Exit code 0 if each fault was caught.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+from xml.etree import ElementTree
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGES = (".", "export", "reference", "bench")
+SECONDS = 300.0  # for the tests of one fault
+LINKED = ("engines", "docs", "examples")  # large, and never written to by a test
+ENDS = {None: "too slow", 0: "survived", 1: "caught"}  # what an exit code of pytest says of a fault
+LEFT_OUT = (".*", "__pycache__", "build", "dist", "results", "*.egg-info", *LINKED)
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """A fault: the text `old`, which stands once in a file, becomes `new`; `tests` are arguments of pytest."""
+
+    name: str
+    file: str
+    old: str
+    new: str
+    tests: tuple[str, ...]
+
+
+class Outcome(NamedTuple):
+    """How a run of pytest ended."""
+
+    code: int | None  # pytest's; None if it took too long
+    passed: int  # tests
+
+
+MUTANTS = (
+    Mutant(
+        "an infinity of the network is clipped to a plausible pixel",
+        "tfs_rt/engine.py",
+        "abs(guess) < inf",
+        "abs(guess) <= inf",
+        ("tests/test_pipeline.py",),
+    ),
+    Mutant(
+        "images are padded by their edge, not by reflection",
+        "tfs_rt/pipeline.py",
+        'mode="reflect"',
+        'mode="edge"',
+        ("tests/test_pipeline.py",),
+    ),
+    Mutant(
+        "Landlock is off",
+        "tfs_rt/limits.py",
+        "    if version < 1:",
+        "    if version:",
+        ("tests/test_limited.py",),
+    ),
+    Mutant(
+        "Landlock lets files be truncated",
+        "tfs_rt/limits.py",
+        "(1 << RIGHTS.get(version, 16)) - 1 & ~READ",
+        "(1 << RIGHTS.get(version, 16)) - 1 & ~READ & ~(1 << 14)",
+        ("tests/test_limited.py",),
+    ),
+    Mutant(
+        "the child keeps the network",
+        "tfs_rt/limits.py",
+        '["no network"] if _leave_network() else []',
+        '["no network"]',
+        ("tests/test_limited.py",),
+    ),
+    Mutant(
+        "no self-test at the end of a run",
+        "tfs_rt/run.py",
+        "        if self.untested:",
+        "        if False:",
+        ("tests/test_run.py",),
+    ),
+    Mutant(
+        "a self-test every 10^9 cases",
+        "tfs_rt/run.py",
+        "TESTED_EVERY = 200",
+        "TESTED_EVERY = 10**9",
+        ("tests/test_run.py",),
+    ),
+    Mutant(
+        "the journal is opened through a link",
+        "tfs_rt/journal.py",
+        'getattr(os, "O_NOFOLLOW", 0)',
+        "0",
+        ("tests/test_unattended.py", "-k", "journal or link"),
+    ),
+    Mutant(
+        "callers of one network do not wait for each other",
+        "tfs_rt/winograd/network.py",
+        "        with self.lock:",
+        "        if True:",
+        ("tests/test_winograd.py",),
+    ),
+    Mutant(
+        "attributes of a graph may be graphs",
+        "tfs_rt/onnx_graph.py",
+        "ATTRIBUTE = {*range(1, 6), *range(7, 10), 13, 20}",
+        "ATTRIBUTE = {*range(1, 10), 11, 13, 20}",
+        ("tests/test_hostile.py", "tests/test_bundle.py"),
+    ),
+)
+
+
+def main(words: Sequence[str]) -> int:
+    """Try the mutants, and print a line for each."""
+    chosen = [mutant for mutant in MUTANTS if not words or any(word in mutant.name for word in words)]
+    verdicts: list[str] = []
+    with source_copy() as copy:
+        for mutant in chosen:
+            verdicts.append(verdict(mutant, copy))
+            sys.stdout.write(f"{verdicts[-1]:<20} {mutant.name} ({' '.join(mutant.tests)})\n")
+            sys.stdout.flush()
+    sys.stdout.write(f"{verdicts.count('caught')} of {len(chosen)} caught\n")
+    return 0 if chosen and set(verdicts) == {"caught"} else 1
+
+
+@contextmanager
+def source_copy() -> Iterator[Path]:
+    """A folder with the sources and tests as they are now; what is large is linked."""
+    with tempfile.TemporaryDirectory(prefix="tfs-rt-mutants-") as folder:
+        copy = Path(folder) / "tfs-rt"
+        shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(*LEFT_OUT))
+        for name in LINKED:
+            (copy / name).symlink_to(ROOT / name)
+        yield copy
+
+
+def applies(mutant: Mutant, root: Path) -> bool:
+    """True if the mutant's text stands once in its file."""
+    file = root / mutant.file
+    return file.is_file() and file.read_text(encoding="utf-8").count(mutant.old) == 1
+
+
+def verdict(mutant: Mutant, copy: Path, seconds: float = SECONDS) -> str:
+    """`caught`, `survived`, or why it cannot be said: a test that is skipped, or fails anyway, catches nothing."""
+    if not applies(mutant, copy):
+        return "does not apply"
+    before = clean_outcome(mutant.tests, copy, seconds)
+    if before.code == 1:
+        return "fails without it"
+    if before.code != 0:
+        return ENDS.get(before.code, "no such tests")
+    if not before.passed:
+        return "not tried"
+    file = copy / mutant.file
+    text = file.read_text(encoding="utf-8")
+    try:
+        file.write_text(text.replace(mutant.old, mutant.new), encoding="utf-8")
+        after = outcome(mutant.tests, copy, seconds)
+    finally:
+        file.write_text(text, encoding="utf-8")
+    return ENDS.get(after.code, "does not run")
+
+
+@cache
+def clean_outcome(tests: tuple[str, ...], copy: Path, seconds: float) -> Outcome:
+    """The tests' outcome without any fault."""
+    return outcome(tests, copy, seconds)
+
+
+def outcome(tests: tuple[str, ...], copy: Path, seconds: float) -> Outcome:
+    """Run tests in the copy, up to the first that fails."""
+    report = copy / "report.xml"
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", f"--junitxml={report}", *tests]
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(str(copy / room) for room in PACKAGES)}
+    env.setdefault("TFS_RT_SHARED", str(ROOT.parent / "shared"))
+    env["PYTHONDONTWRITEBYTECODE"] = "1"  # two texts of one second and one length would share their bytecode
+    report.unlink(missing_ok=True)
+    try:
+        done = subprocess.run(command, cwd=copy, env=env, capture_output=True, timeout=seconds, check=False)
+    except subprocess.TimeoutExpired:
+        return Outcome(None, 0)
+    if not report.exists():
+        return Outcome(done.returncode, 0)
+    suite = ElementTree.parse(report).getroot()[0]
+    total, *not_passed = (int(suite.get(key, 0)) for key in ("tests", "failures", "errors", "skipped"))
+    return Outcome(done.returncode, total - sum(not_passed))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
