@@ -22,6 +22,8 @@ from conftest import ROOT
 from helpers import TINY, model_spec, png
 from tracing import Trace, has_strace, trace
 
+from tfs_rt.backends import ort_cpu
+from tfs_rt.bundle import load_bundle
 from tfs_rt_reference.checkpoint import save_checkpoint
 from tfs_rt_reference.network import UNet
 
@@ -145,6 +147,16 @@ def test_every_package_of_ours_disables_the_report_of_onnx_runtime(package: str,
     env = {**os.environ, "ORT_DISABLE_TELEMETRY": before, "PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["1"]
+
+
+def test_a_session_is_made_after_onnx_runtimes_own_switch_is_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It serves a program that imported onnxruntime before tfs_rt, and Windows builds that know no variable."""
+    calls: list[str] = []
+    session = ort_cpu.ort.InferenceSession
+    monkeypatch.setattr(ort_cpu.ort, "disable_telemetry_events", lambda: calls.append("off"))
+    monkeypatch.setattr(ort_cpu.ort, "InferenceSession", lambda *a, **k: (calls.append("session"), session(*a, **k))[1])
+    ort_cpu.load(load_bundle("tfs-rt/x4"))
+    assert calls == ["off", "session"]
 
 
 def test_no_module_of_ours_sends_or_writes_anything_when_it_is_imported(tmp_path: Path) -> None:

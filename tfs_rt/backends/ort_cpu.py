@@ -38,7 +38,7 @@ def load(bundle: Bundle) -> OrtCpuEngine:
 
 def started(bundle: Bundle, engine: type[OrtEngine], providers: Sequence[Any]) -> OrtEngine:
     """An engine of a kind for the bundle's float32 network, tried out; ModelError if it cannot be run."""
-    ort.disable_telemetry_events()  # for who imported onnxruntime before tfs_rt could disable its report
+    ort.disable_telemetry_events()  # for a program that imported it before tfs_rt, which disables its reports
     data = bundle.read("fp32")
     file, spec = bundle.path / bundle.manifest.files["fp32"].path, bundle.manifest.model
     options = ort.SessionOptions()
