@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 import pydicom.data
 import pytest
+from made_dicom import item, made, written
 from PIL import Image
-from pydicom import Dataset, config, dcmread, dcmwrite, uid
-from pydicom.dataset import FileMetaDataset
+from pydicom import config, dcmread, uid
 from pydicom.encaps import encapsulate, generate_frames
 
 from tfs_rt.errors import InputError
@@ -51,43 +51,6 @@ def _lenient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def stored_file(name: str) -> bytes:
     return (WHEEL / "test_files" / name).read_bytes()
-
-
-def made(pixels: np.ndarray, syntax: str = uid.ExplicitVRLittleEndian, /, **attributes: Any) -> bytes:
-    """A DICOM file of (H, W) or (N, H, W) grey pixels, or with `SamplesPerPixel=3` of (H, W, 3)."""
-    colour = attributes.get("SamplesPerPixel") == 3
-    shape = pixels.shape[:-1] if colour else pixels.shape
-    dataset = Dataset()
-    dataset.SOPClassUID, dataset.SOPInstanceUID = uid.MRImageStorage, "1.2.3"
-    dataset.Rows, dataset.Columns = shape[-2:]
-    if len(shape) == 3:
-        dataset.NumberOfFrames = shape[0]
-    dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 1, "MONOCHROME2"
-    dataset.BitsAllocated = dataset.BitsStored = pixels.itemsize * 8
-    dataset.HighBit = dataset.BitsStored - 1
-    dataset.PixelRepresentation = int(pixels.dtype.kind == "i")
-    if pixels.dtype.kind == "f":
-        dataset.FloatPixelData = pixels.astype("<f4").tobytes()
-    else:
-        dataset.add_new("PixelData", "OW", pixels.tobytes() + b"\0" * (pixels.nbytes % 2))
-    for keyword, value in attributes.items():
-        setattr(dataset, keyword, value)
-    return written(dataset, syntax)
-
-
-def written(dataset: Dataset, syntax: str) -> bytes:
-    dataset.file_meta = FileMetaDataset()
-    dataset.file_meta.TransferSyntaxUID = uid.UID(syntax)
-    buffer = io.BytesIO()
-    dcmwrite(buffer, dataset, enforce_file_format=True)
-    return buffer.getvalue()
-
-
-def item(**attributes: Any) -> Dataset:
-    found = Dataset()
-    for keyword, value in attributes.items():
-        setattr(found, keyword, value)
-    return found
 
 
 def levels(data: bytes, rules: Rules = LOSSY) -> np.ndarray:
@@ -159,14 +122,30 @@ def test_eight_encodings_of_one_image_give_its_pixels(name: str) -> None:
     np.testing.assert_array_equal(levels(stored_file(name), Rules())[0], linear(values, 600, 1600))
 
 
-def test_ct_without_a_window_is_spread_between_its_percentiles_and_says_so() -> None:
+def test_ct_without_a_window_is_shown_by_the_head_window_and_says_so() -> None:
     picture = read(stored_file("CT_small.dcm"), PATH, Rules())
     values = dcmread(WHEEL / "test_files" / "CT_small.dcm").pixel_array - 1024.0
-    low, high = np.percentile(values, [0.5, 99.5])
-    expected = np.rint(((values - low) / (high - low)).clip(0, 1) * 255).astype(np.uint8)
+    expected = np.rint((values / 80).clip(0, 1) * 255).astype(np.uint8)
     np.testing.assert_array_equal(picture.slices[0][..., 0], expected)
-    assert picture.facts["window_from"] == "data"
-    assert picture.facts["levels"].startswith("window -861 to 785 HU, the 0.5th")
+    assert picture.facts["window_from"] == "head"
+    assert picture.facts["levels"].startswith("window 0 to 80 HU, the head window for CT without one")
+
+
+def test_ct_that_is_not_in_hounsfield_units_needs_a_window() -> None:
+    error = refused(
+        made(RAMP, Modality="CT"), "is CT without a window, and its values .20.16 to 4011.84. are not in HU"
+    )
+    assert "--window m1=LOW:HIGH" in error.remedy
+    narrow = read(made(RAMP // 16, Modality="CT"), PATH, Rules())  # 0 to 252: its percentiles show what there is
+    assert narrow.facts["window_from"] == "data"
+    assert read(made(RAMP, Modality="CT"), PATH, Rules(window=(0, 80))).facts["window_from"] == "user"
+
+
+def test_a_window_in_which_a_brain_is_one_grey_is_in_the_facts() -> None:
+    values = {"Modality": "CT", "RescaleSlope": 1, "RescaleIntercept": -1024}
+    wide = read(made(RAMP, WindowCenter=1024, WindowWidth=4096, **values), PATH, Rules())
+    assert wide.facts["wide_window_hu"] == 4095
+    assert "wide_window_hu" not in read(made(RAMP, WindowCenter=40, WindowWidth=400, **values), PATH, Rules()).facts
 
 
 @pytest.mark.parametrize("name", ["SC_rgb_dcmtk_+eb+cr.dcm", "SC_rgb_dcmtk_+eb+cy+s4.dcm", "examples_ybr_color.dcm"])
@@ -298,12 +277,34 @@ def test_eight_bits_without_any_window_are_levels_already() -> None:
     np.testing.assert_array_equal(levels(made(bits, **one))[0], np.where(pixels > 99, 255, 0))
 
 
-def test_padding_does_not_count_among_the_percentiles() -> None:
+@pytest.mark.parametrize("signed", [True, False])  # of the same bits
+def test_padding_is_black_and_does_not_count_among_the_percentiles(signed: bool) -> None:
     pixels = RAMP.astype(np.int16)
     pixels[0] = -2000
     low, high = np.percentile(pixels[1:], [0.5, 99.5])
     expected = np.rint(((pixels - low) / (high - low)).clip(0, 1) * 255)
-    np.testing.assert_array_equal(levels(made(pixels, PixelPaddingValue=-2000))[0], expected)
+
+    def padded(**more: Any) -> bytes:
+        data = made(pixels, PixelPaddingValue=-2000, **more)
+        value = struct.pack("<Hh", 2, -2000)
+        return data if signed else data.replace(b"SS" + value, b"US" + value)
+
+    np.testing.assert_array_equal(levels(padded())[0], expected)
+    inverted = levels(padded(PhotometricInterpretation="MONOCHROME1"))[0]
+    np.testing.assert_array_equal(inverted[1:], 255 - expected[1:])
+    assert not inverted[0].any()
+    by_user = read(padded(), PATH, Rules(window=(-4000, 4000)))
+    assert not by_user.slices[0][0].any()
+    assert by_user.slices[0][1:].all()
+    assert "padding is black" in by_user.facts["levels"]
+
+
+def test_padding_may_be_a_range_and_lie_above_the_image() -> None:
+    pixels = RAMP.copy()
+    pixels[0], pixels[1] = 65000, 65500
+    found = levels(made(pixels, PixelPaddingValue=65500, PixelPaddingRangeLimit=65000))[0]
+    assert not found[:2].any()
+    assert found[7, 7] == 255
 
 
 def test_lookup_tables_of_modality_and_voi_are_looked_up() -> None:
@@ -463,7 +464,7 @@ def test_facts_identify_the_image_but_not_the_patient() -> None:
         "ImageOrientationPatient": [1, 0, 0, 0, 1, 0],
         "PixelSpacing": [0.48828125, 0.48828125],
     }
-    picture = read(made(RAMP, Modality="CT", **person, **place, **grid), PATH, Rules())
+    picture = read(made(RAMP, Modality="CT", **person, **place, **grid), PATH, Rules(window=(0, 80)))
     said = json.dumps(picture.facts)
     assert not [value for value in (*person.values(), "Jane") if value in said]
     assert picture.facts["study_instance_uid"] == "1.2.7"

@@ -263,7 +263,7 @@ def test_what_cannot_be_read_by_rule_is_refused() -> None:
     refused(nifti(PHANTOM, magic=b"ni1"), "in another file")
     refused(nifti(PHANTOM, sform_code=17), "unknown code")
     refused(nifti(PHANTOM, np.zeros((4, 4))), "span no volume")
-    refused(nifti(PHANTOM, srow_x=[np.inf, 0, 0, 0]), "span no volume")
+    refused(nifti(PHANTOM, srow_x=[np.inf, 0, 0, 0]), "its srow_x is inf, 0, 0, 0, not finite")
     refused(nifti(PHANTOM, np.array([[0, 0, 1, 0], [1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 0, 1]]))[:360], "damaged")
     refused(nifti(np.zeros((1, 6, 4), np.uint8)), "its axial slices are 1x6")
     for bad in (np.nan, np.inf, -np.inf):

@@ -82,7 +82,12 @@ def test_sixteen_bit_grey_is_seen_through_a_window(rng: np.random.Generator) -> 
     found = read(png(values), PATH, Rules(window=(100, 4095)))
     expected = np.rint((values.astype(float) - 100).clip(0, 3995) * (255 / 3995))
     np.testing.assert_array_equal(found.slices, [np.dstack([expected] * 3)])
-    assert found.facts == {"format": "png", "mode": "I;16", "levels": "window 100 to 4095, given"}
+    assert found.facts == {
+        "format": "png",
+        "mode": "I;16",
+        "levels": "window 100 to 4095, given",
+        "window_from": "user",
+    }
     passes = rewrite_chunk(png(values[:1, :1]), b"IHDR", lambda c: c[:12] + b"\1")  # interlaced: one pixel, one pass
     assert read(passes, PATH, Rules(window=(-1, 1))).slices[0].max() == 128
     keyed = png(values)

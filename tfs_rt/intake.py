@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import stat
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from tfs_rt.cases import Case, Found, RefusedCase, modality_of
-from tfs_rt.colormaps import pseudo_colour
+from tfs_rt.colour import SCALAR, check_anatomical, colour_functional
 from tfs_rt.errors import InputError
 from tfs_rt.formats.picture import MAX_PIXELS, Picture, Rules
 from tfs_rt.images import RGB
@@ -22,9 +22,6 @@ from tfs_rt.spec import SLOTS
 
 MAX_BYTES = 2**30  # of a file
 MAX_RESULT = 2**32  # bytes of a result in memory
-FAINT = 64  # level: an image without a brighter one is too dark to tell colour from grey
-COLOUR_SPREAD, COLOUR_SHARE = 16, 0.001  # levels between channels, and the share of pixels that makes an image coloured
-SCALAR = ("dicom", "nifti")  # formats that hold measured values: their functional images have no colour as a rule
 KINDS = {
     "m1": ("PT", "NM"),
     "m2": ("PT", "NM"),
@@ -39,13 +36,14 @@ AMISS = {
     "orientation": "give all three headers one, or none",
 }  # remedies, where files of a case say different things of their subject
 Decode = Callable[[bytes, Path, Rules], Picture]
+Window = tuple[float, float]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
     """What the user decided of pixels that the models cannot take as they are."""
 
-    windows: dict[str, tuple[float, float]] = field(default_factory=dict)  # by slot: what becomes black and white
+    windows: dict[str, Window] = field(default_factory=dict)  # by slot: what becomes black and white
     colormap: str | None = None  # of a functional image without colour
     allow_lossy: bool = False
 
@@ -88,7 +86,8 @@ def load_case(
     for slot in SLOTS:
         path = case.files[slot]
         data, sha256 = read_bytes(path)
-        rules = Rules(window=reading.windows.get(slot), allow_lossy=reading.allow_lossy)
+        window, modality = reading.windows.get(slot), modality_of(path)
+        rules = Rules(window=window, allow_lossy=reading.allow_lossy, modality=modality)
         picture = decode(data, path, rules)
         height, width = picture.slices[0].shape[:2]
         inputs[slot] = {"file": str(path), "sha256": sha256, "width": width, "height": height, **picture.facts}
@@ -97,7 +96,14 @@ def load_case(
     _check_modalities(case, pictures)
     _check_sizes(case, pictures)
     _check_subjects(case, pictures)
-    pictures["functional"], inputs["functional"] = _coloured(case, pictures, inputs["functional"], reading.colormap)
+    _check_orders(case, pictures)
+    _check_windows(case, inputs, reading.windows)
+    for slot, picture in pictures.items():
+        inputs[slot]["has_place"] = "grid" in picture.subject
+    for slot in ("m1", "m2"):
+        inputs[slot] |= check_anatomical(case, slot, pictures[slot])
+    functional, facts = pictures["functional"], inputs["functional"]
+    pictures["functional"], inputs["functional"] = colour_functional(case, functional, facts, reading.colormap)
     return _loaded(case, pictures, inputs, scale, target_size)
 
 
@@ -191,6 +197,27 @@ def _check_subjects(case: Case, pictures: dict[str, Picture]) -> None:
                 raise InputError(f"case {case.id}", reason, remedy)
 
 
+def _check_orders(case: Case, pictures: dict[str, Picture]) -> None:
+    """Frames that were sorted by their places do not fit those of a file that says nothing of places."""
+    moved = [slot for slot, picture in pictures.items() if "frame_order" in picture.facts]
+    silent = [slot for slot, picture in pictures.items() if "grid" not in picture.subject]
+    if moved and silent:
+        one, other = (case.files[slots[0]].name for slots in (moved, silent))
+        reason = f"frames of {one} are not stored in the order of their places, and {other} does not say where its lie"
+        raise InputError(f"case {case.id}", reason, f"export {other} with the place of each frame, or both as NIfTI")
+
+
+def _check_windows(case: Case, inputs: dict[str, dict[str, Any]], windows: dict[str, Window]) -> None:
+    """A window that was given must be applied: one for a slot there, one for all three somewhere."""
+    unused = [slot for slot in windows if inputs[slot].get("window_from") != "user"]
+    for_all = len(windows) == len(SLOTS) and len(set(windows.values())) == 1
+    if not unused or (for_all and len(unused) < len(SLOTS)):
+        return
+    slot = unused[0]
+    reason = f"holds levels or colours of 8 bits ({inputs[slot].get('levels')}), which --window cannot change"
+    raise InputError(case.files[slot], reason, "leave out --window" if for_all else f"leave out --window {slot}=...")
+
+
 def alike(a: Any, b: Any) -> bool:
     """Whether two files say the same: of places within the lesser of their tolerances, of anything else exactly."""
     if not (isinstance(a, dict) and isinstance(b, dict)):
@@ -201,43 +228,3 @@ def alike(a: Any, b: Any) -> bool:
         return bool(np.abs(np.subtract(a["corners"], b["corners"])).max() <= min(a["within"], b["within"]))
     except (KeyError, TypeError, ValueError):  # a reader that was taken over can say anything
         return False
-
-
-def _coloured(
-    case: Case, pictures: dict[str, Picture], facts: dict[str, Any], colormap: str | None
-) -> tuple[Picture, dict[str, Any]]:
-    """The functional picture in colour, and its facts: colour belongs in that slot alone.
-
-    Anything else is a swap, or an image that the models never saw.
-    """
-    functional = pictures["functional"]
-    for slot, picture in pictures.items():
-        if slot != "functional" and any(map(_has_colour, picture.slices)):
-            reason = f"is in colour, but {slot} is an anatomical image"
-            raise InputError(case.files[slot], reason, "swap the slots, or save it as grey")
-    if any(_has_colour(image, share=0) for image in functional.slices):
-        return functional, facts
-    own = _own_colormap(case.files["functional"], functional.facts)
-    if chosen := (colormap, "user") if colormap else own:
-        name, origin = chosen
-        slices = tuple(pseudo_colour(image, name) for image in functional.slices)
-        return replace(functional, slices=slices), {**facts, "colormap": name, "colormap_from": origin}
-    if any(image.max() > FAINT and image.std() > 0 for image in functional.slices):
-        reason = "has no colour, but the functional image is expected in pseudo-colour"
-        raise InputError(case.files["functional"], reason, "swap the slots, or give it a colour map: --colormap")
-    return functional, facts
-
-
-def _own_colormap(path: Path, facts: dict[str, Any]) -> tuple[str, str] | None:
-    """For formats of measured values the training images' colours, and whence; of any other the user must decide."""
-    if facts["format"] not in SCALAR:
-        return None
-    named, said = modality_of(path), facts.get("modality")
-    if named == "spect" or said == "NM":
-        return "atlas-spect", "modality"
-    return "atlas-pet", "modality" if named == "pet" or said == "PT" else "default"
-
-
-def _has_colour(image: RGB, share: float = COLOUR_SHARE) -> bool:
-    spread = image.max(axis=2).astype(np.int16) - image.min(axis=2)
-    return bool((spread > COLOUR_SPREAD).mean() > share)

@@ -17,6 +17,7 @@ from PIL import Image
 from tfs_rt import __version__, bids, uncertainty
 from tfs_rt.cases import SHEETS
 from tfs_rt.files import write_file
+from tfs_rt.formats import hounsfield
 from tfs_rt.formats.levels import SHOWS
 from tfs_rt.fuser import Fuser
 from tfs_rt.images import RGB, Array
@@ -120,7 +121,42 @@ def _reading_warnings(loaded: Loaded) -> list[str]:
         ),
     }
     slots = {words: [slot for slot, facts in loaded.inputs.items() if of(facts)] for words, of in said.items()}
-    return [words.format(", ".join(chosen)) for words, chosen in slots.items() if chosen]
+    warnings = [words.format(", ".join(chosen)) for words, chosen in slots.items() if chosen]
+    for slot, facts in loaded.inputs.items():
+        warnings += _slot_warnings(slot, facts)
+    return [*warnings, *_place_warnings(loaded)]
+
+
+def _slot_warnings(slot: str, facts: Facts) -> list[str]:
+    """What a user should know of one input: the head window of CT, and colour where it is odd."""
+    warnings = []
+    if facts.get("window_from") == hounsfield.ORIGIN:
+        low, high = hounsfield.HEAD_WINDOW
+        shown = f"shown from {low:g} to {high:g} HU, the head window"
+        warnings.append(f"{slot} is CT without a window: {shown}; --window {slot}=LOW:HIGH decides it")
+    if span := facts.get("wide_window_hu"):
+        low, high = hounsfield.HEAD_WINDOW
+        seen = f"the window of {slot}'s own file spans {span:g} HU, in which a brain is one grey"
+        warnings.append(f"{seen}; --window {slot}={low:g}:{high:g} shows a head")
+    if pixels := facts.get("coloured_pixels"):
+        kept = "it keeps its colour" if slot == "functional" else "the result may show it"
+        warnings.append(f"{slot} is grey but for {pixels} pixels in colour (a mark, a colour bar): {kept}")
+    if share := facts.get("colour_share"):
+        warnings.append(f"{slot} has colour in {share:.0%} of what it shows: its own colours were taken")
+    return warnings
+
+
+def _place_warnings(loaded: Loaded) -> list[str]:
+    """What could not be checked of the places of the inputs: they are compared within one format."""
+    placed = [slot for slot, facts in loaded.inputs.items() if facts["has_place"]]
+    others = [slot for slot in loaded.inputs if slot not in placed]
+    if placed and others:
+        silent, known = ", ".join(others), ", ".join(placed)
+        return [f"nothing says where {silent} lies, unlike {known}: that they lie at one place was not checked"]
+    formats = sorted({facts["format"] for facts in loaded.inputs.values()})
+    if placed and len(formats) > 1:
+        return [f"places in {' and '.join(formats)} are not compared: that the inputs lie at one place was not checked"]
+    return []
 
 
 def _words(work: Work) -> list[str]:

@@ -1,8 +1,9 @@
 """Read a DICOM file by rule or refuse it; results are written by `secondary_capture`.
 
-Grey values become levels by the modality transform and then, in this order, the user's window, the file's own table
-or window, the 0.5th to 99.5th percentile. Colour is taken as it is, at 8 bits. Lossy compression is refused unless
-allowed. No part of the patient's identity gets into `facts`.
+Frames that have places are sorted by them. Grey values become levels by the modality transform and then, in this
+order, the user's window, the file's own table or window, for CT the head window, the 0.5th to 99.5th percentile.
+Padding is black. Colour is taken as it is, at 8 bits. Lossy compression is refused unless allowed. No part of the
+patient's identity gets into `facts`.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from pydicom.filereader import read_dataset
 from tfs_rt.errors import InputError, TfsRtError, first_line
 from tfs_rt.formats.dicom_levels import grey_levels
 from tfs_rt.formats.dicom_pixels import AGAIN, LOSSY, PIXELS, Layout, Stored, decode, layout_of
+from tfs_rt.formats.dicom_planes import stack_of
 from tfs_rt.formats.dicom_source import source_of, subject_of, texts, uids
 from tfs_rt.formats.dicom_tables import palette_of, to_rgb
 from tfs_rt.formats.levels import AS_STORED
@@ -41,7 +43,10 @@ MONOCHROME = ("MONOCHROME1", "MONOCHROME2")
 
 
 def read(data: bytes, path: Path, rules: Rules) -> Picture:
-    """The frames of a DICOM file from its bytes, in their order; InputError names `path`, the reason and the remedy."""
+    """The frames of a DICOM file from its bytes, in the order of their places.
+
+    InputError names `path`, the reason and the remedy.
+    """
     try:
         with _quiet():
             return _read(data, path, rules)
@@ -74,8 +79,9 @@ def _read(data: bytes, path: Path, rules: Rules) -> Picture:
     if lossy and not rules.allow_lossy:
         reason = f"its pixels were compressed with loss ({lossy})"
         raise InputError(path, reason, "export it without loss, or give --allow-lossy")
+    stack = stack_of(dataset, layout.frames, path)
     slices, levels = _slices(dataset, layout, rules, path)
-    source = source_of(dataset, layout.frames, bool(lossy))
+    source = source_of(dataset, stack, bool(lossy), path)
     facts: dict[str, Any] = {
         "format": "dicom",
         "modality": (texts(dataset, "Modality") or ("",))[0],
@@ -84,8 +90,10 @@ def _read(data: bytes, path: Path, rules: Rules) -> Picture:
         "frames": layout.frames,
         "photometric_interpretation": layout.photometric,
         **levels,
+        **({"frame_order": [index + 1 for index in stack.order]} if stack.is_reordered else {}),
         **({"lossy": lossy} if lossy else {}),
     }
+    slices = tuple(slices[index] for index in stack.order)
     return Picture(slices, facts, subject_of(dataset, source), asdict(source))
 
 
@@ -130,16 +138,17 @@ def _lossy(dataset: Dataset, layout: Layout) -> str:
     return "Lossy Image Compression (0028,2110) is 01" if said == "01" else ""
 
 
-def _slices(dataset: Dataset, layout: Layout, rules: Rules, path: Path) -> tuple[tuple[RGB, ...], dict[str, str]]:
+def _slices(dataset: Dataset, layout: Layout, rules: Rules, path: Path) -> tuple[tuple[RGB, ...], dict[str, Any]]:
     """The frames as images, and by which rule they are such."""
     kind = layout.photometric
     if kind in MONOCHROME and dataset.get("PixelPresentation") in ("COLOR", "MIXED"):
         raise InputError(path, "mixes grey values and colours (supplemental palette)", "convert it to 8-bit RGB")
     if kind in MONOCHROME and layout.samples == 1:
         values = decode(dataset, layout, path).values
-        found = grey_levels(dataset, values, rules.window, kind == "MONOCHROME1", path)
+        found = grey_levels(dataset, values, rules, kind == "MONOCHROME1", path)
         slices = tuple(grey(frame) for frame in found.frames)
-        return slices, {"levels": found.words} | ({"window_from": found.window_from} if found.window_from else {})
+        facts = {"levels": found.words} | ({"window_from": found.window_from} if found.window_from else {})
+        return slices, facts | ({"wide_window_hu": found.wide} if found.wide else {})
     if kind == "PALETTE COLOR" and layout.samples == 1:
         palette = palette_of(dataset, bool(layout.syntax.is_little_endian))
         values = decode(dataset, layout, path).values

@@ -1,5 +1,7 @@
 """From the stored values of a DICOM file to levels: modality transform, then window, then inversion (PS3.4 annex N.2).
 
+Padding is black whatever the window, and counts in none. CT without a window has the head window.
+
 LINEAR: from c - w/2 to c + w/2 - 1. LINEAR_EXACT: from c - w/2 to c + w/2. SIGMOID: 1 / (1 + exp(-4 (x - c) / w)).
 A VOI table goes before a window if a file has both. (PS3.3 C.7.6.16.2.9, C.11.1, C.11.2)
 """
@@ -14,21 +16,23 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset
-from pydicom.multival import MultiValue
 
 from tfs_rt.errors import InputError
-from tfs_rt.formats.dicom_source import PER_FRAME, functional_group
+from tfs_rt.formats import hounsfield
+from tfs_rt.formats.dicom_numbers import number, unreadable
+from tfs_rt.formats.dicom_pixels import padding_of
+from tfs_rt.formats.dicom_planes import PER_FRAME, functional_group
 from tfs_rt.formats.dicom_tables import Table, table_of
 from tfs_rt.formats.levels import AS_STORED
-from tfs_rt.formats.picture import to_levels
+from tfs_rt.formats.picture import Rules, to_levels
 
 PERCENTILES = (0.5, 99.5)
-WINDOW = "give one as --window LOW:HIGH, in the file's own units"
+WINDOW = "give one as --window m1=LOW:HIGH (or m2, functional), in the file's own units"
 HUGE, TINY = 1e100, 1e-100  # beyond which arithmetic overflows
 T = TypeVar("T")
 Values = NDArray[np.float64]
 Levels = NDArray[np.uint8]
-Origin = Literal["user", "file", "data", ""]
+Origin = Literal["user", "file", "head", "data", ""]
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,38 +94,44 @@ class Grey:
     frames: list[Levels]
     words: str
     window_from: Origin
+    wide: float = 0.0  # HU: how far the window of a CT reaches, if that is so far that a brain is one grey
 
 
-def grey_levels(
-    dataset: Dataset, stored: NDArray[Any], window: tuple[float, float] | None, inverted: bool, path: Path
-) -> Grey:
-    """The levels of frames (N, H, W) of stored values; InputError if a value or a window is none."""
+def grey_levels(dataset: Dataset, stored: NDArray[Any], asked: Rules, inverted: bool, path: Path) -> Grey:
+    """The levels of frames (N, H, W) of stored values; InputError if a value or a window is not valid."""
     modalities = _by_frame(dataset, len(stored), lambda index: _modality(dataset, index, path))
     for modality, frame in zip(modalities, stored, strict=True):
         if not (np.abs(modality.values(frame)) < HUGE).all():
             raise InputError(path, "has values that are no numbers (NaN or infinite)", "replace them first")
-    rules, origin = _rules(dataset, stored, modalities, window, path)
-    frames = [
-        rule.levels(modality.values(frame)) for rule, modality, frame in zip(rules, modalities, stored, strict=True)
-    ]
+    padding = padding_of(dataset, stored, path)
+    rules, origin = _rules(dataset, stored, padding, modalities, asked, path)
+    frames = []
+    for rule, modality, frame, padded in zip(rules, modalities, stored, padding, strict=True):
+        levels = rule.levels(modality.values(frame))
+        levels = 255 - levels if inverted else levels
+        levels[padded] = 0
+        frames.append(levels)
     words = rules[0].words if len(set(rules)) == 1 else f"a window for each frame, the first: {rules[0].words}"
     words = f"{words}, from the file" if origin == "file" else words
-    if inverted:
-        return Grey([255 - frame for frame in frames], f"{words}, then inverted (MONOCHROME1)", origin)
-    return Grey(frames, words, origin)
+    words = f"{words}, then inverted (MONOCHROME1)" if inverted else words
+    words = f"{words}; padding is black" if padding.any() else words
+    spans = [rule.high - rule.low for rule in rules if isinstance(rule, Window) and modalities[0].unit == "HU"]
+    wide = max(spans, default=0.0) if origin == "file" else 0.0
+    return Grey(frames, words, origin, wide if wide > hounsfield.WIDE else 0.0)
 
 
 def _rules(
     dataset: Dataset,
     stored: NDArray[Any],
+    padding: NDArray[np.bool_],
     modalities: list[Modality],
-    window: tuple[float, float] | None,
+    asked: Rules,
     path: Path,
 ) -> tuple[list[Voi], Origin]:
-    """The rule for each frame: the user's, the file's, or that of the data."""
+    """The rule for each frame: the user's, the file's, that of CT, or that of the data."""
     count, unit = len(stored), modalities[0].unit
-    if window:
-        return [Window(*window, f"window {_span(*window, unit)}, given")] * count, "user"
+    if asked.window:
+        return [Window(*asked.window, f"window {_span(*asked.window, unit)}, given")] * count, "user"
     found = _by_frame(dataset, count, lambda index: _voi(dataset, index, modalities[index].unit, path))
     own = [rule for rule in found if rule]
     if len(own) == count:
@@ -133,7 +143,15 @@ def _rules(
     if plain and 0 < bits <= 8 and dataset.get("PixelRepresentation") == 0 and "PixelData" in dataset:
         high = 2**bits - 1
         return [Window(0, high, AS_STORED if bits == 8 else f"levels 0 to {high}")] * count, ""
-    return [_window_of_data(dataset, stored, modalities)] * count, "data"
+    parts = [m.values(frame)[~padded] for m, frame, padded in zip(modalities, stored, padding, strict=True)]
+    values = np.concatenate(parts)
+    is_ct = (dataset.get("Modality") or (asked.modality or "").upper()) == "CT"
+    if unit == "HU" or (is_ct and hounsfield.is_hounsfield(values, is_ct=True)):
+        return [Window(*hounsfield.HEAD_WINDOW, hounsfield.WORDS)] * count, "head"
+    window = _window_of_data(values, unit)
+    if is_ct:
+        hounsfield.check_narrow((window.low, window.high), path)
+    return [window] * count, "data"
 
 
 def _by_frame(dataset: Dataset, count: int, made: Callable[[int], T]) -> list[T]:
@@ -147,10 +165,10 @@ def _modality(dataset: Dataset, index: int, path: Path) -> Modality:
     if sequence := group.get("ModalityLUTSequence"):
         table = table_of(sequence[0], "LUTDescriptor", "LUTData", _little(dataset))
         return Modality(table=table, unit=unit)
-    slope, intercept = _number(group, "RescaleSlope", 1), _number(group, "RescaleIntercept", 0)
-    if slope == 0 or not np.isfinite([slope, intercept]).all():
-        raise InputError(path, f"damaged DICOM file (rescale slope {slope:g})", "export it again")
-    return Modality(slope, intercept, unit=unit)
+    slope, intercept = number(group, "RescaleSlope", path), number(group, "RescaleIntercept", path)
+    if slope == 0:
+        raise unreadable(group, "RescaleSlope", path, "which makes all values one")
+    return Modality(1.0 if slope is None else slope, intercept or 0.0, unit=unit)
 
 
 def _voi(dataset: Dataset, index: int, unit: str, path: Path) -> Voi | None:
@@ -158,7 +176,10 @@ def _voi(dataset: Dataset, index: int, unit: str, path: Path) -> Voi | None:
     group = functional_group(dataset, index, "FrameVOILUTSequence")
     if (sequence := group.get("VOILUTSequence")) and sequence[0].get("LUTData"):
         return Lookup(table_of(sequence[0], "LUTDescriptor", "LUTData", _little(dataset)))
-    centre, width = _number(group, "WindowCenter"), _number(group, "WindowWidth")
+    try:
+        centre, width = number(group, "WindowCenter", path), number(group, "WindowWidth", path)
+    except InputError as error:
+        raise InputError(path, error.reason, f"{error.remedy}, or {WINDOW}") from error
     if centre is None or width is None:
         return None
     function = str(group.get("VOILUTFunction") or "LINEAR").strip().upper()
@@ -174,22 +195,11 @@ def _voi(dataset: Dataset, index: int, unit: str, path: Path) -> Voi | None:
     return Window(low, high, f"{kind} {_span(low, high, unit)} (centre {centre:g}, width {width:g})", sigmoid)
 
 
-def _window_of_data(dataset: Dataset, stored: NDArray[Any], modalities: list[Modality]) -> Window:
-    """From the 0.5th to the 99.5th percentile of all frames, but for the padding that the file names."""
-    parts = [modality.values(frame)[_kept(dataset, frame)] for modality, frame in zip(modalities, stored, strict=True)]
-    values = np.concatenate(parts)
+def _window_of_data(values: Values, unit: str) -> Window:
+    """From the 0.5th to the 99.5th percentile of the values of all frames."""
     low, high = map(float, np.percentile(values, PERCENTILES)) if values.size else (0.0, 0.0)
-    span = _span(low, high, modalities[0].unit)
     share = f"the {PERCENTILES[0]}th to the {PERCENTILES[1]}th percentile of its pixels"
-    return Window(low, high, f"window {span}, {share}: the file has none")
-
-
-def _kept(dataset: Dataset, frame: NDArray[Any]) -> NDArray[np.bool_]:
-    padding, limit = dataset.get("PixelPaddingValue"), dataset.get("PixelPaddingRangeLimit")
-    if not isinstance(padding, int):
-        return np.ones(frame.shape, dtype=bool)
-    low, high = sorted((padding, limit if isinstance(limit, int) else padding))
-    return (frame < low) | (frame > high)
+    return Window(low, high, f"window {_span(low, high, unit)}, {share}: the file has none")
 
 
 def _unit(dataset: Dataset, group: Dataset) -> str:
@@ -203,13 +213,6 @@ def _unit(dataset: Dataset, group: Dataset) -> str:
 
 def _span(low: float, high: float, unit: str) -> str:
     return f"{low:g} to {high:g} {unit or 'in stored values'}"
-
-
-def _number(dataset: Dataset, keyword: str, default: Any = None) -> Any:
-    """An attribute's first value as a float."""
-    value: Any = dataset.get(keyword)
-    value = value[0] if isinstance(value, MultiValue) and value else value
-    return default if value is None or value == "" else float(value)
 
 
 def _little(dataset: Dataset) -> bool:

@@ -12,12 +12,14 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset, uid
 from pydicom.encaps import generate_frames
 from pydicom.pixels.decoders.base import get_decoder
 
 from tfs_rt.errors import InputError
+from tfs_rt.formats.dicom_numbers import integer, number
 from tfs_rt.formats.picture import MAX_PIXELS
 
 MAX_BYTES = 2**30  # of all frames as they are stored
@@ -69,7 +71,7 @@ def layout_of(dataset: Dataset, path: Path) -> Layout:
     if missing or not dataset.get("PhotometricInterpretation"):
         absent = ", ".join(missing) or "PhotometricInterpretation"
         raise InputError(path, f"damaged DICOM file (has no {absent})", AGAIN)
-    frames, rows, columns, samples, bits = (int(dataset.get(keyword) or 0) for keyword in keywords)
+    frames, rows, columns, samples, bits = (integer(dataset, keyword, path) or 0 for keyword in keywords)
     found = Layout(syntax, str(dataset.PhotometricInterpretation), frames or 1, rows, columns, samples, bits)
     _check_limits(found, path)
     stored, high = dataset.get("BitsStored"), dataset.get("HighBit")
@@ -88,8 +90,51 @@ def decode(dataset: Dataset, layout: Layout, path: Path) -> Stored:
     else:
         _check_native(dataset, layout, path)
     array, found = get_decoder(layout.syntax).as_array(dataset, **options)
+    array = _within_bits(array, dataset, path)
     shape = (layout.frames, layout.rows, layout.columns, *((3,) if layout.samples == 3 else ()))
     return Stored(array.reshape(shape), str(found["photometric_interpretation"]))
+
+
+def padding_of(dataset: Dataset, stored: NDArray[Any], path: Path) -> NDArray[np.bool_]:
+    """Where stored values are padding: not part of the image, and in no window (PS3.3 C.7.5.1.1.2)."""
+    prefix = {"f4": "Float", "f8": "DoubleFloat"}.get(stored.dtype.str[1:], "")
+    value = number(dataset, f"{prefix}PixelPaddingValue", path)
+    if value is None:
+        return np.zeros(stored.shape, dtype=bool)
+    limit = number(dataset, f"{prefix}PixelPaddingRangeLimit", path)
+    ends = [value, value if limit is None else limit]
+    if not prefix:
+        ends = [_in_bits(int(end), *_bits(dataset, stored.dtype)) for end in ends]
+    return (stored >= min(ends)) & (stored <= max(ends))
+
+
+def _bits(dataset: Dataset, dtype: np.dtype[Any]) -> tuple[int, bool]:
+    """How many bits of a stored value count, and whether the highest of them is a sign."""
+    return int(dataset.get("BitsStored") or dtype.itemsize * 8), dtype.kind == "i"
+
+
+def _in_bits(value: int, bits: int, signed: bool) -> int:
+    """A value by its lowest bits alone."""
+    low = value & (2**bits - 1)
+    return low - 2**bits if signed and low >= 2 ** (bits - 1) else low
+
+
+def _within_bits(array: NDArray[Any], dataset: Dataset, path: Path) -> NDArray[Any]:
+    """Decoded values by their stored bits; InputError if bits above those say something else.
+
+    pydicom has masked native and run-length pixels, whose higher bits may hold an overlay. It does not mask what a
+    codec has decoded: there the highest stored bit may still be the sign, and any other higher bit is a contradiction.
+    """
+    bits, signed = _bits(dataset, array.dtype)
+    spare = array.dtype.itemsize * 8 - bits
+    if array.dtype.kind not in "iu" or spare <= 0:
+        return array
+    low = array & np.array(2**bits - 1, array.dtype)
+    inside = low << spare >> spare if signed else low
+    if not ((array == inside) | (array == low)).all():
+        reason = f"has values beyond its {bits} bits stored ({array.min()} to {array.max()})"
+        raise InputError(path, reason, "correct Bits Stored (0028,0101), or export it again")
+    return inside
 
 
 def _check_limits(layout: Layout, path: Path) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,10 +16,10 @@ from pydicom.datadict import dictionary_VR
 from pydicom.multival import MultiValue
 from pydicom.valuerep import validate_value
 
+from tfs_rt.formats.dicom_planes import Plane, Stack, spacing_of
 from tfs_rt.formats.picture import NEAR
 from tfs_rt.names import folded
 
-SHARED, PER_FRAME = "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"
 COPIED = (
     *("PatientName", "PatientID", "IssuerOfPatientID", "PatientBirthDate", "PatientSex"),
     *("PatientAge", "PatientIdentityRemoved", "DeidentificationMethod", "LongitudinalTemporalInformationModified"),
@@ -28,7 +29,6 @@ COPIED = (
     *("LossyImageCompression", "LossyImageCompressionRatio", "LossyImageCompressionMethod"),
 )
 OLD_DATE = re.compile(r"(\d{4})\.(\d\d)\.(\d\d)")  # as ACR-NEMA wrote it
-Plane = tuple[tuple[float, ...], tuple[float, ...], tuple[float, ...]]  # position, orientation, spacing
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,17 +46,15 @@ class Source:
     deidentified_by: tuple[tuple[str, str, str], ...] = ()  # codes: value, scheme, meaning
 
 
-def source_of(dataset: Dataset, frames: int, lossy: bool) -> Source:
-    """What a result takes over from a file."""
-    planes = tuple(_plane(dataset, index) for index in range(frames))
-    measures = functional_group(dataset, 0, "PixelMeasuresSequence")
+def source_of(dataset: Dataset, stack: Stack, lossy: bool, path: Path) -> Source:
+    """What a result takes over from a file whose frames lie in `stack`."""
     return Source(
         sop_class_uid=_text(dataset, "SOPClassUID"),
         sop_instance_uid=_text(dataset, "SOPInstanceUID"),
         rows=int(dataset.Rows),
         columns=int(dataset.Columns),
-        planes=planes,
-        spacing=_positive(_numbers(measures, "PixelSpacing", 2)),
+        planes=stack.planes,
+        spacing=spacing_of(dataset, 0, path),
         lossy=lossy,
         attributes={keyword: values for keyword in COPIED if (values := texts(dataset, keyword))},
         deidentified_by=tuple(_codes(dataset, "DeidentificationMethodCodeSequence")),
@@ -109,15 +107,6 @@ def uids(dataset: Dataset) -> dict[str, str]:
     return {name: value for name, keyword in keywords.items() if (value := _text(dataset, keyword))}
 
 
-def functional_group(dataset: Dataset, index: int, keyword: str) -> Dataset:
-    """Where an attribute of a frame stands: in the frame's group, the shared one, or in the file's own attributes."""
-    per_frame = dataset.get(PER_FRAME) or []
-    for item in [*per_frame[index : index + 1], *(dataset.get(SHARED) or [])[:1]]:
-        if group := item.get(keyword):
-            return group[0]
-    return dataset
-
-
 def texts(dataset: Dataset, keyword: str) -> tuple[str, ...]:
     """The values of an attribute as text; none if one of them is against the standard."""
     value = dataset.get(keyword)
@@ -139,30 +128,6 @@ def _raw(dataset: Dataset, keyword: str) -> str:
 
 def _text(dataset: Dataset, keyword: str) -> str:
     return (texts(dataset, keyword) or ("",))[0]
-
-
-def _plane(dataset: Dataset, index: int) -> Plane | None:
-    """Where a frame lies in space; None if the file does not say it all."""
-    position = _numbers(functional_group(dataset, index, "PlanePositionSequence"), "ImagePositionPatient", 3)
-    across = _numbers(functional_group(dataset, index, "PlaneOrientationSequence"), "ImageOrientationPatient", 6)
-    spacing = _positive(_numbers(functional_group(dataset, index, "PixelMeasuresSequence"), "PixelSpacing", 2))
-    return (position, across, spacing) if position and across and spacing else None
-
-
-def _numbers(dataset: Dataset, keyword: str, count: int) -> tuple[float, ...]:
-    """`count` finite numbers, or none."""
-    values = dataset.get(keyword)
-    if not isinstance(values, MultiValue) or len(values) != count:
-        return ()
-    try:
-        numbers = tuple(float(v) for v in values)
-    except (TypeError, ValueError):
-        return ()
-    return numbers if np.isfinite(numbers).all() else ()
-
-
-def _positive(numbers: tuple[float, ...]) -> tuple[float, ...]:
-    return numbers if all(number > 0 for number in numbers) else ()
 
 
 def _codes(dataset: Dataset, keyword: str) -> list[tuple[str, str, str]]:

@@ -6,13 +6,13 @@ models were trained on: row 0 is anterior and column 0 is the patient's right, s
 towards Left, Posterior and Superior. Where the header has no orientation, nobody knows left from right: the first
 stored axis runs along the columns and the second down the rows, and the facts say so.
 
-Levels: `Rules.window` in scaled values if it is given; else uint8 without scaling as it is; else cal_min to cal_max
-if the header has them; else the 0.5th to the 99.5th percentile of all voxels, which the facts say. RGB24 is taken as
-it is.
+Levels: `Rules.window` in scaled values if it is given; else uint8 without scaling as it is; else what `nifti_levels`
+chooses, which the facts say. RGB24 is taken as it is.
 """
 
 from __future__ import annotations
 
+import math
 import zlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -34,17 +34,21 @@ from nibabel.orientations import (
 from numpy.typing import NDArray
 
 from tfs_rt.errors import InputError, first_line
-from tfs_rt.formats.levels import AS_STORED, SHOWS, window_words
+from tfs_rt.formats.levels import AS_STORED, SHOWS
 from tfs_rt.formats.nifti_file import AGAIN, RGB24, read_stored
+from tfs_rt.formats.nifti_levels import window_of
 from tfs_rt.formats.picture import MAX_PIXELS, NEAR, Picture, Rules, grey, to_levels
 from tfs_rt.images import RGB
 
 UNTURNED = axcodes2ornt("RAS")  # nibabel's notation: for each axis, where it goes and whether it is flipped
 VIEW = axcodes2ornt("LPS")  # columns, rows, slices
-PERCENTILES = (0.5, 99.5)
 FAR = 0.5  # of the smallest voxel: farther apart, a sform and a qform are two places
 MILLIMETRES = {1: 1e3, 3: 1e-3}  # by the header's unit of length, where that is not mm
 COPIED = ("sform_code", "qform_code", "quatern_b", "quatern_c", "quatern_d", "xyzt_units")  # no scale changes them
+FORMS = {
+    "sform_code": ("srow_x", "srow_y", "srow_z"),
+    "qform_code": ("quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z"),
+}  # by the code that says whether they count
 LARGEST_NIFTI1 = 2**15 - 1  # voxels along an axis
 LEVEL = 6  # of gzip: part of what makes the same case the same bytes
 
@@ -92,8 +96,10 @@ def _frame(header: Nifti1Header, shape: tuple[int, ...], path: Path) -> Frame:
     header["pixdim"][0] = -1 if header["pixdim"][0] < 0 else 1  # qfac, as the standard reads it
     if not all(0 <= int(header[name]) <= 5 for name in ("sform_code", "qform_code")):
         raise InputError(path, "damaged NIfTI (an unknown code of orientation)", AGAIN)
+    _check_place(header, path)
     sform, qform = (form[0] for form in (header.get_sform(coded=True), header.get_qform(coded=True)))
-    turns = [_orientation(affine, path) for affine in (sform, qform) if affine is not None]
+    forms = (("sform", sform), ("qform", qform))
+    turns = [_orientation(affine, name, path) for name, affine in forms if affine is not None]
     if len(turns) == 2 and (turns[0] != turns[1]).any():
         reason = "its sform and its qform name its axes differently"
         raise InputError(path, reason, "set the code of the wrong one to 0")
@@ -108,11 +114,28 @@ def _frame(header: Nifti1Header, shape: tuple[int, ...], path: Path) -> Frame:
     )
 
 
-def _orientation(affine: NDArray[Any], path: Path) -> NDArray[Any]:
+def _check_place(header: Nifti1Header, path: Path) -> None:
+    """InputError names the field that should say where the volume lies, and cannot be read."""
+    sizes = [float(size) for size in header["pixdim"][1:4]]
+    if not all(0 <= size < math.inf for size in sizes):
+        raise _unreadable("pixdim", sizes, "not 3 lengths", path)
+    for code, names in FORMS.items():
+        for name in names if header[code] else ():
+            values = [float(value) for value in np.atleast_1d(header[name])]
+            if not np.isfinite(values).all():
+                raise _unreadable(name, values, "not finite", path)
+
+
+def _unreadable(name: str, values: list[float], fault: str, path: Path) -> InputError:
+    shown = ", ".join(f"{value:g}" for value in values)
+    return InputError(path, f"its {name} is {shown}, {fault}", "correct that field, or write the file again")
+
+
+def _orientation(affine: NDArray[Any], name: str, path: Path) -> NDArray[Any]:
     """The anatomical axis nearest to each stored one, in nibabel's notation."""
-    orientation = io_orientation(affine) if np.isfinite(affine).all() else np.full((3, 2), np.nan)
+    orientation = io_orientation(affine)
     if np.isnan(orientation).any():
-        raise InputError(path, "damaged NIfTI (its axes span no volume)", AGAIN)
+        raise InputError(path, f"damaged NIfTI (the axes of its {name} span no volume)", AGAIN)
     return orientation
 
 
@@ -181,7 +204,7 @@ def _slices(
     slope, intercept = (1.0, 0.0) if (scale := header.get_slope_inter())[0] is None else scale
     if rules.window is None and volume.dtype == np.uint8 and (slope, intercept) == (1, 0):
         return tuple(map(grey, planes)), {"levels": AS_STORED}
-    window, source, words = _window(volume, header, (slope, intercept), rules)
+    window, source, words = window_of(volume, header, (slope, intercept), rules, path)
     if window[0] == window[1]:
         return tuple(np.zeros((*plane.shape, 3), np.uint8) for plane in planes), {
             "levels": words,
@@ -189,29 +212,6 @@ def _slices(
         }
     levels = (to_levels(plane * np.float64(slope) + intercept, window) for plane in planes)
     return tuple(map(grey, levels)), {"levels": words, "window_from": source}
-
-
-def _window(
-    volume: NDArray[Any], header: Nifti1Header, scale: tuple[float, float], rules: Rules
-) -> tuple[tuple[float, float], str, str]:
-    """(window in scaled values, whence, the same in words); of no width if the volume is constant."""
-    if rules.window is not None:
-        return rules.window, "user", window_words(rules.window)
-    shown = float(header["cal_min"]), float(header["cal_max"])
-    if np.isfinite(shown).all() and shown[0] < shown[1]:
-        return shown, "file", window_words(shown, "cal_min to cal_max of the header")
-    window = _scaled(np.percentile(volume, PERCENTILES), scale)
-    if window[0] < window[1]:
-        return window, "data", window_words(window, "the 0.5th to the 99.5th percentile of its voxels")
-    window = _scaled([volume.min(), volume.max()], scale)
-    words = window_words(window, "the least to the greatest of its voxels: its percentiles are one value")
-    return window, "data", words if window[0] < window[1] else f"all voxels are {window[0]:.6g}: all black"
-
-
-def _scaled(values: Any, scale: tuple[float, float]) -> tuple[float, float]:
-    """Two stored values, scaled and in order: the slope may be negative."""
-    low, high = sorted(float(value) * scale[0] + scale[1] for value in values)
-    return low, high
 
 
 def encode(slices: Sequence[RGB], frames: dict[str, Any], text: dict[str, str]) -> bytes:

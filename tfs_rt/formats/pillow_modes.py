@@ -78,10 +78,12 @@ def to_picture(image: Image.Image, path: Path, rules: Rules, *, bits: int = 8, w
     mode = image.mode
     if mode in DEEP:
         pixels, words = _windowed(image, path, rules, white_is_low)
+        facts = {"window_from": "user"}
     else:
         spread = f"{bits}-bit levels spread over 0 to 255"
         pixels, words = _to_rgb(image, path), WORDS.get(mode) or (AS_STORED if bits == 8 else spread)
-    return Picture((pixels,), {"format": (image.format or "").lower(), "mode": mode, "levels": words})
+        facts = {}
+    return Picture((pixels,), {"format": (image.format or "").lower(), "mode": mode, "levels": words, **facts})
 
 
 def _windowed(image: Image.Image, path: Path, rules: Rules, white_is_low: bool) -> tuple[RGB, str]:

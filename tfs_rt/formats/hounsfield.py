@@ -1,0 +1,51 @@
+"""The head window: what CT without a window of its own is shown by.
+
+The percentiles of a CT reach from air, or from padding far below it, to bone. Between them the brain is one flat grey.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tfs_rt.errors import InputError
+
+HEAD_WINDOW = (0.0, 80.0)  # HU: centre 40, width 80, the usual window of the brain
+WORDS = f"window {HEAD_WINDOW[0]:g} to {HEAD_WINDOW[1]:g} HU, the head window for CT without one"
+ORIGIN = "head"  # in the facts, as the origin of a window
+WINDOW = "give its window in its own values, as --window m1=LOW:HIGH"
+AIR = -900.0  # HU: lower is air, or padding (-1024, -2000, -3024)
+TISSUE = (-200.0, 200.0)  # HU: from fat to blood and brain
+ENOUGH = 0.05  # share of the values that must be air, or tissue
+FEW = 0.1  # share of the values that may lie between air and tissue
+NARROW = 400.0  # between the percentiles: so few values tell the parts of a brain apart
+WIDE = 1000.0  # HU: in a wider window the grey and the white matter are two levels apart, or less
+SAMPLES = 2**20  # values that are looked at
+
+
+def sample(stored: NDArray[Any], slope: float, intercept: float) -> NDArray[np.float64]:
+    """About SAMPLES values in the unit, evenly taken from all stored ones."""
+    step = math.ceil((stored.size / SAMPLES) ** (1 / stored.ndim)) or 1
+    return stored[(slice(None, None, step),) * stored.ndim].astype(np.float64) * slope + intercept
+
+
+def is_hounsfield(values: NDArray[np.float64], *, is_ct: bool) -> bool:
+    """Whether values are in HU: of a file that is called CT some air is enough, of others tissue must be there too."""
+    air = float((values <= AIR).mean())
+    if is_ct:
+        return air > 0
+    low, high = TISSUE
+    tissue = float(((values > low) & (values < high)).mean())
+    return min(air, tissue) >= ENOUGH and float(((values > AIR) & (values <= low)).mean()) <= FEW
+
+
+def check_narrow(window: tuple[float, float], path: Path) -> None:
+    """InputError for a CT whose values are not in HU and reach too far for their percentiles to be a window."""
+    low, high = window
+    if high - low > NARROW:
+        reason = f"is CT without a window, and its values ({low:.6g} to {high:.6g}) are not in HU"
+        raise InputError(path, reason, WINDOW)
