@@ -33,6 +33,7 @@ SIDE = 16
 
 GREY = np.linspace(0, 255, SIDE * SIDE).reshape(SIDE, SIDE).astype(np.uint8)
 COLOUR = np.dstack([GREY, GREY[::-1], GREY.T])
+DEEP_MODES = ("16-bit", "TIFF float")
 DEEP = GREY.astype(np.uint16) * 16
 
 
@@ -221,14 +222,21 @@ def write_modes(tmp_path: Path) -> dict[str, np.ndarray | None]:
 
 
 def fused_modes(tmp_path: Path, kind: str) -> dict[str, Any]:
-    """What becomes of the cases of `write_modes`, by id."""
-    out = tmp_path / f"out {kind}"
-    out.mkdir()
+    """What becomes of the cases of `write_modes`, by id: a window is given for deep values alone."""
+    found = discover([tmp_path / kind], output=tmp_path / "out")
+    deep = [case for case in found if kind == "given" and any(word in case.id for word in DEEP_MODES)]
     window: dict[str, tuple[float, float]] = dict.fromkeys(SLOTS, (0.0, 4095.0))
-    request = Request(reading=Reading(windows=window))
-    found = discover([tmp_path / kind], output=out)
-    report = Run(pipeline(tmp_path, blend), Options(out, request, batch=3), found, Here()).fuse()
-    return {result["id"]: result for result in report.results}
+    results: dict[str, Any] = {}
+    for name, cases, windows in (
+        ("deep", deep, window),
+        ("plain", [case for case in found if case not in deep], {}),
+    ):
+        out = tmp_path / f"out {kind} {name}"
+        out.mkdir()
+        request = Request(reading=Reading(windows=windows))
+        report = Run(pipeline(tmp_path, blend), Options(out, request, batch=3), cases, Here()).fuse()
+        results |= {result["id"]: result for result in report.results}
+    return results
 
 
 @pytest.mark.parametrize("ending", [".png", ".nii.gz", ".dcm"])

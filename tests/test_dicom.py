@@ -267,6 +267,37 @@ def test_signed_values_and_twelve_bits_in_sixteen_are_read() -> None:
     refused(made(RAMP, **window, BitsStored=12, HighBit=15), "unusual place")
 
 
+SYNTAXES = [uid.ExplicitVRLittleEndian, uid.DeflatedExplicitVRLittleEndian, uid.RLELossless]
+CODECS = [uid.JPEGLSLossless, uid.JPEG2000Lossless]
+
+
+def with_twelve_bits(pixels: np.ndarray, syntax: uid.UID) -> bytes:
+    """Sixteen-bit pixels in a file that then says that twelve of them count."""
+    dataset = dcmread(io.BytesIO(made(pixels, WindowCenter=0, WindowWidth=5000)))
+    if syntax.is_encapsulated:
+        dataset.compress(syntax, generate_instance_uid=False)
+    dataset.BitsStored, dataset.HighBit = 12, 11
+    return written(dataset, syntax)
+
+
+@pytest.mark.parametrize("syntax", [*SYNTAXES, *CODECS], ids=lambda syntax: syntax.name)
+def test_the_highest_stored_bit_is_the_sign_in_every_encoding(syntax: uid.UID) -> None:
+    values = (np.arange(64 * 64).reshape(64, 64) - 2048).astype(np.int16)
+    expected = linear(values, 0, 5000)
+    for stored in (values, values & np.int16(0xFFF)):  # the sign in all higher bits, and in none of them
+        np.testing.assert_array_equal(levels(with_twelve_bits(stored, syntax))[0], expected)
+
+
+def test_values_beyond_the_stored_bits_are_masked_or_refused() -> None:
+    """Uncompressed bits above the stored ones may be an overlay (ACR-NEMA); a codec's cannot."""
+    values = np.arange(64 * 64, dtype=np.uint16).reshape(64, 64)
+    overlaid = values | np.uint16(0xA000)
+    for syntax in SYNTAXES:
+        np.testing.assert_array_equal(levels(with_twelve_bits(overlaid, syntax))[0], linear(values, 0, 5000))
+    for syntax in CODECS:
+        refused(with_twelve_bits(overlaid, syntax), "has values beyond its 12 bits stored .40960 to 45055.")
+
+
 def test_eight_bits_without_any_window_are_levels_already() -> None:
     pixels = RAMP.astype(np.uint8)
     picture = read(made(pixels), PATH, Rules())

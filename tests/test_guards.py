@@ -232,6 +232,33 @@ def test_wrong_results_are_found(rng: np.random.Generator) -> None:
             assert found_in_result(spoiled, small(images, 4)) == {guard}
 
 
+@pytest.mark.parametrize("name", ["hot", "hot-iron", "atlas-pet", "atlas-spect"])
+def test_a_sound_result_in_bright_colours_is_not_clipped(name: str, rng: np.random.Generator) -> None:
+    """Most colours of `hot` have red at its end: that share is the inputs' own, and what is cut beyond it is found."""
+    images = phantom(rng)
+    level = images[2].max(axis=2, keepdims=True).repeat(3, axis=2)
+    images[2] = pseudo_colour((level * 0.4 + 110 * (level > 0)).astype(np.uint8), name)
+    result = fusion(images)
+    if name == "hot":
+        assert (result.max(axis=2) == 255).mean() > 0.2
+    assert "clipped result" not in found_in_result(result, small(images, 4))
+    cut = (result.astype(int) * 5).clip(0, 255).astype(np.uint8)
+    cut[:, : SIZE // 3] = 255
+    (finding,) = result_findings(cut, small(images, 4))
+    assert finding.guard == "clipped result"
+    assert "where its inputs account for" in finding.message
+
+
+def test_no_finding_blames_the_backend(rng: np.random.Generator) -> None:
+    """The self-test holds the backend to the model, before any case and after: a result has other causes."""
+    images = phantom(rng)
+    white = np.full_like(images[0], 255)
+    cut = np.where(rng.random(white.shape[:2])[..., None] < 0.9, white, fusion(images)).astype(np.uint8)
+    for spoiled in (white, cut, 255 - fusion(images)):
+        for finding in result_findings(spoiled, images):
+            assert "backend" not in finding.message + finding.remedy
+
+
 def test_any_size_is_looked_at(rng: np.random.Generator) -> None:
     for shape in ((1, 1), (2, 300), (17, 9), (300, 40)):
         images = [rng.integers(0, 256, (*shape, 3)).astype(np.uint8) for _ in range(3)]

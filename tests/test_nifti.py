@@ -196,6 +196,92 @@ def test_without_a_window_the_header_decides_and_then_the_data(rng: np.random.Ge
         )
 
 
+def head(rng: np.random.Generator) -> np.ndarray:
+    """A CT of sorts in HU: padding, air, fat to blood, bone."""
+    values = rng.integers(-80, 90, (16, 16, 6)).astype(np.int16)
+    values[:, :4], values[:, 4], values[:, -4:] = -3024, 1200, -1000
+    return values
+
+
+HEAD = Path("somewhere/ct.nii")
+UNNAMED = Path("somewhere/k7_0000.nii")
+
+
+@pytest.mark.parametrize(("path", "modality"), [(HEAD, "ct"), (UNNAMED, None)])
+@pytest.mark.parametrize("padding", [-1024, -2000, -3024])
+def test_ct_without_a_window_is_shown_by_the_head_window_whatever_its_padding(
+    rng: np.random.Generator, path: Path, modality: str | None, padding: int
+) -> None:
+    """By its name, or by values that no other modality has."""
+    values = head(rng)
+    values[values == -3024] = padding
+    expected = grey_view(np.rint(values.clip(0, 80) * (255 / 80)).astype(np.uint8))
+    halved = nifti((values // 2).astype(np.int16), scl_slope=2.0, scl_inter=0.0)
+    for data in (nifti(values), nifti(values.astype(np.float32)), halved):
+        found = picture(data, Rules(modality=modality), path)
+        assert found.facts["window_from"] == "head"
+        assert found.facts["levels"] == "window 0 to 80 HU, the head window for CT without one"
+    np.testing.assert_array_equal(picture(nifti(values), Rules(modality=modality), path).slices, expected)
+
+
+def test_values_like_those_of_ct_in_a_file_named_otherwise_are_not_ct(rng: np.random.Generator) -> None:
+    assert picture(nifti(head(rng)), Rules(modality="mr-t1")).facts["window_from"] == "data"
+    spread = rng.integers(-4000, 4000, (16, 16, 6)).astype(np.int16)  # as inversion recovery has them
+    assert picture(nifti(spread)).facts["window_from"] == "data"
+
+
+def test_ct_that_is_not_in_hounsfield_units_needs_a_window(rng: np.random.Generator) -> None:
+    shifted = nifti((head(rng) + 3024).astype(np.uint16))
+    refused(shifted, "is CT without a window, and its values .0 to 4224. are not in HU", HEAD, Rules(modality="ct"))
+    window = Rules(modality="ct", window=(3024, 3104))
+    assert picture(shifted, window, HEAD).facts["window_from"] == "user"
+    brain = rng.integers(0, 90, (16, 16, 6)).astype(np.int16)  # extracted: no air
+    assert picture(nifti(brain), Rules(modality="ct"), HEAD).facts["window_from"] == "data"
+
+
+@pytest.mark.parametrize("slope", [1.0, -0.5])
+def test_a_header_window_that_only_repeats_the_extremes_does_not_count(rng: np.random.Generator, slope: float) -> None:
+    values = rng.normal(1000, 300, (20, 18, 7)).astype(np.int16)
+    scale = {"scl_slope": slope, "scl_inter": 3.0}
+    plain = picture(nifti(values, **scale))
+
+    def shown(low: float, high: float) -> dict[str, float]:
+        ends = sorted((low * slope + 3, high * slope + 3))
+        return {**scale, "cal_min": ends[0], "cal_max": ends[1]}
+
+    for low, high in ((values.min(), values.max()), (-(2**15), 2**15 - 1), (values.min(), 2**15 - 1)):
+        found = picture(nifti(values, **shown(float(low), float(high))))
+        assert found.facts["window_from"] == "data"
+        np.testing.assert_array_equal(found.slices, plain.slices)
+    for low, high in ((values.min() + 40, values.max()), (0, 4095)):
+        assert picture(nifti(values, **shown(float(low), float(high)))).facts["window_from"] == "file"
+
+
+def test_a_header_window_of_ct_counts_if_it_leaves_something_out(rng: np.random.Generator) -> None:
+    ct = Rules(modality="ct")
+    for low, high in ((-3024, 1200), (-4096, 4095), (-1024, 3071)):
+        expected = "file" if low > -3024 else "head"
+        assert picture(nifti(head(rng), cal_min=low, cal_max=high), ct).facts["window_from"] == expected
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"pixdim": [1, 1, np.nan, 1, 0, 0, 0, 0]}, "its pixdim is 1, nan, 1, not 3 lengths"),
+        ({"pixdim": [1, -2, 1, 1, 0, 0, 0, 0]}, "its pixdim is -2, 1, 1, not 3 lengths"),
+        ({"srow_z": [0, 0, 1, np.nan]}, "its srow_z is 0, 0, 1, nan, not finite"),
+        ({"qform_code": 1, "quatern_c": np.nan}, "its quatern_c is nan, not finite"),
+        ({"qform_code": 1, "qoffset_x": np.inf}, "its qoffset_x is inf, not finite"),
+    ],
+)
+def test_a_place_that_cannot_be_read_is_refused_by_its_field(fields: dict[str, Any], words: str) -> None:
+    refused(nifti(PHANTOM, **fields), words)
+
+
+def test_a_place_that_does_not_count_need_not_be_readable() -> None:
+    assert picture(nifti(PHANTOM, qform_code=0, quatern_c=np.nan)).facts["sform_code"] == 2
+
+
 def test_volumes_of_one_value_or_nearly_so_are_no_division_by_zero() -> None:
     flat = picture(nifti(np.full((5, 6, 4), 7, np.int16)))
     assert not np.array(flat.slices).any()

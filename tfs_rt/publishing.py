@@ -88,7 +88,7 @@ def drafted(work: Work, made_by: Facts, recipe: Facts, warnings: list[str]) -> D
 
 def warnings_of(work: Work, trained_size: int | None) -> list[str]:
     """What a user should know of a result: its size, how its inputs became levels, what the guards found."""
-    return [*size_warnings(work.loaded, trained_size), *_reading_warnings(work.loaded), *_words(work)]
+    return [*size_warnings(work.loaded, trained_size), *reading_warnings(work.loaded), *_words(work)]
 
 
 def size_warnings(loaded: Loaded, trained_size: int | None) -> list[str]:
@@ -104,7 +104,7 @@ def size_warnings(loaded: Loaded, trained_size: int | None) -> list[str]:
     return warnings
 
 
-def _reading_warnings(loaded: Loaded) -> list[str]:
+def reading_warnings(loaded: Loaded) -> list[str]:
     """What a user should know of how the inputs became what they are."""
     said = {
         "grey levels of {} were chosen from the data, as the sidecar says: --window decides them": lambda facts: (
