@@ -133,7 +133,7 @@ def test_ct_without_a_window_is_shown_by_the_head_window_and_says_so() -> None:
 
 def test_ct_that_is_not_in_hounsfield_units_needs_a_window() -> None:
     error = refused(
-        made(RAMP, Modality="CT"), "is CT without a window, and its values .20.16 to 4011.84. are not in HU"
+        made(RAMP, Modality="CT"), "is CT without a window, and its values .20.16 to 4011.84. do not look like HU"
     )
     assert "--window m1=LOW:HIGH" in error.remedy
     narrow = read(made(RAMP // 16, Modality="CT"), PATH, Rules())  # 0 to 252: its percentiles show what there is

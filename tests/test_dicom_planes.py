@@ -50,7 +50,7 @@ def enhanced(positions: list[Any], **changes: Any) -> bytes:
     return made(FRAMES[: len(positions)], **attributes)
 
 
-def nuclear(spacing: Any, first: float = 0.0, across: list[float] = AXIAL, **changes: Any) -> bytes:
+def nuclear(spacing: Any, first: float = 0.0, across: list[int] | list[float] = AXIAL, **changes: Any) -> bytes:
     """A reconstructed volume of nuclear medicine whose first slice lies `first` mm along the normal."""
     normal = np.cross(across[:3], across[3:])
     detector = item(ImagePositionPatient=(first * normal).tolist(), ImageOrientationPatient=across)
@@ -84,7 +84,7 @@ def refused(data: bytes, words: str) -> InputError:
 
 
 @pytest.mark.parametrize("across", [AXIAL, OBLIQUE])
-def test_slices_of_nuclear_medicine_are_stacked_by_the_sign_of_their_spacing(across: list[float]) -> None:
+def test_slices_of_nuclear_medicine_are_stacked_by_the_sign_of_their_spacing(across: list[int] | list[float]) -> None:
     """Frame k lies at first + (k - 1) spacing along the normal, whatever the sign (PS3.3 C.8.4.15)."""
     upwards, downwards = nuclear(STEP, across=across), nuclear(-STEP, 3 * STEP, across)
     assert greys(upwards) == [20, 40, 60, 80]
@@ -163,8 +163,10 @@ def test_frames_of_different_orientations_or_spacings_are_refused() -> None:
 
 @pytest.mark.parametrize("vector", ["EnergyWindowVector", "DetectorVector", "PhaseVector", "TimeSliceVector"])
 def test_frames_that_are_not_only_slices_are_refused(vector: str) -> None:
-    refused(nuclear(STEP, **{vector: [1, 1, 2, 2]}), f"are not only slices: {vector} has 2 values")
-    assert len(picture_of(nuclear(STEP, **{vector: [1, 1, 1, 1]})).slices) == 4
+    changes: dict[str, Any] = {vector: [1, 1, 2, 2]}
+    refused(nuclear(STEP, **changes), f"are not only slices: {vector} has 2 values")
+    changes[vector] = [1, 1, 1, 1]
+    assert len(picture_of(nuclear(STEP, **changes)).slices) == 4
 
 
 def test_detectors_must_agree_where_the_volume_lies() -> None:

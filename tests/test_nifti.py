@@ -232,7 +232,9 @@ def test_values_like_those_of_ct_in_a_file_named_otherwise_are_not_ct(rng: np.ra
 
 def test_ct_that_is_not_in_hounsfield_units_needs_a_window(rng: np.random.Generator) -> None:
     shifted = nifti((head(rng) + 3024).astype(np.uint16))
-    refused(shifted, "is CT without a window, and its values .0 to 4224. are not in HU", HEAD, Rules(modality="ct"))
+    refused(
+        shifted, "is CT without a window, and its values .0 to 4224. do not look like HU", HEAD, Rules(modality="ct")
+    )
     window = Rules(modality="ct", window=(3024, 3104))
     assert picture(shifted, window, HEAD).facts["window_from"] == "user"
     brain = rng.integers(0, 90, (16, 16, 6)).astype(np.int16)  # extracted: no air
@@ -242,10 +244,10 @@ def test_ct_that_is_not_in_hounsfield_units_needs_a_window(rng: np.random.Genera
 @pytest.mark.parametrize("slope", [1.0, -0.5])
 def test_a_header_window_that_only_repeats_the_extremes_does_not_count(rng: np.random.Generator, slope: float) -> None:
     values = rng.normal(1000, 300, (20, 18, 7)).astype(np.int16)
-    scale = {"scl_slope": slope, "scl_inter": 3.0}
+    scale: dict[str, Any] = {"scl_slope": slope, "scl_inter": 3.0}
     plain = picture(nifti(values, **scale))
 
-    def shown(low: float, high: float) -> dict[str, float]:
+    def shown(low: float, high: float) -> dict[str, Any]:
         ends = sorted((low * slope + 3, high * slope + 3))
         return {**scale, "cal_min": ends[0], "cal_max": ends[1]}
 

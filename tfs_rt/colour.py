@@ -31,7 +31,7 @@ Facts = dict[str, Any]  # of a picture, for the sidecar
 
 
 def check_anatomical(case: Case, slot: str, picture: Picture) -> Facts:
-    """What the sidecar says of colour in an anatomical image; InputError for more of it than a small mark."""
+    """Facts on colour in an anatomical image, for the sidecar; InputError for more of it than a small mark."""
     coloured, shown, marks = _counts(picture.slices)
     pixels = max(int(_coloured(image).sum()) for image in picture.slices) / picture.slices[0][..., 0].size
     if pixels > ANATOMICAL or coloured > MARKED * shown:
@@ -82,10 +82,13 @@ def _put_colour(image: RGB, name: str) -> RGB:
 
 
 def _counts(slices: Sequence[RGB]) -> tuple[int, int, int]:
-    """How many pixels are clear and have colour, are clear, and have colour."""
-    coloured = shown = marks = 0
+    """The numbers of pixels that are clear and have colour, that are clear, and that have colour."""
+    coloured = 0
+    shown = 0
+    marks = 0
     for image in slices:
-        clear, has_colour = image.max(axis=2) > FAINT, _coloured(image)
+        clear = image.max(axis=2) > FAINT
+        has_colour = _coloured(image)
         coloured += int((clear & has_colour).sum())
         shown += int(clear.sum())
         marks += int(has_colour.sum())
@@ -93,5 +96,5 @@ def _counts(slices: Sequence[RGB]) -> tuple[int, int, int]:
 
 
 def _coloured(image: RGB) -> NDArray[np.bool_]:
-    """(H, W): where the channels differ by more than SPREAD."""
+    """A mask (H, W) of the pixels whose channels differ by more than SPREAD."""
     return image.max(axis=2).astype(np.int16) - image.min(axis=2) > SPREAD

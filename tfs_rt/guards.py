@@ -166,11 +166,12 @@ def _range(image: RGB, images: Sequence[RGB], thresholds: Thresholds) -> Iterato
     if _is_constant(image):
         yield Finding("constant result", 1.0, 1.0, "the result is one colour throughout", look)
         return
-    cut, expected = float((brightest(image) == WHITE).mean()), _expected_cut(images)
+    cut = float((brightest(image) == WHITE).mean())
+    expected = _expected_cut(images)
     excess = (cut - expected) / (1 - expected) if expected < 1 else 0.0
     if excess > thresholds.white:
-        said = f"{cut:.0%} of the result is cut off at its brightest, where its inputs account for {expected:.0%}"
-        yield Finding("clipped result", excess, thresholds.white, said, look)
+        reason = f"{cut:.0%} of the result is cut off at its brightest, where its inputs account for {expected:.0%}"
+        yield Finding("clipped result", excess, thresholds.white, reason, look)
 
 
 def _expected_cut(images: Sequence[RGB]) -> float:

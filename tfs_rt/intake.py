@@ -86,8 +86,8 @@ def load_case(
     for slot in SLOTS:
         path = case.files[slot]
         data, sha256 = read_bytes(path)
-        window, modality = reading.windows.get(slot), modality_of(path)
-        rules = Rules(window=window, allow_lossy=reading.allow_lossy, modality=modality)
+        window = reading.windows.get(slot)
+        rules = Rules(window=window, allow_lossy=reading.allow_lossy, modality=modality_of(path))
         picture = decode(data, path, rules)
         height, width = picture.slices[0].shape[:2]
         inputs[slot] = {"file": str(path), "sha256": sha256, "width": width, "height": height, **picture.facts}
@@ -102,8 +102,9 @@ def load_case(
         inputs[slot]["has_place"] = "grid" in picture.subject
     for slot in ("m1", "m2"):
         inputs[slot] |= check_anatomical(case, slot, pictures[slot])
-    functional, facts = pictures["functional"], inputs["functional"]
-    pictures["functional"], inputs["functional"] = colour_functional(case, functional, facts, reading.colormap)
+    pictures["functional"], inputs["functional"] = colour_functional(
+        case, pictures["functional"], inputs["functional"], reading.colormap
+    )
     return _loaded(case, pictures, inputs, scale, target_size)
 
 
@@ -199,10 +200,10 @@ def _check_subjects(case: Case, pictures: dict[str, Picture]) -> None:
 
 def _check_orders(case: Case, pictures: dict[str, Picture]) -> None:
     """Frames that were sorted by their places do not fit those of a file that says nothing of places."""
-    moved = [slot for slot, picture in pictures.items() if "frame_order" in picture.facts]
-    silent = [slot for slot, picture in pictures.items() if "grid" not in picture.subject]
-    if moved and silent:
-        one, other = (case.files[slots[0]].name for slots in (moved, silent))
+    reordered = [slot for slot, picture in pictures.items() if "frame_order" in picture.facts]
+    unplaced = [slot for slot, picture in pictures.items() if "grid" not in picture.subject]
+    if reordered and unplaced:
+        one, other = (case.files[slots[0]].name for slots in (reordered, unplaced))
         reason = f"frames of {one} are not stored in the order of their places, and {other} does not say where its lie"
         raise InputError(f"case {case.id}", reason, f"export {other} with the place of each frame, or both as NIfTI")
 

@@ -128,7 +128,7 @@ def reading_warnings(loaded: Loaded) -> list[str]:
 
 
 def _slot_warnings(slot: str, facts: Facts) -> list[str]:
-    """What a user should know of one input: the head window of CT, and colour where it is odd."""
+    """Warnings on one input: the head window of CT, and colour where it is odd."""
     warnings = []
     if facts.get("window_from") == hounsfield.ORIGIN:
         low, high = hounsfield.HEAD_WINDOW
@@ -147,14 +147,14 @@ def _slot_warnings(slot: str, facts: Facts) -> list[str]:
 
 
 def _place_warnings(loaded: Loaded) -> list[str]:
-    """What could not be checked of the places of the inputs: they are compared within one format."""
-    placed = [slot for slot, facts in loaded.inputs.items() if facts["has_place"]]
-    others = [slot for slot in loaded.inputs if slot not in placed]
-    if placed and others:
-        silent, known = ", ".join(others), ", ".join(placed)
-        return [f"nothing says where {silent} lies, unlike {known}: that they lie at one place was not checked"]
+    """Warnings on places that were not compared: that is done within one format alone."""
+    known = [slot for slot, facts in loaded.inputs.items() if facts["has_place"]]
+    unknown = [slot for slot in loaded.inputs if slot not in known]
+    if known and unknown:
+        reason = f"nothing says where {', '.join(unknown)} lies, unlike {', '.join(known)}"
+        return [f"{reason}: that they lie at one place was not checked"]
     formats = sorted({facts["format"] for facts in loaded.inputs.values()})
-    if placed and len(formats) > 1:
+    if known and len(formats) > 1:
         return [f"places in {' and '.join(formats)} are not compared: that the inputs lie at one place was not checked"]
     return []
 

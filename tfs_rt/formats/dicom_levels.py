@@ -97,14 +97,14 @@ class Grey:
     wide: float = 0.0  # HU: how far the window of a CT reaches, if that is so far that a brain is one grey
 
 
-def grey_levels(dataset: Dataset, stored: NDArray[Any], asked: Rules, inverted: bool, path: Path) -> Grey:
+def grey_levels(dataset: Dataset, stored: NDArray[Any], request: Rules, inverted: bool, path: Path) -> Grey:
     """The levels of frames (N, H, W) of stored values; InputError if a value or a window is not valid."""
     modalities = _by_frame(dataset, len(stored), lambda index: _modality(dataset, index, path))
     for modality, frame in zip(modalities, stored, strict=True):
         if not (np.abs(modality.values(frame)) < HUGE).all():
             raise InputError(path, "has values that are no numbers (NaN or infinite)", "replace them first")
     padding = padding_of(dataset, stored, path)
-    rules, origin = _rules(dataset, stored, padding, modalities, asked, path)
+    rules, origin = _rules(dataset, stored, padding, modalities, request, path)
     frames = []
     for rule, modality, frame, padded in zip(rules, modalities, stored, padding, strict=True):
         levels = rule.levels(modality.values(frame))
@@ -125,13 +125,13 @@ def _rules(
     stored: NDArray[Any],
     padding: NDArray[np.bool_],
     modalities: list[Modality],
-    asked: Rules,
+    request: Rules,
     path: Path,
 ) -> tuple[list[Voi], Origin]:
     """The rule for each frame: the user's, the file's, that of CT, or that of the data."""
     count, unit = len(stored), modalities[0].unit
-    if asked.window:
-        return [Window(*asked.window, f"window {_span(*asked.window, unit)}, given")] * count, "user"
+    if request.window:
+        return [Window(*request.window, f"window {_span(*request.window, unit)}, given")] * count, "user"
     found = _by_frame(dataset, count, lambda index: _voi(dataset, index, modalities[index].unit, path))
     own = [rule for rule in found if rule]
     if len(own) == count:
@@ -145,7 +145,7 @@ def _rules(
         return [Window(0, high, AS_STORED if bits == 8 else f"levels 0 to {high}")] * count, ""
     parts = [m.values(frame)[~padded] for m, frame, padded in zip(modalities, stored, padding, strict=True)]
     values = np.concatenate(parts)
-    is_ct = (dataset.get("Modality") or (asked.modality or "").upper()) == "CT"
+    is_ct = (dataset.get("Modality") or (request.modality or "").upper()) == "CT"
     if unit == "HU" or (is_ct and hounsfield.is_hounsfield(values, is_ct=True)):
         return [Window(*hounsfield.HEAD_WINDOW, hounsfield.WORDS)] * count, "head"
     window = _window_of_data(values, unit)

@@ -96,7 +96,7 @@ def decode(dataset: Dataset, layout: Layout, path: Path) -> Stored:
 
 
 def padding_of(dataset: Dataset, stored: NDArray[Any], path: Path) -> NDArray[np.bool_]:
-    """Where stored values are padding: not part of the image, and in no window (PS3.3 C.7.5.1.1.2)."""
+    """A mask of the stored values that are padding: not part of the image, and in no window (PS3.3 C.7.5.1.1.2)."""
     prefix = {"f4": "Float", "f8": "DoubleFloat"}.get(stored.dtype.str[1:], "")
     value = number(dataset, f"{prefix}PixelPaddingValue", path)
     if value is None:
@@ -109,7 +109,7 @@ def padding_of(dataset: Dataset, stored: NDArray[Any], path: Path) -> NDArray[np
 
 
 def _bits(dataset: Dataset, dtype: np.dtype[Any]) -> tuple[int, bool]:
-    """How many bits of a stored value count, and whether the highest of them is a sign."""
+    """The number of bits of a stored value that count, and True if the highest of them is a sign."""
     return int(dataset.get("BitsStored") or dtype.itemsize * 8), dtype.kind == "i"
 
 

@@ -43,7 +43,7 @@ class Stack:
 
     @property
     def is_reordered(self) -> bool:
-        """Whether the frames are in another order than in the file."""
+        """True if the frames are in another order than in the file."""
         return list(self.order) != sorted(self.order)
 
 
@@ -56,15 +56,15 @@ def stack_of(dataset: Dataset, frames: int, path: Path) -> Stack:
     stored = tuple(range(frames))
     if frames == 1 or not any(planes) or not (_is_nuclear(dataset) or _has_positions(dataset)):
         return Stack(stored, tuple(planes))
-    without = [index + 1 for index, plane in enumerate(planes) if plane is None]
-    if without:
-        raise InputError(path, f"frame {without[0]} does not say where it lies, others do", STACK)
+    unplaced = [index + 1 for index, plane in enumerate(planes) if plane is None]
+    if unplaced:
+        raise InputError(path, f"frame {unplaced[0]} does not say where it lies, others do", STACK)
     order = _order([plane for plane in planes if plane], path)
     return Stack(order, tuple(planes[index] for index in order))
 
 
 def functional_group(dataset: Dataset, index: int, keyword: str) -> Dataset:
-    """Where an attribute of a frame stands: in the frame's group, the shared one, or in the file's own attributes."""
+    """The item that holds an attribute of a frame: its own group, the shared one, or else the file itself."""
     per_frame = dataset.get(PER_FRAME) or []
     for item in [*per_frame[index : index + 1], *(dataset.get(SHARED) or [])[:1]]:
         if group := item.get(keyword):
@@ -82,7 +82,7 @@ def spacing_of(dataset: Dataset, index: int, path: Path) -> tuple[float, ...]:
 
 
 def _has_positions(dataset: Dataset) -> bool:
-    """Whether a functional group says where a frame lies: the file's own attributes cannot place several."""
+    """True if a functional group says where a frame lies: the file's own attributes cannot place several."""
     groups = [*(dataset.get(PER_FRAME) or []), *(dataset.get(SHARED) or [])]
     return any(group.get("PlanePositionSequence") for group in groups)
 

@@ -47,7 +47,7 @@ class Source:
 
 
 def source_of(dataset: Dataset, stack: Stack, lossy: bool, path: Path) -> Source:
-    """What a result takes over from a file whose frames lie in `stack`."""
+    """The attributes that a result takes over from a file whose frames lie in `stack`."""
     return Source(
         sop_class_uid=_text(dataset, "SOPClassUID"),
         sop_instance_uid=_text(dataset, "SOPInstanceUID"),

@@ -34,7 +34,7 @@ def sample(stored: NDArray[Any], slope: float, intercept: float) -> NDArray[np.f
 
 
 def is_hounsfield(values: NDArray[np.float64], *, is_ct: bool) -> bool:
-    """Whether values are in HU: of a file that is called CT some air is enough, of others tissue must be there too."""
+    """True for values in HU: in a file that is called CT some air is enough, in others tissue must be there too."""
     air = float((values <= AIR).mean())
     if is_ct:
         return air > 0
@@ -47,5 +47,5 @@ def check_narrow(window: tuple[float, float], path: Path) -> None:
     """InputError for a CT whose values are not in HU and reach too far for their percentiles to be a window."""
     low, high = window
     if high - low > NARROW:
-        reason = f"is CT without a window, and its values ({low:.6g} to {high:.6g}) are not in HU"
+        reason = f"is CT without a window, and its values ({low:.6g} to {high:.6g}) do not look like HU"
         raise InputError(path, reason, WINDOW)

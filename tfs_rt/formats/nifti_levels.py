@@ -36,17 +36,16 @@ def window_of(
     """
     if rules.window is not None:
         return Choice(rules.window, "user", window_words(rules.window))
-    named = rules.modality == "ct"
-    is_head = (named or rules.modality is None) and hounsfield.is_hounsfield(
-        hounsfield.sample(volume, *scale), is_ct=named
-    )
+    is_ct = rules.modality == "ct"
+    values = hounsfield.sample(volume, *scale)
+    is_head = (is_ct or rules.modality is None) and hounsfield.is_hounsfield(values, is_ct=is_ct)
     extremes = _scaled([volume.min(), volume.max()], scale)
-    if (shown := _header_window(header)) and not _repeats(shown, extremes, volume.dtype, scale, is_ct=named or is_head):
+    if (shown := _header_window(header)) and not _repeats(shown, extremes, volume.dtype, scale, is_ct=is_ct or is_head):
         return Choice(shown, "file", window_words(shown, "cal_min to cal_max of the header"))
     if is_head:
         return Choice(hounsfield.HEAD_WINDOW, hounsfield.ORIGIN, hounsfield.WORDS)
     window = _scaled(np.percentile(volume, PERCENTILES), scale)
-    if named:
+    if is_ct:
         hounsfield.check_narrow(window, path)
     if window[0] < window[1]:
         return Choice(window, "data", window_words(window, "the 0.5th to the 99.5th percentile of its voxels"))
@@ -62,7 +61,7 @@ def _header_window(header: Nifti1Header) -> Span | None:
 
 
 def _repeats(shown: Span, extremes: Span, dtype: np.dtype[Any], scale: tuple[float, float], *, is_ct: bool) -> bool:
-    """Whether a header's window is the extremes of the data or of their type; of CT, or beyond those of the data."""
+    """True if a header's window is the extremes of the data or of their type; for CT, also if it leaves nothing out."""
     near = ROUNDING * max(abs(shown[0]), abs(shown[1]))
     if is_ct and shown[0] <= extremes[0] + near and shown[1] >= extremes[1] - near:
         return True
