@@ -18,6 +18,7 @@ from tfs_rt.formats.picture import Picture, Rules
 from tfs_rt.images import RGB, Array
 from tfs_rt.limited import Reader
 from tfs_rt.reader import read_picture
+from tfs_rt.sandbox import Sandbox
 from tfs_rt.schedule import sigma_range
 from tfs_rt.spec import Architecture, ModelSpec, Prediction, Recipe, Schedule
 from tfs_rt.table import StepRow
@@ -101,6 +102,9 @@ class Here(Reader):
 
     def read(self, data: bytes, path: Path, rules: Rules) -> Picture:
         return read_picture(data, path, rules)
+
+    def sandbox(self) -> Sandbox:
+        return Sandbox(())
 
 
 def read_png(path: Path) -> RGB:

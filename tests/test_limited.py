@@ -20,11 +20,12 @@ import pytest
 from helpers import png
 
 from tfs_rt import limited as module
-from tfs_rt.errors import EnvironmentFault, InputError, ModelError, TfsRtError, UsageError
+from tfs_rt.errors import EnvironmentFault, InputError, ModelError, TfsRtError
 from tfs_rt.formats.picture import Rules
 from tfs_rt.limited import Limited, Reader
 from tfs_rt.plain import pack, receive, send
 from tfs_rt.reader import read_picture
+from tfs_rt.sandbox import LANDLOCK, MEMORY
 
 PATH = Path("somewhere/pet.png")
 linux = pytest.mark.skipif(sys.platform != "linux", reason="what a child gives up is known of Linux alone")
@@ -47,6 +48,14 @@ def _pid() -> int:
 
 def _crash() -> None:
     os.kill(os.getpid(), signal.SIGSEGV)
+
+
+def _crash_later() -> None:
+    globals()["_echo"] = lambda value: os.kill(os.getpid(), signal.SIGSEGV)
+
+
+def _answer_no_more() -> None:
+    globals()["_echo"] = lambda value: _nonsense(b"nonsense")
 
 
 def _leave() -> None:
@@ -75,7 +84,6 @@ def _fail(kind: str) -> None:
         "input": InputError("a.png", "is damaged", "write it again"),
         "model": ModelError("a.pth", "is none", "give one"),
         "environment": EnvironmentFault("a.dcm", "pydicom is not installed", "pip install it"),
-        "usage": UsageError("--window", "is none", "give one"),
         "unknown": ZeroDivisionError("first line\nsecond line"),
     }
     raise kinds[kind]
@@ -213,13 +221,19 @@ def test_time_on_the_processor_is_limited_by_itself(call: Limited, monkeypatch: 
     monkeypatch.setattr(call, "cpu_seconds", 0)
     started = time.monotonic()
     refused(call, "0 of a processor", "spin")
-    assert time.monotonic() - started < 15
+    assert time.monotonic() - started < 30  # two children of a second each: the file may be innocent of the first
 
 
 @linux
 def test_a_child_that_devours_memory_is_refused_it(call: Limited) -> None:
     refused(call, "needs more than 1 GiB of memory", "devour")
     assert call(PATH, "echo", 1) == 1
+
+
+def test_a_file_is_not_failed_by_a_child_that_an_earlier_file_broke(call: Limited) -> None:
+    for how in ("crash_later", "answer_no_more"):
+        call(PATH, how)
+        assert call(PATH, "echo", 1) == 1
 
 
 def test_a_child_killed_between_two_calls_is_not_the_files_fault(call: Limited) -> None:
@@ -234,10 +248,9 @@ def test_a_child_killed_between_two_calls_is_not_the_files_fault(call: Limited) 
 @pytest.mark.parametrize(
     ("kind", "expected"),
     [
-        ("input", InputError("a.png", "is damaged", "write it again")),
-        ("model", ModelError("a.pth", "is none", "give one")),
-        ("environment", EnvironmentFault("a.dcm", "pydicom is not installed", "pip install it")),
-        ("usage", UsageError("--window", "is none", "give one")),
+        ("input", InputError(PATH, "is damaged", "write it again")),
+        ("model", ModelError(PATH, "is none", "give one")),
+        ("environment", EnvironmentFault(PATH, "pydicom is not installed", "pip install it")),
         ("unknown", InputError(PATH, "cannot be read (ZeroDivisionError: first line)", "write the file again")),
     ],
 )
@@ -304,7 +317,8 @@ def test_a_malformed_message_is_none_and_runs_nothing(
         MALFORMED["a huge array"],
         framed("null"),
         framed('["result"]'),
-        framed('["error", "SystemExit", "a", "b", "c"]'),
+        framed('["error", "SystemExit", "a", "b"]'),
+        framed('["error", "UsageError", "a", "b"]'),
     ],
 )
 def test_a_child_that_was_taken_over_can_but_talk_nonsense(
@@ -331,12 +345,12 @@ def test_a_child_writes_removes_executes_and_connects_to_nothing(call: Limited, 
     (tmp_path / "kept").write_text("kept")
     assert call(PATH, "write", str(tmp_path / "new")) in ("OSError", "PermissionError")
     assert call(PATH, "open_many") < 64
-    assert "memory" in (call.held or [])
-    if "no files" not in (call.held or []):
+    assert MEMORY in (call.held or [])
+    if LANDLOCK not in (call.held or []):
         pytest.skip("this kernel has no Landlock")
     assert call(PATH, "write", str(tmp_path / "kept")) == "PermissionError"
     assert call(PATH, "remove", str(tmp_path / "kept")) == "PermissionError"
-    assert call(PATH, "execute") == "PermissionError"
+    assert call(PATH, "execute") in ("OSError", "PermissionError")
     assert [path.read_text() for path in tmp_path.iterdir()] == ["kept"]
     with socket.create_server(("127.0.0.1", 0)) as server:
         assert call(PATH, "connect", server.getsockname()[1]) != "connected"
@@ -413,29 +427,6 @@ def test_pictures_and_refusals_are_those_of_the_reader_itself(rng: np.random.Gen
             with pytest.raises(InputError) as theirs:
                 reader.read(damaged, PATH, Rules())
             assert str(theirs.value) == str(ours.value)
-
-
-@pytest.mark.parametrize(
-    "answer",
-    [
-        None,
-        [],
-        ((), {}, {}, None),
-        ([np.zeros((2, 2, 3), np.uint8)], {}, {}, None),
-        ((np.zeros((2, 2, 3), np.float32),), {}, {}, None),
-        ((np.zeros((2, 2), np.uint8),), {}, {}, None),
-        ((np.zeros((2, 2, 3), np.uint8), np.zeros((2, 3, 3), np.uint8)), {}, {}, None),
-        ((np.zeros((0, 2, 3), np.uint8),), {}, {}, None),
-        ((np.zeros((2, 2, 3), np.uint8),), [], {}, None),
-        (("image",), {}, {}, None),
-    ],
-)
-def test_a_picture_that_is_none_is_refused(answer: Any) -> None:
-    reader = Reader()
-    reader.limited = lambda *_: answer  # type: ignore[assignment]
-    reader.limited.close, reader.limited.remedy = lambda: None, "write it again"  # type: ignore[attr-defined]
-    with pytest.raises(InputError, match="nonsense"):
-        reader.read(b"", PATH, Rules())
 
 
 def test_a_message_holds_no_more_than_it_is_allowed(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
@@ -13,6 +14,8 @@ from typing import Any
 from tfs_rt.errors import TfsRtError, first_line
 from tfs_rt.plain import pack, receive, send
 
+REFUSALS = (os.strerror(errno.ENOSYS), os.strerror(errno.EPERM), "can't start new thread")  # the filter's, in an error
+
 
 def serve(module: str, name: str, memory: str) -> None:
     """Call a function for each message of the standard input, until it ends; the limits are set after its imports."""
@@ -21,15 +24,16 @@ def serve(module: str, name: str, memory: str) -> None:
     os.dup2(2, 1)  # what a library prints is no answer
     with suppress(EOFError, OSError):  # the parent has closed its pipes, or is no more
         try:
-            function, held = getattr(import_module(module), name), []
+            function, held, left = getattr(import_module(module), name), [], int(memory)
             within: Callable[..., Any] = _unlimited
             if os.name == "posix":
                 limits = import_module("tfs_rt.limits")
-                held, within = limits.give_up(int(memory)), limits.within
+                held, left = limits.give_up(left)
+                within = limits.within
         except Exception as error:
             send(answers, pack(["unexpected", _said(error)]))
             os._exit(1)
-        send(answers, pack(["ready", held]))
+        send(answers, pack(["ready", held, left]))
         while True:
             seconds, cpu_seconds, *arguments = receive(0, sys.maxsize)
             with within(seconds, cpu_seconds):
@@ -42,12 +46,24 @@ def serve(module: str, name: str, memory: str) -> None:
 def _answer(function: Callable[..., Any], arguments: list[Any]) -> list[Any]:
     try:
         return pack(["result", function(*arguments)])
-    except TfsRtError as error:
-        return pack(["error", type(error).__name__, error.subject, error.reason, error.remedy])
     except MemoryError:
         return pack(["memory"])
     except Exception as error:
+        if refusal := _refusal(error):
+            return pack(["refused", refusal])
+        if isinstance(error, TfsRtError):
+            return pack(["error", type(error).__name__, error.reason, error.remedy])
         return pack(["unexpected", _said(error)])
+
+
+def _refusal(error: BaseException) -> str:
+    """What an error says, or one that it came from, if the sandbox refused a system call; empty if it did not."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if any(words in str(cause) for words in REFUSALS):
+            return _said(cause)
+        cause = cause.__cause__ or cause.__context__
+    return ""
 
 
 def _unlimited(*_: float) -> nullcontext[None]:
@@ -55,5 +71,5 @@ def _unlimited(*_: float) -> nullcontext[None]:
     return nullcontext()
 
 
-def _said(error: Exception) -> str:
+def _said(error: BaseException) -> str:
     return f"{type(error).__name__}: {first_line(error)}"[:1000]

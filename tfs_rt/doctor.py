@@ -24,6 +24,7 @@ from tfs_rt.cache import Entry, open_cache
 from tfs_rt.engine import AUTOMATIC, BACKENDS
 from tfs_rt.errors import EnvironmentFault, TfsRtError, first_line, printable
 from tfs_rt.gpu.device import NEWER_DRIVER, OLDEST_CUDA
+from tfs_rt.limited import Reader
 from tfs_rt.plans.engines import Gpu, foreign
 from tfs_rt.plans.flavour import Flavour
 from tfs_rt.probes import MARK
@@ -72,6 +73,7 @@ class Report:
     packages: dict[str, str]
     driver: Facts = field(default_factory=dict)  # cuda, and reason and remedy if it does not do
     gpus: list[Facts] = field(default_factory=list)
+    sandbox: Facts = field(default_factory=dict)  # the parts that it holds and those that are missing; or a reason
     cache: Facts = field(default_factory=dict)
     models: list[Facts] = field(default_factory=list)
     backends: list[Verdict] = field(default_factory=list)
@@ -103,6 +105,7 @@ def examine() -> Report:
     looks: list[tuple[str, Callable[[], object]]] = [
         ("packages", lambda: _packages(report, answers)),
         ("driver", lambda: _driver(report, answers["gpus",])),
+        ("sandbox", lambda: _sandbox(report)),
         ("cache", lambda: engines.extend(_cache(report))),
         ("models", lambda: report.models.extend(_model(name, engines, answers) for name in shipped_bundles())),
     ]
@@ -221,6 +224,15 @@ def _visible(value: str) -> Fault | None:
         about = f"{odd[0]!r} is no GPU" if odd else "an entry stands twice"
         return Fault("CUDA_VISIBLE_DEVICES", f"is {value!r}: {about}", "export CUDA_VISIBLE_DEVICES=0")
     return None
+
+
+def _sandbox(report: Report) -> None:
+    """The parts of the sandbox in which `tfs-rt fuse` reads files."""
+    try:
+        with Reader() as reader:
+            report.sandbox = reader.sandbox().as_facts()
+    except EnvironmentFault as fault:
+        report.sandbox = {"reason": fault.reason, "remedy": fault.remedy}
 
 
 def _cache(report: Report) -> list[Entry]:

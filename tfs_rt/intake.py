@@ -90,7 +90,8 @@ def load_case(
         rules = Rules(window=window, allow_lossy=reading.allow_lossy, modality=modality_of(path))
         picture = decode(data, path, rules)
         height, width = picture.slices[0].shape[:2]
-        inputs[slot] = {"file": str(path), "sha256": sha256, "width": width, "height": height, **picture.facts}
+        own = {"file": str(path), "sha256": sha256, "width": width, "height": height}
+        inputs[slot] = own | picture.facts | own  # in this order; no decoder renames an input
         pictures[slot] = picture
     _check_contents(case, inputs, pictures)
     _check_modalities(case, pictures)

@@ -12,34 +12,41 @@ import signal
 import subprocess
 import sys
 import threading
+from _thread import start_new_thread
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Self
 
-import numpy as np
-
 from tfs_rt.errors import (
     EnvironmentFault,
     InputError,
     ModelError,
-    NothingFound,
     TfsRtError,
-    UsageError,
     first_line,
     printable,
 )
-from tfs_rt.formats.picture import MAX_PIXELS, Picture, Rules
+from tfs_rt.formats.answers import checked_picture
+from tfs_rt.formats.picture import Picture, Rules
 from tfs_rt.plain import pack, receive, send
-from tfs_rt.reader import read_picture
+from tfs_rt.reader import format_of, read_picture
+from tfs_rt.sandbox import Sandbox, child_environment, sandbox_of
+
+if os.name == "posix":
+    from tfs_rt.limits import limits_in_force
 
 START = "import sys; sys.path[:] = sys.argv[4:]; from tfs_rt.child import serve; serve(*sys.argv[1:4])"
 START_SECONDS = 120  # for the child's imports
 NONSENSE = "made the process that reads it answer nonsense"
 CALLS = 200  # that a child serves: what a library leaks goes with it
-ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")  # each maps much
-ERRORS = {kind.__name__: kind for kind in (UsageError, InputError, NothingFound, ModelError, EnvironmentFault)}
+LEAST_MEMORY = 2**28  # bytes that a child must have, to read an ordinary file
+ERRORS = {kind.__name__: kind for kind in (InputError, ModelError, EnvironmentFault)}
+BROKEN = ("ended", "nonsense")  # answers by which a child shows that it may be no more what it was
 TIMED_OUT = {getattr(signal, name, None) for name in ("SIGALRM", "SIGXCPU")}  # by which a child ends itself
+
+
+class NotStarted(EnvironmentFault):
+    """The process that reads files cannot be started here: the same holds for every file."""
 
 
 class Limited:
@@ -58,8 +65,10 @@ class Limited:
         self.seconds, self.cpu_seconds, self.memory = seconds, cpu_seconds, memory
         self.error, self.remedy = error, remedy
         self.command = [sys.executable, "-P", "-c", START, function.__module__, function.__qualname__, str(memory)]
-        self.held: list[str] | None = None  # which limits the child could set, once it is ready
+        self.held: list[str] | None = None  # the parts of the sandbox that hold, once the child is ready
+        self._left = memory  # what the child may take of it
         self._process: subprocess.Popen[bytes] | None = None
+        self._starter = threading.current_thread()
         self._served = 0
         self._late = False
 
@@ -74,32 +83,44 @@ class Limited:
         if self._process:
             return
         self.held, self._served = None, 0
+        self._starter = threading.current_thread()
         try:
             self._process = subprocess.Popen(
                 self.command + [entry for entry in sys.path if isinstance(entry, str)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
-                env={**os.environ, **ONE_THREAD},
+                env=child_environment(os.environ),
                 bufsize=0,
                 start_new_session=True,  # the terminal's signals are the parent's
             )
         except OSError as error:
             raise _not_started(first_line(error)) from error
 
-    def __call__(self, subject: str | Path, *arguments: Any) -> Any:
-        """The function's result for these arguments, or its error; `subject` names the file in the child's faults."""
+    def __call__(
+        self, subject: str | Path, *arguments: Any, check: Callable[[Any], Any] = lambda result: result
+    ) -> Any:
+        """What `check` makes of the function's result for these arguments, or its error.
+
+        `subject` names the file in the child's faults; `check` raises ValueError for a result that is not one.
+        """
         request = pack([self.seconds, self.cpu_seconds, *arguments])
         try:
-            process = self._ready()
-            with self._within(process, self.seconds):
-                answer = self._exchange(process, request)
-            return self._result(subject, process, ["ended"] if self._late else answer)
+            process, answer = self._ask(request, check)
+            if answer[0] in BROKEN and (self._served > 1 or not self._starter.is_alive()):
+                self.close(kill=True)  # an earlier file broke it, or it ended with the thread that started it
+                process, answer = self._ask(request, check)
+            return self._result(subject, process, answer)
         except TfsRtError:
             raise
         except BaseException:  # a signal in the middle: what the child says next answers no question
             self.close(kill=True)
             raise
+
+    def sandbox(self) -> Sandbox:
+        """The sandbox of the child, which is started if there is none."""
+        self._ready()
+        return sandbox_of(self.held)
 
     def close(self, *, kill: bool = False) -> None:
         """End the child, at once if it may be busy or is still starting; the next call starts another."""
@@ -115,19 +136,41 @@ class Limited:
             _kill(process)
         process.wait()
 
+    def _ask(self, request: list[Any], check: Callable[[Any], Any]) -> tuple[subprocess.Popen[bytes], list[Any]]:
+        """The child, and its answer to a request: a list that begins with a word."""
+        if self._process and self._served >= CALLS:
+            self.close()
+        process = self._ready()
+        self._served += 1
+        with self._within(process, self.seconds):
+            answer = self._exchange(process, request)
+        if self._late:
+            return process, ["ended"]
+        match answer:
+            case ["result", result]:
+                try:
+                    return process, ["result", check(result)]
+                except ValueError as error:
+                    return process, ["nonsense", first_line(error)]
+            case [str(), *_]:
+                return process, list(answer)
+        return process, ["nonsense", "not a message"]
+
     def _ready(self) -> subprocess.Popen[bytes]:
-        """A child that waits for a question: anew, if the last one has served enough or was killed since."""
-        if self._process and (self._served >= CALLS or self._process.poll() is not None):
+        """A child that waits for a question: anew, if the last one was killed since."""
+        if self._process and self._process.poll() is not None:
             self.close()
         self.start()
         assert self._process
-        self._served += 1
         if self.held is None:
             with self._within(self._process, START_SECONDS):
                 answer = self._exchange(self._process, [])
             match answer:
-                case ["ready", list(held)]:
-                    self.held = held
+                case ["ready", list(held), int(left)] if left >= min(LEAST_MEMORY, self.memory):
+                    self.held, self._left = held, left
+                case ["ready", _, left]:
+                    self.close(kill=True)
+                    raise _not_started(f"{left} bytes of memory are left to it")
                 case _:
                     self.close(kill=True)
                     raise _not_started(": ".join(map(str, answer)))
@@ -145,26 +188,34 @@ class Limited:
         except (OSError, EOFError):
             return ["ended"]
         except Exception:  # it says what is no message
-            return ["nonsense"]
+            return ["nonsense", "not a message"]
 
-    def _result(self, subject: str | Path, process: subprocess.Popen[bytes], answer: Any) -> Any:
+    def _result(self, subject: str | Path, process: subprocess.Popen[bytes], answer: list[Any]) -> Any:
         match answer:
             case ["result", result]:
                 return result
-            case ["error", str(kind), str(about), str(reason), str(remedy)] if kind in ERRORS:
-                raise ERRORS[kind](about, reason, printable(remedy))
+            case ["error", str(kind), str(reason), str(remedy)] if kind in ERRORS:
+                raise ERRORS[kind](subject, reason, printable(remedy))
+            case ["refused", str(said)]:
+                reason = f"asks for what the sandbox does not permit ({printable(said, 200)})"
+                raise self.error(subject, reason, "report this case, with what tfs-rt doctor says")
             case ["unexpected", str(said)]:
                 raise self.error(subject, f"cannot be read ({said})", self.remedy)
             case ["memory"]:
-                self.close(kill=True)  # another begins with all of it
-                reason = f"needs more than {self.memory / 2**30:.3g} GiB of memory to be read"
-                raise self.error(subject, reason, self.remedy)
+                reason, remedy = self._out_of_memory()
             case ["ended"]:
-                reason = self._end_of(process)
+                reason, remedy = self._end_of(process), self.remedy
             case _:
-                reason = NONSENSE
-        self.close(kill=True)
-        raise self.error(subject, reason, self.remedy)
+                reason, remedy = f"{NONSENSE} ({printable(str(answer[1:]), 200)})", self.remedy
+        self.close(kill=True)  # another begins with all of its memory
+        raise self.error(subject, reason, remedy)
+
+    def _out_of_memory(self) -> tuple[str, str]:
+        """(reason, remedy) where a child had not enough."""
+        reason = f"needs more than {self._left / 2**30:.3g} GiB of memory to be read"
+        if self._left == self.memory:
+            return reason, self.remedy
+        return f"{reason}, and this process was given no more ({limits_in_force()})", "raise that limit"
 
     def _end_of(self, process: subprocess.Popen[bytes]) -> str:
         """Why a child ended in the middle of a call."""
@@ -175,6 +226,8 @@ class Limited:
             return f"was not read within {self.seconds:g} seconds ({self.cpu_seconds:g} of a processor)"
         if status is None:
             return NONSENSE
+        if status == -signal.SIGKILL:
+            return "was being read when the system killed the process that reads it, as it does where memory runs out"
         name = signal.Signals(-status).name if status < 0 else f"exit status {status}"
         return f"ended the process that reads it ({name})"
 
@@ -182,19 +235,26 @@ class Limited:
     def _within(self, process: subprocess.Popen[bytes], seconds: float) -> Iterator[None]:
         """End the child if the block takes longer: reading from its pipe then ends, too."""
         self._late = False
+        ended = threading.Event()
+        turn = threading.Lock()
 
-        def expire() -> None:
-            self._late = True
-            _kill(process)
+        def watch() -> None:
+            if ended.wait(seconds):
+                return
+            with turn:
+                if not ended.is_set():
+                    self._late = True
+                    _kill(process)
 
-        timer = threading.Timer(seconds, expire)
-        timer.daemon = True
-        timer.start()
+        try:  # a Thread object would wait for ever for one that has no memory to begin
+            start_new_thread(watch, ())
+        except RuntimeError as error:
+            raise _not_started(first_line(error)) from error
         try:
             yield
         finally:
-            timer.cancel()
-            timer.join()  # from here on the process may be waited for, and its number be another's
+            with turn:  # from here on the process may be waited for, and its number be another's
+                ended.set()
 
 
 class Reader:
@@ -215,14 +275,12 @@ class Reader:
 
     def read(self, data: bytes, path: Path, rules: Rules) -> Picture:
         """The slices of a file from its bytes; InputError too if reading them ends the child."""
-        answer = self.limited(path, data, str(path), dataclasses.asdict(rules))
-        try:
-            picture = Picture(*answer)
-            _check(picture)
-        except (TypeError, ValueError) as error:
-            self.close()
-            raise InputError(path, NONSENSE, self.limited.remedy) from error
-        return picture
+        rule = dataclasses.asdict(rules)
+        return self.limited(path, data, str(path), rule, check=lambda answer: checked_picture(answer, format_of(path)))
+
+    def sandbox(self) -> Sandbox:
+        """The sandbox in which files are read."""
+        return self.limited.sandbox()
 
     def close(self) -> None:
         """End the child; the next call starts another."""
@@ -235,25 +293,13 @@ def read_plainly(data: bytes, path: str, rules: dict[str, Any]) -> tuple[Any, ..
     return picture.slices, picture.facts, picture.subject, picture.frame
 
 
-def _check(picture: Picture) -> None:
-    """ValueError unless a picture is what its class says: the child that made it may have been taken over."""
-    slices, shapes = picture.slices, {getattr(image, "shape", ()) for image in picture.slices}
-    if not isinstance(slices, tuple) or any(getattr(image, "dtype", None) != np.uint8 for image in slices):
-        raise ValueError("no tuple of uint8 arrays")
-    if len(shapes) != 1 or [len(shape) == 3 and shape[2] == 3 for shape in shapes] != [True]:
-        raise ValueError(f"slices of {shapes}")
-    if not 0 < slices[0].size <= 3 * MAX_PIXELS:
-        raise ValueError("an empty slice, or a huge one")
-    if not isinstance(picture.facts, dict) or not isinstance(picture.subject, dict):
-        raise ValueError("no facts")
-
-
 def _kill(process: subprocess.Popen[bytes]) -> None:
     """Kill the child and what it may have started."""
     with suppress(OSError):  # it has just ended
         os.killpg(process.pid, signal.SIGKILL) if os.name == "posix" else process.kill()
 
 
-def _not_started(said: str) -> EnvironmentFault:
-    reason = f"the process that reads files does not start ({printable(said)})"
-    return EnvironmentFault("tfs-rt", reason, "check the limits on memory and processes (ulimit -a), or reinstall")
+def _not_started(said: str) -> NotStarted:
+    reason = f"the process that reads files does not start ({printable(said, 200)})"
+    limits = limits_in_force() if os.name == "posix" else ""
+    return NotStarted("tfs-rt", reason, f"raise the limits here ({limits})" if limits else "install tfs-rt again")

@@ -24,7 +24,7 @@ from tfs_rt.images import RGB, Array
 from tfs_rt.intake import Loaded, Reading
 from tfs_rt.names import stem_of
 from tfs_rt.sheet import ROWS, contact_sheet
-from tfs_rt.sidecar import ENDINGS, RESEARCH_USE, SPREAD, Facts, place, png_text, recipe_sha256
+from tfs_rt.sidecar import ENDINGS, RESEARCH_USE, SPREAD, Facts, place, png_text, recipe_sha256, sealed
 from tfs_rt.spec import SLOTS
 from tfs_rt.work import Work
 from tfs_rt.writer import encode, encode_png
@@ -56,7 +56,7 @@ class Draft(NamedTuple):
     """A complete case, ready to be written."""
 
     files: dict[str, bytes]
-    sidecar: Facts
+    sidecar: bytes  # sealed
     report: Facts  # what the report says of it
 
 
@@ -83,7 +83,7 @@ def drafted(work: Work, made_by: Facts, recipe: Facts, warnings: list[str]) -> D
         sidecar[SPREAD] = _spread_facts(work, files, name)
     created = datetime.now(UTC).isoformat(timespec="seconds")
     whole = {**sidecar, "created": created, **made_by, "recipe_sha256": sha256}
-    return Draft(files, whole, {**result, "warnings": warnings, "seconds": told["seconds"]})
+    return Draft(files, sealed(whole), {**result, "warnings": warnings, "seconds": told["seconds"]})
 
 
 def warnings_of(work: Work, trained_size: int | None) -> list[str]:

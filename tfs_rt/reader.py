@@ -47,6 +47,12 @@ def read_picture(data: bytes, path: Path, rules: Rules) -> Picture:
     return imported(found.module, str(path), found.remedy).read(data, path, rules)
 
 
+def format_of(path: Path) -> str | None:
+    """The format that a file's name says; None if it says none."""
+    found = FORMATS.get(ending(path))
+    return found.module.rpartition(".")[2] if found else None
+
+
 def ending(path: Path) -> str:
     """A file name's ending in small letters, `.nii.gz` as one."""
     name = path.name.lower()

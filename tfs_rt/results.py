@@ -14,7 +14,7 @@ from tfs_rt.bundle import MANIFEST
 from tfs_rt.cases import SHEETS, Case, Found
 from tfs_rt.errors import EnvironmentFault, TfsRtError, UsageError
 from tfs_rt.files import file_sha256, sweep, sync_folder, write_file
-from tfs_rt.sidecar import Facts, as_json, files_of, read_sidecar, recipe_of, recipe_sha256, sealed, sidecar_name
+from tfs_rt.sidecar import Facts, as_json, files_of, read_sidecar, recipe_of, recipe_sha256, sidecar_name
 
 
 def prepare_output(folder: Path) -> None:
@@ -29,7 +29,7 @@ def prepare_output(folder: Path) -> None:
         raise EnvironmentFault(folder, f"cannot be written ({error.strerror})", "choose another --output") from error
 
 
-def write_result(folder: Path, case_id: str, files: dict[str, bytes], sidecar: Facts) -> None:
+def write_result(folder: Path, case_id: str, files: dict[str, bytes], sidecar: bytes) -> None:
     """Write a case's files and then its sealed sidecar; never an old sidecar beside new files.
 
     What an earlier result of the case leaves in files of other names is taken away.
@@ -43,7 +43,7 @@ def write_result(folder: Path, case_id: str, files: dict[str, bytes], sidecar: F
         sync_folder(beside.parent)
     for name, data in files.items():
         write_file(folder / name, data, within=folder)
-    write_file(beside, sealed(sidecar), within=folder)
+    write_file(beside, sidecar, within=folder)
 
 
 def is_done(folder: Path, case: Case, recipe: Facts) -> Facts | None:

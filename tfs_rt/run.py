@@ -22,7 +22,7 @@ from tfs_rt.fuser import Fuser
 from tfs_rt.images import RGB
 from tfs_rt.intake import Loaded, load_case, read_bytes
 from tfs_rt.journal import Journal
-from tfs_rt.limited import Reader
+from tfs_rt.limited import NotStarted, Reader
 from tfs_rt.preflight import check_recipe, check_room
 from tfs_rt.publishing import Request, Sheets, drafted, provenance, warnings_of
 from tfs_rt.report import Report, write_report
@@ -98,6 +98,7 @@ class Run:
 
     def _fuse_all(self) -> None:
         output, started = self.options.output, time.monotonic()
+        self.provenance["sandbox"] = self.reader.sandbox().as_facts()
         self.journal.begin(len(self.cases), self.job.sha256 if self.job else "")
         self._write_report(started)  # whatever ends this run, no earlier report stands for it
         if self.options.sheet:
@@ -194,6 +195,8 @@ class Run:
         try:
             work = Work(self._read(case), self.options.request.samples, ordered=self.fuser.trained_size is not None)
             self._check(work)
+        except NotStarted:  # no file would do better
+            raise
         except TfsRtError as error:
             fault = error
         except Exception as error:  # no file, however odd, may stop the others

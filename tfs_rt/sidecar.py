@@ -133,7 +133,7 @@ def is_ours(image: Path) -> bool:
 def recipe_of(provenance: Facts) -> Facts:
     """All of a provenance that may decide a pixel; what that was for a case is hashed with its id and its inputs."""
     versions = {name: version for name, version in provenance["versions"].items() if name != "python"}
-    recipe = {key: value for key, value in provenance.items() if key != "notice"}
+    recipe = {key: value for key, value in provenance.items() if key not in ("notice", "sandbox")}
     return json.loads(json.dumps(recipe | {"versions": versions}))
 
 

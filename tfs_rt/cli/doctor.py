@@ -50,6 +50,7 @@ def _lines(report: Report) -> Iterator[Line]:
     yield Line("tfs-rt", True, f"{versions['tfs-rt']}, Python {versions['python']}, {versions['system']}")
     yield from _gpu_lines(report)
     yield from _package_lines(report)
+    yield _sandbox_line(report.sandbox)
     yield _cache_line(report.cache)
     for model in report.models:
         yield _model_line(model)
@@ -86,6 +87,16 @@ def _package_lines(report: Report) -> Iterator[Line]:
         yield Line("packages", whole, f"{text} (for {'the two TensorRTs' if purpose == 'both' else purpose})")
     if rest:
         yield Line("packages", True, ", ".join(f"{name} {version}" for name, version in sorted(rest.items())))
+
+
+def _sandbox_line(sandbox: dict[str, Any]) -> Line:
+    if "reason" in sandbox:
+        return Line("sandbox", False, f"{sandbox['reason']}: {sandbox['remedy']}")
+    if not sandbox:
+        return Line("sandbox", False, "not looked at")
+    missing = f"missing: {', '.join(sandbox['missing'])}" if sandbox["missing"] else ""
+    holds = f"files are read behind {', '.join(sandbox['holds'])}" if sandbox["holds"] else ""
+    return Line("sandbox", not missing, "; ".join(filter(None, (holds, missing))))
 
 
 def _cache_line(cache: dict[str, Any]) -> Line:

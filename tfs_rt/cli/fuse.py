@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from tfs_rt.cases import Case, Found
     from tfs_rt.fuser import Fuser
+    from tfs_rt.limited import Reader
     from tfs_rt.run import Options
     from tfs_rt.shards import Shard
     from tfs_rt.spec import Tier
@@ -147,6 +148,9 @@ def fuse(  # noqa: PLR0913 - one parameter an option
     shard: Annotated[str | None, typer.Option(help="I/N: this machine's part of the cases; or auto (Slurm).")] = None,
     workers: Annotated[int | None, typer.Option(min=1, max=256, help="Processes that share the cases.")] = None,
     devices: Annotated[str | None, typer.Option(help="GPUs by number, as in 0,1: a process for each.")] = None,
+    require_sandbox: Annotated[
+        bool, typer.Option("--require-sandbox", help="Refuse to run where a part of the sandbox is missing.")
+    ] = False,
     resume: Annotated[
         bool, typer.Option("--resume/--overwrite", help="Keep what OUTPUT holds already, or fuse all cases anew.")
     ] = True,
@@ -174,6 +178,10 @@ def fuse(  # noqa: PLR0913 - one parameter an option
     given = choices.case_given(m1, m2, functional, case_id)
     found = _discovered(cases or [], given, output, any_pair=method is not None)
     if len(shards) > 1 or listed:
+        from tfs_rt.limited import Reader
+
+        with Reader() as reader:
+            _check_sandbox(reader, talk, required=require_sandbox)
         exit_code = _in_workers(shards, listed, found, output, talk)
     else:
         from tfs_rt.publishing import Reading, Request
@@ -197,7 +205,7 @@ def fuse(  # noqa: PLR0913 - one parameter an option
             token=token,
             resume=resume,
         )
-        exit_code = _here(make, options, found, talk)
+        exit_code = _here(make, options, found, talk, require_sandbox=require_sandbox)
     if as_json:
         typer.echo(json.dumps(json.loads((output / "report.json").read_text(encoding="utf-8"))))
     raise typer.Exit(exit_code)
@@ -212,7 +220,14 @@ def _discovered(cases: list[Path], given: list[Case], output: Path, *, any_pair:
     return found
 
 
-def _here(make: Callable[[], tuple[Fuser, str]], options: Options, found: list[Found], talk: Talk) -> int:
+def _here(
+    make: Callable[[], tuple[Fuser, str]],
+    options: Options,
+    found: list[Found],
+    talk: Talk,
+    *,
+    require_sandbox: bool,
+) -> int:
     """Fuse in this process; the exit code."""
     from tfs_rt.limited import Reader
     from tfs_rt.results import prepare_output
@@ -225,12 +240,22 @@ def _here(make: Callable[[], tuple[Fuser, str]], options: Options, found: list[F
     with Reader() as reader:
         reader.start()  # while the model is loaded
         fuser, how = make()
+        _check_sandbox(reader, talk, required=require_sandbox)
         prepare_output(options.output)
         talk.say(f"cases: {own}{part}; {how}")
         with talk.progress("fusing", own * fuser.steps, "steps") as advance:
             report = Run(fuser, options, found, reader, on_result=talk.result, on_step=advance).fuse()
     _say_done(talk, options.output, report.done, report.kept, len(report.results))
     return report.exit_code
+
+
+def _check_sandbox(reader: Reader, talk: Talk, *, required: bool) -> None:
+    """Say once which parts of the sandbox are missing here; refuse if all are required."""
+    sandbox = reader.sandbox()
+    if required:
+        sandbox.check_complete()
+    if sandbox.warning:
+        talk.warn(sandbox.warning)
 
 
 def _in_workers(shards: list[Shard], devices: list[str], found: list[Found], output: Path, talk: Talk) -> int:

@@ -1,0 +1,189 @@
+"""What a child may answer of a file: a picture, checked part by part before anything relies on it.
+
+The child that decoded the file may have been taken over. It can still lie about its own file; it cannot hand over
+anything but the parts below, each of its type and size and in agreement with the slices.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from tfs_rt.formats.picture import MAX_PIXELS, Picture
+
+TEXT = 2**14  # characters
+LARGEST = 1e300
+TAGS, VALUES = 64, 256  # attributes of a source, and values of one
+COPIED = ("sform_code", "qform_code", "quatern_b", "quatern_c", "quatern_d", "xyzt_units")  # of a NIfTI header
+Check = Callable[[Any], bool]
+
+
+def checked_picture(answer: Any, form: str | None) -> Picture:
+    """The picture of an answer; ValueError names the part that is wrong. `form` is the format by the file's name."""
+    if type(answer) is not tuple or len(answer) != 4:
+        raise ValueError("not a picture")
+    slices, facts, subject, frame = answer
+    count, height, width = _size(slices)
+    own = facts.get("format") if type(facts) is dict else None
+    if type(own) is not str or (form and own != form):
+        raise ValueError("another format")
+    checks = FORMATS.get(own, _plain)(count, height, width)
+    for name, part, check in zip(("facts", "subject", "frame"), answer[1:], checks, strict=True):
+        if not check(part):
+            raise ValueError(f"its {name} are not those of a {own} file")
+    return Picture(slices, facts, subject, frame)
+
+
+def _size(slices: Any) -> tuple[int, int, int]:
+    """(number, height, width) of slices of one size."""
+    if type(slices) is not tuple or not all(type(image) is np.ndarray for image in slices):
+        raise ValueError("not a tuple of arrays")
+    shapes = {(image.shape, image.dtype) for image in slices}
+    if len(shapes) != 1:
+        raise ValueError("not slices of one size")
+    ((shape, dtype),) = shapes
+    if dtype != np.uint8 or len(shape) != 3 or shape[2] != 3 or not 0 < shape[0] * shape[1] <= MAX_PIXELS:
+        raise ValueError(f"slices of {dtype}, {shape}")
+    return len(slices), shape[0], shape[1]
+
+
+# --- kinds of values
+
+
+def _text(value: Any) -> bool:
+    return type(value) is str and len(value) <= TEXT
+
+
+def _real(value: Any) -> bool:
+    return type(value) in (int, float)
+
+
+def _number(value: Any) -> bool:
+    return _real(value) and abs(value) <= LARGEST
+
+
+def _whole(least: int, most: int) -> Check:
+    return lambda value: type(value) is int and least <= value <= most
+
+
+def _one_of(*values: Any) -> Check:
+    return lambda value: type(value) in {type(one) for one in values} and value in values
+
+
+def _either(*checks: Check) -> Check:
+    return lambda value: any(check(value) for check in checks)
+
+
+def _many(kind: type, check: Check, least: int, most: int | None = None) -> Check:
+    """A list or a tuple of so many values; of exactly `least` without `most`."""
+
+    def holds(value: Any) -> bool:
+        return type(value) is kind and least <= len(value) <= (most or least) and all(map(check, value))
+
+    return holds
+
+
+def _record(required: dict[str, Check], optional: dict[str, Check] | None = None) -> Check:
+    """A dict with all of the required keys, any of the optional ones, and no others."""
+    known = required | (optional or {})
+
+    def holds(value: Any) -> bool:
+        if type(value) is not dict or not required.keys() <= value.keys() <= known.keys():
+            return False
+        return all(known[key](item) for key, item in value.items())
+
+    return holds
+
+
+def _attributes(value: Any) -> bool:
+    """Texts by keyword, as DICOM has them."""
+    words = _many(tuple, _text, 1, VALUES)
+    if type(value) is not dict or len(value) > TAGS:
+        return False
+    return all(type(key) is str and key.isidentifier() and len(key) <= TAGS and words(v) for key, v in value.items())
+
+
+# --- formats: what facts, subject and frame are, of so many slices of a size
+
+Checks = tuple[Check, Check, Check]
+WINDOW = {"window_from": _one_of("user", "file", "data")}
+
+
+def _absent(value: Any) -> bool:
+    return value is None
+
+
+def _plain(_count: int, _height: int, _width: int) -> Checks:
+    """PNG, TIFF, JPEG: formats that say nothing of a subject or a place."""
+    return _record({"format": _text, "mode": _text, "levels": _text}), _record({}), _absent
+
+
+def _dicom(count: int, height: int, width: int) -> Checks:
+    words = ("modality", "transfer_syntax_uid", "photometric_interpretation", "levels")
+    uids = ("sop_class_uid", "sop_instance_uid", "series_instance_uid", "study_instance_uid", "frame_of_reference_uid")
+    facts = _record(
+        {"format": _text, **dict.fromkeys(words, _text), "frames": _one_of(count)},
+        {**dict.fromkeys((*uids, "lossy"), _text), **WINDOW},
+    )
+    persons = ("patient", "issuer of the patient's id", "patient's birth date", "patient's name", "frame of reference")
+    point = _many(list, _number, 3)
+    grid = _grid((height, width), _many(list, _many(list, point, 4), count))
+    subject = _record({}, {**dict.fromkeys(persons, _text), "grid": grid})
+    frame = {
+        "sop_class_uid": _text,
+        "sop_instance_uid": _text,
+        "rows": _one_of(height),
+        "columns": _one_of(width),
+        "planes": _many(tuple, _either(_absent, _plane), count),
+        "spacing": _either(_many(tuple, _number, 0), _many(tuple, _number, 2)),
+        "lossy": _one_of(True, False),
+        "attributes": _attributes,
+        "deidentified_by": _many(tuple, _many(tuple, _text, 3), 0, VALUES),
+    }
+    return facts, subject, _record(frame)
+
+
+def _plane(value: Any) -> bool:
+    """Position, orientation and spacing."""
+    if type(value) is not tuple or len(value) != 3:
+        return False
+    return all(_many(tuple, _number, size)(part) for part, size in zip(value, (3, 6, 2), strict=True))
+
+
+def _nifti(count: int, height: int, width: int) -> Checks:
+    voxels, code = count * height * width, _whole(0, 5)
+    required = {"format": _text, "axes": _text, "levels": _text, "sform_code": code, "qform_code": code}
+    facts = _record(
+        {**required, "shape": _shape(list, voxels), "voxel_mm": _many(list, _number, 3)},
+        {"forms_apart_mm": _number, **WINDOW},
+    )
+    grid = _grid((width, height, count), _many(list, _many(list, _number, 3), 8))
+    subject = _record({"orientation": _one_of("none", "in the header")}, {"grid": grid})
+    form = _either(_absent, _many(list, _many(list, _number, 4), 4))
+    frame = {
+        "version": _one_of(1, 2),
+        "shape": _shape(tuple, voxels),
+        "to_view": _many(list, _many(list, _one_of(0.0, 1.0, 2.0, -1.0), 2), 3),
+        "sform": form,
+        "qform": form,
+        "pixdim": _many(list, _real, 4),
+        "copied": _record({**dict.fromkeys(COPIED, _real), "sform_code": code, "qform_code": code}),
+    }
+    return facts, subject, _record(frame)
+
+
+def _shape(kind: type, voxels: int) -> Check:
+    """Three dimensions of so many voxels."""
+    dimensions = _many(kind, _whole(1, voxels), 3)
+    return lambda value: dimensions(value) and math.prod(value) == voxels
+
+
+def _grid(size: tuple[int, ...], corners: Check) -> Check:
+    """Where slices lie in space."""
+    return _record({"size": _one_of(size), "corners": corners, "within": _number})
+
+
+FORMATS: dict[str, Callable[[int, int, int], Checks]] = {"dicom": _dicom, "nifti": _nifti}
