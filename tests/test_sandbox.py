@@ -158,8 +158,6 @@ def test_the_other_parts_hold_without_the_filter(uid: int) -> None:
         refused |= {"ptrace the parent", "open the parent's memory", "read the parent's environment"}
     if LANDLOCK in held and landlock() >= 3:
         refused |= {"truncate", "truncate by opening"}
-    if uid:
-        refused |= {"fork", "a thread", "outlive the run"}
     assert held
     assert not [name for name in refused if through.get(name) == "done"]
 
