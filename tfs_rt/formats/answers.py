@@ -109,7 +109,7 @@ def _attributes(value: Any) -> bool:
 # --- formats: what facts, subject and frame are, of so many slices of a size
 
 Checks = tuple[Check, Check, Check]
-WINDOW = {"window_from": _one_of("user", "file", "data")}
+WINDOW = {"window_from": _one_of("user", "file", "data", "head")}
 
 
 def _absent(value: Any) -> bool:
@@ -118,7 +118,8 @@ def _absent(value: Any) -> bool:
 
 def _plain(_count: int, _height: int, _width: int) -> Checks:
     """PNG, TIFF, JPEG: formats that say nothing of a subject or a place."""
-    return _record({"format": _text, "mode": _text, "levels": _text}), _record({}), _absent
+    facts = _record({"format": _text, "mode": _text, "levels": _text}, {"window_from": _one_of("user")})
+    return facts, _record({}), _absent
 
 
 def _dicom(count: int, height: int, width: int) -> Checks:
@@ -126,7 +127,12 @@ def _dicom(count: int, height: int, width: int) -> Checks:
     uids = ("sop_class_uid", "sop_instance_uid", "series_instance_uid", "study_instance_uid", "frame_of_reference_uid")
     facts = _record(
         {"format": _text, **dict.fromkeys(words, _text), "frames": _one_of(count)},
-        {**dict.fromkeys((*uids, "lossy"), _text), **WINDOW},
+        {
+            **dict.fromkeys((*uids, "lossy"), _text),
+            **WINDOW,
+            "wide_window_hu": _number,
+            "frame_order": _permutation(count),
+        },
     )
     persons = ("patient", "issuer of the patient's id", "patient's birth date", "patient's name", "frame of reference")
     point = _many(list, _number, 3)
@@ -144,6 +150,12 @@ def _dicom(count: int, height: int, width: int) -> Checks:
         "deidentified_by": _many(tuple, _many(tuple, _text, 3), 0, VALUES),
     }
     return facts, subject, _record(frame)
+
+
+def _permutation(count: int) -> Check:
+    """The numbers of all frames, from 1, each once."""
+    whole = _many(list, _whole(1, count), count)
+    return lambda value: whole(value) and len(set(value)) == count
 
 
 def _plane(value: Any) -> bool:
