@@ -7,6 +7,7 @@ import errno
 import hashlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -520,6 +521,71 @@ def test_a_state_folder_that_is_a_link_is_not_followed(begin: Callable[..., Run]
     with pytest.raises(EnvironmentFault, match="is a link"):
         begin(tmp_path / "out").fuse()
     assert not list((tmp_path / "elsewhere").iterdir())
+
+
+def test_a_journal_that_is_a_link_is_not_followed(begin: Callable[..., Run], tmp_path: Path) -> None:
+    state = tmp_path / "out" / ".tfs-rt"
+    state.mkdir(parents=True)
+    (tmp_path / "mine").write_bytes(b"mine")
+    (state / JOURNAL).symlink_to(tmp_path / "mine")
+    with pytest.raises(EnvironmentFault, match="journal.jsonl: .*remove the link"):
+        begin(tmp_path / "out").fuse()
+    assert (tmp_path / "mine").read_bytes() == b"mine"
+
+
+def replace_folder(out: Path, away: Path) -> None:
+    out.rename(away)
+    out.mkdir()
+
+
+def replace_folder_by_its_copy(out: Path, away: Path) -> None:
+    shutil.copytree(out, away)
+    out.rename(away.with_name("original"))
+    away.rename(out)
+
+
+EXCHANGES = {
+    "moved": lambda out, away: out.rename(away),
+    "replaced": replace_folder,
+    "replaced by its copy": replace_folder_by_its_copy,
+    "removed": lambda out, away: shutil.rmtree(out),
+}
+
+
+@pytest.mark.parametrize("exchange", list(EXCHANGES))
+@pytest.mark.parametrize("options", [{}, {"batch": 2, "sheet": True}, {"shard": Shard(1, 1)}])
+def test_an_output_folder_that_is_exchanged_during_a_run_ends_it(
+    begin: Callable[..., Run], tmp_path: Path, exchange: str, options: dict[str, Any]
+) -> None:
+    out, away = tmp_path / "out", tmp_path / "away"
+    run = begin(out, **options)
+    before: set[Path] = set()
+
+    def act(result: dict[str, Any]) -> None:
+        if result["id"] == "k0":
+            EXCHANGES[exchange](out, away)
+            before.update(out.rglob("*"))
+
+    run.on_result = act
+    with pytest.raises(EnvironmentFault, match="was moved, replaced or removed during the run: put it back") as fault:
+        run.fuse()
+    assert fault.value.exit_code == 6
+    assert set(out.rglob("*")) == before  # nothing was written to another folder
+    if exchange in ("moved", "replaced"):
+        shutil.rmtree(out, ignore_errors=True)
+        away.rename(out)
+        assert begin(out, **options).fuse().kept >= 1
+
+
+def test_a_file_system_that_reports_no_size_is_not_full(
+    begin: Callable[..., Run], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unknown(folder: Path) -> Any:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+    for answer in (lambda folder: type("Usage", (), {"total": 0, "used": 0, "free": 0}), unknown):
+        monkeypatch.setattr("shutil.disk_usage", answer)
+        assert begin(tmp_path / "out", resume=False).fuse().done == 3
 
 
 def test_an_image_says_what_it_is_and_where_it_comes_from(

@@ -15,11 +15,12 @@ import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from io import TextIOWrapper
 from pathlib import Path
 
 from tfs_rt import bids
 from tfs_rt.errors import InputError, NothingFound, TfsRtError, UsageError, first_line
-from tfs_rt.files import TEMPORARY, linked
+from tfs_rt.files import TEMPORARY, linked, open_regular
 from tfs_rt.names import folded, images_in, stem_of
 from tfs_rt.sidecar import SPREAD, is_ours, result_names, sidecar_name, spread_names
 from tfs_rt.spec import SLOTS
@@ -261,7 +262,7 @@ def _from_nnunet(folder: Path) -> Iterator[Found]:
 def read_list(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str | None]]]]:
     """A list of cases as its header and its rows, each with its line number; UsageError if it is no such CSV."""
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
+        with TextIOWrapper(open_regular(path), newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file, strict=True)
             header = list(reader.fieldnames or [])
             rows = [(reader.line_num, row) for row in reader]

@@ -12,10 +12,12 @@ from io import BufferedReader
 from pathlib import Path
 
 from tfs_rt.errors import EnvironmentFault
+from tfs_rt.os_errors import write_fault
 
 TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}\.tmp")
 UNSYNCED = {errno.EINVAL, errno.ENOTSUP, errno.EBADF}  # what file systems say whose folders cannot be flushed
 BINARY, AT_ONCE = getattr(os, "O_BINARY", 0), getattr(os, "O_NONBLOCK", 0)  # Windows has the one, the rest the other
+LARGEST = 2**40  # bytes: only files that the kernel makes up (/proc/kcore) say that they are larger
 
 
 def file_sha256(path: Path) -> str:
@@ -27,21 +29,49 @@ def file_sha256(path: Path) -> str:
 def read_regular(path: Path, limit: int) -> bytes:
     """The bytes of a regular file of at most `limit` bytes; OSError for anything else."""
     with open_regular(path) as file:
-        if os.fstat(file.fileno()).st_size > limit:
-            raise OSError(errno.EFBIG, "too large", str(path))
-        return file.read(limit)
+        size = os.fstat(file.fileno()).st_size
+        if size > limit:
+            raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), str(path))
+        return file.read(size)
 
 
 def open_regular(path: Path) -> BufferedReader:
-    """A regular file, open for reading; OSError, at once, for a pipe, a device, a folder or no path."""
+    """A regular file, open for reading; OSError, at once, for a pipe, a device, a folder or no path.
+
+    A device is not even opened, for that alone can do things. A file of no size is opened as an empty one: the kernel
+    makes up such files (/proc/kmsg), and reading them can wait for ever.
+    """
     try:
-        file = os.fdopen(os.open(path, os.O_RDONLY | BINARY | AT_ONCE), "rb")
+        _check_regular(path, path.stat())
+        file = os.fdopen(_open_at_once(path), "rb")
     except ValueError as error:
         raise OSError(errno.EINVAL, str(error), str(path)) from error
-    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+    try:
+        status = os.fstat(file.fileno())
+        _check_regular(path, status)  # it may have been exchanged
+    except OSError:
         file.close()
-        raise OSError(errno.EINVAL, "no regular file", str(path))
-    return file
+        raise
+    if status.st_size:
+        return file
+    file.close()
+    return open(os.devnull, "rb")  # noqa: PTH123
+
+
+def _check_regular(path: Path, status: os.stat_result) -> None:
+    if stat.S_ISDIR(status.st_mode):
+        raise OSError(errno.EISDIR, "it is a folder", str(path))
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError(errno.EINVAL, "it is a pipe, a device or a socket", str(path))
+    if status.st_size > LARGEST:
+        raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), str(path))
+
+
+def _open_at_once(path: Path) -> int:
+    try:
+        return os.open(path, os.O_RDONLY | BINARY | AT_ONCE)
+    except BlockingIOError:  # a file server has a lease on it, which the system takes back in a limited time
+        return os.open(path, os.O_RDONLY | BINARY)
 
 
 def write_file(path: Path, data: bytes, *, mode: int = 0o666, within: Path | None = None) -> None:
@@ -64,8 +94,7 @@ def write_file(path: Path, data: bytes, *, mode: int = 0o666, within: Path | Non
             raise
         sync_folder(path.parent)
     except OSError as error:
-        remedy = "free space or choose another --output"
-        raise EnvironmentFault(path, f"cannot be written ({error.strerror})", remedy) from error
+        raise write_fault(path, error) from error
 
 
 def linked(folder: Path, within: Path) -> Path | None:

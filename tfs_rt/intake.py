@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import stat
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import combinations
@@ -15,8 +14,10 @@ import numpy as np
 from tfs_rt.cases import Case, Found, RefusedCase, modality_of
 from tfs_rt.colour import SCALAR, check_anatomical, colour_functional
 from tfs_rt.errors import InputError
+from tfs_rt.files import read_regular
 from tfs_rt.formats.picture import MAX_PIXELS, Picture, Rules
 from tfs_rt.images import RGB
+from tfs_rt.os_errors import limit_fault, reason_of
 from tfs_rt.reader import read_picture
 from tfs_rt.spec import SLOTS
 
@@ -120,17 +121,15 @@ def read_file(path: Path) -> tuple[RGB, str]:
 
 
 def read_bytes(path: Path) -> tuple[bytes, str]:
-    """A file's bytes and their SHA-256; InputError if it cannot be read."""
+    """A file's bytes and their SHA-256; InputError, at once, if it cannot be read."""
     try:
-        status = path.stat()
-        if stat.S_ISDIR(status.st_mode):
-            raise InputError(path, "is a folder", "give one file (a DICOM series as NIfTI)")
-        if not stat.S_ISREG(status.st_mode) or status.st_size > MAX_BYTES:
-            raise InputError(path, "is no file of an image's size", "check the path")
-        data = path.read_bytes()
-    except (OSError, ValueError) as error:
-        reason = f"cannot be read ({getattr(error, 'strerror', None) or error})"
-        raise InputError(path, reason, "check the path") from error
+        data = read_regular(path, MAX_BYTES)
+    except IsADirectoryError as error:
+        raise InputError(path, "is a folder", "give one file (a DICOM series as NIfTI)") from error
+    except OSError as error:
+        if fault := limit_fault(error):
+            raise fault from error
+        raise InputError(path, f"cannot be read ({reason_of(error)})", "check the path") from error
     return data, hashlib.sha256(data).hexdigest()
 
 

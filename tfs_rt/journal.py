@@ -19,6 +19,7 @@ from typing import Any
 
 from tfs_rt.errors import EnvironmentFault
 from tfs_rt.files import AT_ONCE, BINARY, read_regular, write_all
+from tfs_rt.os_errors import write_fault
 
 JOURNAL = "journal.jsonl"
 TAIL = 2**16  # bytes, in which the last whole line is found
@@ -56,13 +57,29 @@ class Journal:
         try:
             write_all(self.descriptor, ("\n" * self.torn + line).encode())
         except OSError as error:
-            remedy = "free space or choose another --output"
-            raise EnvironmentFault(self.path, f"cannot be written ({error.strerror})", remedy) from error
+            raise write_fault(self.path, error) from error
+        self.check_place()
         self.next, self.torn = self.next + 1, False
 
     def begin(self, cases: int, job: str = "") -> None:
         """Note who works here on how many cases, and of which job they are a part."""
         self.write("begin", cases=cases, pid=os.getpid(), host=platform.node(), job=job)
+
+    def check_place(self) -> None:
+        """EnvironmentFault if the journal is not in its folder any more: the output folder was exchanged for another.
+
+        Results that follow would go into that other folder.
+        """
+        try:
+            if os.path.samestat(self.path.lstat(), os.fstat(self.descriptor)):
+                return
+        except (FileNotFoundError, NotADirectoryError):
+            pass
+        except OSError as error:
+            raise write_fault(self.path, error) from error
+        reason = "was moved, replaced or removed during the run"
+        remedy = "put it back and run the command again: what is done is kept"
+        raise EnvironmentFault(self.path.parent, reason, remedy)
 
     def close(self) -> None:
         """No line more."""
@@ -71,12 +88,24 @@ class Journal:
 
 def holder(state: Path) -> str:
     """Who began the run that goes on in a state folder, as its journal says."""
+    begun = _begun(state)
+    return f"process {begun['pid']} on {begun['host']}" if begun else "another run"
+
+
+def is_of_this_machine(state: Path) -> bool:
+    """Whether the run that goes on in a state folder is known to be one of this machine."""
+    begun = _begun(state)
+    return begun is not None and begun["host"] == platform.node()
+
+
+def _begun(state: Path) -> Event | None:
+    """The beginning of the run that goes on, as the journal says; None if it does not say."""
     try:
         events = read_events(state)
     except OSError:
-        events = []
-    last = next((event for event in reversed(events) if event["event"] in ("begin", "end")), {"event": "end"})
-    return "another run" if last["event"] == "end" else f"process {last['pid']} on {last['host']}"
+        return None
+    last = next((event for event in reversed(events) if event["event"] in ("begin", "end")), None)
+    return last if last and last["event"] == "begin" else None
 
 
 def read_events(state: Path) -> list[Event]:

@@ -51,10 +51,19 @@ def check_room(folder: Path, cases: Sequence[Found], scale: int, target_size: tu
     target = 3 * target_size[0] * target_size[1] if target_size else None
     missing = [case for case in cases if isinstance(case, Case) and not (folder / sidecar_name(case.id)).exists()]
     needed = SPARE * sum(target or min(LARGEST, _largest_input(case) * scale**2) for case in missing)
-    free = shutil.disk_usage(folder).free
-    if free < needed:
+    free = _free(folder)
+    if free is not None and free < needed:
         reason = f"has {free / 1e6:.1f} MB of room, and {len(missing)} results may take {needed / 1e6:.1f} MB"
         raise EnvironmentFault(folder, reason, "free space, or choose another --output")
+
+
+def _free(folder: Path) -> int | None:
+    """The bytes that are free on a folder's file system; None where it does not say, or says that its size is 0."""
+    try:
+        usage = shutil.disk_usage(folder)
+    except OSError:
+        return None
+    return usage.free if usage.free or usage.total else None
 
 
 def _largest_input(case: Case) -> int:

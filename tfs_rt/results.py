@@ -14,6 +14,7 @@ from tfs_rt.bundle import MANIFEST
 from tfs_rt.cases import SHEETS, Case, Found
 from tfs_rt.errors import EnvironmentFault, TfsRtError, UsageError
 from tfs_rt.files import file_sha256, sweep, sync_folder, write_file
+from tfs_rt.os_errors import write_fault
 from tfs_rt.sidecar import Facts, as_json, files_of, read_sidecar, recipe_of, recipe_sha256, sidecar_name
 
 
@@ -26,7 +27,7 @@ def prepare_output(folder: Path) -> None:
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        raise EnvironmentFault(folder, f"cannot be written ({error.strerror})", "choose another --output") from error
+        raise write_fault(folder, error, "choose another --output") from error
 
 
 def write_result(folder: Path, case_id: str, files: dict[str, bytes], sidecar: bytes) -> None:

@@ -23,6 +23,7 @@ from tfs_rt.images import RGB
 from tfs_rt.intake import Loaded, load_case, read_bytes
 from tfs_rt.journal import Journal
 from tfs_rt.limited import NotStarted, Reader
+from tfs_rt.os_errors import limit_fault, write_fault
 from tfs_rt.preflight import check_recipe, check_room
 from tfs_rt.publishing import Request, Sheets, drafted, provenance, warnings_of
 from tfs_rt.report import Report, write_report
@@ -92,8 +93,7 @@ class Run:
                 check_room(output, self.cases, self.fuser.scale, self.options.request.target_size)
                 self._fuse_all()
             except OSError as error:  # what can be read or not is said of each file; this is the folder
-                reason, remedy = f"cannot be written ({error.strerror})", "free space or choose another --output"
-                raise EnvironmentFault(error.filename or output, reason, remedy) from error
+                raise write_fault(error.filename or output, error, "choose another --output") from error
         return self.report
 
     def _fuse_all(self) -> None:
@@ -200,6 +200,8 @@ class Run:
         except TfsRtError as error:
             fault = error
         except Exception as error:  # no file, however odd, may stop the others
+            if machine := limit_fault(error):
+                raise machine from error
             fault = InputError(case.id, f"cannot be read ({first_line(error)})", "report this case")
         else:
             return work
@@ -267,6 +269,7 @@ class Run:
             self._fail(work, _fault(work, error))
             return
         case = work.loaded.case
+        self.journal.check_place()
         self._describe(case)
         write_result(self.options.output, case.id, draft.files, draft.sidecar)
         self._record({"id": case.id, "status": "done", **draft.report})
@@ -284,6 +287,7 @@ class Run:
             self._failed(work.loaded.case, fault)
 
     def _failed(self, case: Found, error: TfsRtError) -> None:
+        self.journal.check_place()
         if isinstance(case, Case) or case.owns_result:  # what an earlier run left would pass for this one's
             remove_result(self.options.output, case, self.recipe)
         self._record_failure(case.id, error)
@@ -300,6 +304,7 @@ class Run:
         self.on_result(result)
 
     def _write_report(self, started: float) -> None:
+        self.journal.check_place()
         seconds = round(time.monotonic() - started, 3)
         summary = self.report.summary([case.id for case in self.cases], seconds)
         write_report(self.options.output, self.job, {**summary, **self.provenance})
@@ -309,6 +314,8 @@ def _fault(work: Work, error: Exception) -> TfsRtError:
     """An engine's exception as a fault of ours, without the frames that hold its memory."""
     if isinstance(error, TfsRtError):
         return error.with_traceback(None)
+    if fault := limit_fault(error):
+        return fault
     height, width = work.loaded.size
     reason = f"could not be fused at {width}x{height} ({type(error).__name__}: {first_line(error)})"
     return InputError(work.loaded.case.id, reason, "try a smaller size, or report this case")

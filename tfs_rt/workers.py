@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 
 from tfs_rt.errors import EnvironmentFault
+from tfs_rt.os_errors import remedy_for
 from tfs_rt.shards import Shard
 
 LEASH = "TFS_RT_LEASH"  # in a worker's environment: it ends when its standard input does
@@ -95,7 +96,7 @@ def _start(arguments: Sequence[str], environment: Mapping[str, str]) -> subproce
         )
     except OSError as error:
         reason = f"a process cannot be started ({error.strerror})"
-        raise EnvironmentFault("--workers", reason, "ask for fewer") from error
+        raise EnvironmentFault("--workers", reason, remedy_for(error, "ask for fewer")) from error
 
 
 def _share_processors(worker: subprocess.Popen[str], number: int, count: int) -> None:

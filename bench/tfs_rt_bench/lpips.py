@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn.functional import conv2d, max_pool2d
 
 from tfs_rt.errors import ModelError, first_line
+from tfs_rt.files import open_regular
 from tfs_rt.images import RGB, to_model
 
 CONVOLUTIONS = (
@@ -50,7 +51,8 @@ def load_lpips(files: Sequence[Path]) -> Callable[[RGB, RGB], float | None]:
 
 def _read(file: Path) -> dict[str, Tensor]:
     try:
-        state = torch.load(file, map_location="cpu", weights_only=True)
+        with open_regular(file) as opened:
+            state = torch.load(opened, map_location="cpu", weights_only=True)
         named = {re.sub(r"^net\.slice\d\.", "features.", name): tensor.float() for name, tensor in state.items()}
     except Exception as error:  # torch raises many kinds
         raise ModelError(file, f"cannot be read as weights ({first_line(error)})", "give a .pth state dict") from error

@@ -19,8 +19,9 @@ import torch
 from tfs_rt import __version__, signals
 from tfs_rt.backends.ort_cpu import load
 from tfs_rt.bundle import MANIFEST, SCHEMA, Bundle, BundleFile, Manifest, load_bundle, write_manifest
-from tfs_rt.errors import EnvironmentFault, UsageError
+from tfs_rt.errors import UsageError
 from tfs_rt.files import file_sha256
+from tfs_rt.os_errors import write_fault
 from tfs_rt.pipeline import Pipeline, Stepwise
 from tfs_rt.spec import SLOTS, Prediction, Recipe, SamplerName
 from tfs_rt.table import step_table
@@ -68,7 +69,7 @@ def export_bundle(request: Request, log: Callable[[str], None]) -> Manifest:
             signals.check()
             _put_in_place(folder, output)
     except OSError as error:
-        raise EnvironmentFault(output, f"cannot be written ({error.strerror})", "choose another --output") from error
+        raise write_fault(output, error, "choose another --output") from error
     return manifest
 
 

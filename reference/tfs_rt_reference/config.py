@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from tfs_rt.errors import ModelError, first_line
+from tfs_rt.files import read_regular
 from tfs_rt.spec import Architecture, Schedule, from_dict
 
 PUBLISHED_NORM_GROUPS = 32  # what the published program takes where its option file says nothing
+LIMIT = 2**24  # bytes of an option file
 COMMENT = re.compile(r'("(?:\\.|[^"\\])*")|//[^\n]*')
 
 
@@ -29,7 +31,7 @@ class PublishedConfig:
     def read(cls, path: Path) -> PublishedConfig:
         """Read an option file; ModelError if a part that matters is missing or malformed."""
         try:
-            return cls._parse(json.loads(COMMENT.sub(r"\1", path.read_text(encoding="utf-8")))["model"])
+            return cls._parse(json.loads(COMMENT.sub(r"\1", read_regular(path, LIMIT).decode()))["model"])
         except OSError as error:
             raise ModelError(path, f"cannot be read ({error.strerror})", "check the path given to --config") from error
         except KeyError as error:

@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from tfs_rt.errors import InputError, first_line
+from tfs_rt.files import read_regular
 from tfs_rt.images import RGB, resize
 from tfs_rt.intake import read_file
 from tfs_rt.spec import SLOTS
 
 MANIFEST = "manifest.json"
+LIMIT = 2**30  # bytes of a manifest
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +39,7 @@ class Group:
 def read_manifest(root: Path) -> dict[str, Any]:
     """The manifest of a set, complete or not."""
     try:
-        manifest = json.loads((root / MANIFEST).read_bytes())
+        manifest = json.loads(read_regular(root / MANIFEST, LIMIT))
         recipe = manifest["recipe"]
         return {**manifest, "recipe": dict(recipe), "complete": bool(manifest["complete"])}
     except (OSError, ValueError, KeyError, TypeError) as error:

@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 from tfs_rt import schedule as schedules
 from tfs_rt.errors import UsageError, first_line
+from tfs_rt.files import read_regular
 from tfs_rt.spec import Architecture, ModelSpec, Prediction, Schedule, from_dict
 
 Precision = Literal["fp32", "bf16", "auto"]
@@ -157,6 +158,7 @@ COMPACT: Values = {
     "precision": "auto",
 }
 
+LIMIT = 2**20  # bytes of a TOML file
 PRESETS = {"paper": PAPER, "compact": COMPACT}
 
 
@@ -176,7 +178,7 @@ def make_config(*layers: Values, source: str | Path = "configuration") -> Config
 def read_file(path: Path) -> Values:
     """A layer from a TOML file."""
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(read_regular(path, LIMIT).decode())
     except (OSError, ValueError) as error:
         raise UsageError(path, f"cannot be read as TOML ({first_line(error)})", "correct it") from error
 

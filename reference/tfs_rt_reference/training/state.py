@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from tfs_rt.errors import ModelError, UsageError, first_line
-from tfs_rt.files import write_file
+from tfs_rt.files import open_regular, write_file
 from tfs_rt.spec import Prediction
 from tfs_rt_reference.checkpoint import save_checkpoint
 from tfs_rt_reference.model import Model
@@ -114,7 +114,8 @@ def stored(folder: Path) -> Stored:
     """A run's state on disk; UsageError if there is none, ModelError if it is none."""
     path = folder / STATE
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with open_regular(path) as file:
+            content = torch.load(file, map_location="cpu", weights_only=True)
         content |= {"config": configs.from_json(content["config"]), "log": json.loads(content["log"])}
         return Stored(**content)
     except FileNotFoundError as error:
