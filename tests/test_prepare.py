@@ -340,7 +340,9 @@ def test_what_is_in_the_way_ends_the_run_with_its_name(tmp_path: Path) -> None:
     prepare(asked)
     (asked.output / "records" / "p0_0.json").unlink()
     (asked.output / "records" / "p0_0.json").mkdir()
-    with pytest.raises(EnvironmentFault, match=r"p0_0.json: is in the way"):
+    with pytest.raises(
+        EnvironmentFault, match=r"p0_0.json: cannot be written .Is a directory.: remove what is in the way"
+    ):
         prepare(asked)
 
 

@@ -20,10 +20,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 from tfs_rt.errors import EnvironmentFault, first_line
 from tfs_rt.files import TEMPORARY, file_sha256, read_regular, write_file
+from tfs_rt.locks import MARKER, acquire, is_held
+from tfs_rt.os_errors import remedy_for, write_fault
 from tfs_rt.sidecar import Facts, as_json, digest
 
 Kind = Literal["engine", "kernels", "jit"]
@@ -31,6 +33,7 @@ Kind = Literal["engine", "kernels", "jit"]
 SCHEMA = 1  # of facts: raised when an old entry must not be found any more
 LARGEST = 2**33  # bytes
 OURS = re.compile(rf"([0-9a-f]{{40}})\.({'|'.join(get_args(Kind))}|json|lock)")
+PATIENCE = 3600.0  # seconds: longer than it takes to build an engine
 REMEDY = "set TFS_RT_CACHE to a folder of your own, with space left"
 
 
@@ -156,7 +159,8 @@ def default_folder() -> Path:
 
 def clean(cache: Cache) -> None:
     """Take away what is no entry: halves that a killed build left, and locks. What is being built is left alone."""
-    busy = {lock.stem for lock in cache.folder.glob("*.lock") if OURS.fullmatch(lock.name) and _is_held(lock)}
+    locks = {path.with_name(path.name.removesuffix(MARKER)) for path in cache.folder.glob("*.lock*")}
+    busy = {lock.stem for lock in locks if OURS.fullmatch(lock.name) and _is_held(lock)}
     whole = {entry.key for entry in cache.entries()}
     for path in cache.folder.iterdir():
         name = path.name[1:-13] if TEMPORARY.fullmatch(path.name) else path.name
@@ -168,19 +172,21 @@ def clean(cache: Cache) -> None:
 @contextmanager
 def _locked(lock: Path) -> Iterator[None]:
     try:
-        held = FileLock(lock, mode=0o600).acquire()
+        held = acquire(lock, PATIENCE, mode=0o600)
+    except Timeout as error:
+        remedy = f"wait for it, or, if it has ended, remove {error.lock_file}"
+        raise EnvironmentFault(lock, "is held by another process", remedy) from error
     except OSError as error:
-        raise EnvironmentFault(lock, f"cannot be written ({error.strerror})", REMEDY) from error
-    with held:
+        raise write_fault(lock, error, REMEDY) from error
+    try:
         yield
+    finally:
+        held.release()
 
 
 def _is_held(lock: Path) -> bool:
     try:
-        with FileLock(lock, timeout=0):
-            return False
-    except Timeout:
-        return True
+        return is_held(lock, patience=0)
     except OSError:
         return False
 
@@ -193,7 +199,7 @@ def _take_away(path: Path) -> None:
         else:
             path.unlink(missing_ok=True)
     except OSError as error:
-        raise EnvironmentFault(path, f"cannot be removed ({error.strerror})", REMEDY) from error
+        raise EnvironmentFault(path, f"cannot be removed ({error.strerror})", remedy_for(error, REMEDY)) from error
 
 
 def _is_private(path: Path) -> bool:

@@ -3,7 +3,8 @@
     OUTPUT/.tfs-rt/lock                   held by a run over all cases; by a shard while it begins
     OUTPUT/.tfs-rt/shards/2-of-8/lock     held by that shard
 
-The system frees the locks of a process that was killed.
+The kernel frees the locks of a process that was killed. Where the file system has no locks, marker files do their work:
+see `tfs_rt.locks`.
 """
 
 from __future__ import annotations
@@ -12,19 +13,21 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from filelock import FileLock, Timeout
+from filelock import BaseFileLock, Timeout
 
 from tfs_rt.cases import STATE
 from tfs_rt.errors import EnvironmentFault, UsageError
 from tfs_rt.files import read_regular, sweep, write_file
-from tfs_rt.journal import Journal, holder
+from tfs_rt.journal import Journal, holder, is_of_this_machine
+from tfs_rt.locks import acquire, is_held, marker_of
+from tfs_rt.os_errors import reason_of, remedy_for
 from tfs_rt.shards import Job, Shard, shard_of
 from tfs_rt.sidecar import SPREAD
 
 LOCK, SHARDS, JOB = "lock", "shards", "job"
 PATIENCE = 1.0  # seconds: longer than `status` holds a lock to see whether it is held
 BEGINNING = 60.0  # seconds: longer than many shards need to begin one after the other
-ELSEWHERE = "wait, or choose another --output"
+ELSEWHERE = "choose another --output"
 
 
 def state_of(folder: Path, shard: Shard | None = None) -> Path:
@@ -48,24 +51,24 @@ def claimed(folder: Path, job: Job | None = None) -> Iterator[Journal]:
         try:
             state.mkdir(parents=True, exist_ok=True)
             journal = _claim(held, folder, job)
-        except (OSError, NotImplementedError) as error:  # not Timeout, which _claim has turned into its own words
-            reason = f"cannot be claimed ({getattr(error, 'strerror', None) or error})"
-            raise EnvironmentFault(folder / STATE, reason, "choose another --output") from error
+        except OSError as error:  # not Timeout, which _claim has turned into its own words
+            reason = f"cannot be locked ({reason_of(error)})"
+            raise EnvironmentFault(error.filename or folder / STATE, reason, remedy_for(error, ELSEWHERE)) from error
         yield journal
 
 
 def _claim(held: ExitStack, folder: Path, job: Job | None) -> Journal:
     """Take the locks and leave those that are to be held with `held`."""
     shard = job.shard if job else None
-    whole = FileLock(folder / STATE / LOCK)
-    _take(held, whole, BEGINNING if shard else PATIENCE, folder)
+    whole = _take(held, folder, None, BEGINNING if shard else PATIENCE)
     shards = shards_of(folder)
     _check_company(folder, [other for other in shards if shard is None or other.count != shard.count])
     state = state_of(folder, shard)
     if shard:
-        _take(held, FileLock(state / LOCK), PATIENCE, folder)
-    if any(is_claimed(folder, other, patience=0, unknown=True) for other in shards if other != shard):
-        _check_job(folder, job)
+        _take(held, folder, shard, PATIENCE)
+    others = (other for other in shards if other != shard)
+    if other := next((one for one in others if is_claimed(folder, one, patience=0, unknown=True)), None):
+        _check_job(folder, job, other)
     else:
         for place in (folder, folder / SPREAD, state_of(folder), *(state_of(folder, other) for other in shards)):
             sweep(place)
@@ -78,19 +81,36 @@ def _claim(held: ExitStack, folder: Path, job: Job | None) -> Journal:
     return journal
 
 
-def _take(held: ExitStack, lock: FileLock, patience: float, folder: Path) -> None:
+def _take(held: ExitStack, folder: Path, shard: Shard | None, patience: float) -> BaseFileLock:
+    state = state_of(folder, shard)
     try:
-        held.enter_context(lock.acquire(timeout=patience))
+        lock = acquire(state / LOCK, patience)
     except Timeout as error:
-        reason = f"is written to by {holder(Path(lock.lock_file).parent)}"
-        raise EnvironmentFault(folder, reason, ELSEWHERE) from error
+        reason = f"is written to by {holder(state)}"
+        raise EnvironmentFault(folder, reason, _way_out(state)) from error
+    held.callback(lock.release)
+    return lock
+
+
+def removable_lock(state: Path) -> Path | None:
+    """The file that holds a lock which may be a dead machine's; None if its run is alive on this machine."""
+    marker = marker_of(state / LOCK)
+    if marker.exists():
+        return marker
+    return None if is_of_this_machine(state) else state / LOCK
+
+
+def _way_out(state: Path) -> str:
+    """The remedy for a folder that another run has locked."""
+    lock = removable_lock(state)
+    return f"wait, or, if that run has ended, remove {lock}, or {ELSEWHERE}" if lock else f"wait, or {ELSEWHERE}"
 
 
 @contextmanager
 def beginning(folder: Path) -> Iterator[None]:
     """While no run begins or ends in a folder that shards write to."""
     with ExitStack() as held:
-        _take(held, FileLock(folder / STATE / LOCK), BEGINNING, folder)
+        _take(held, folder, None, BEGINNING)
         yield
 
 
@@ -98,14 +118,8 @@ def is_claimed(
     folder: Path, shard: Shard | None = None, *, patience: float = PATIENCE / 5, unknown: bool = False
 ) -> bool:
     """Whether a run over all cases, or a shard, goes on in a folder; `unknown` where we may not look."""
-    lock = state_of(folder, shard) / LOCK
     try:
-        if not lock.is_file():
-            return False
-        with FileLock(lock, timeout=patience):
-            return False
-    except Timeout:
-        return True
+        return is_held(state_of(folder, shard) / LOCK, patience)
     except OSError:
         return unknown
 
@@ -132,11 +146,11 @@ def current_job(folder: Path) -> str:
         return ""
 
 
-def _check_job(folder: Path, job: Job | None) -> None:
+def _check_job(folder: Path, job: Job | None, other: Shard) -> None:
     """UsageError unless the shards that go on are of the same job."""
     if job is None or current_job(folder) != job.sha256:
         reason = "is written to by shards of other cases or of another recipe"
-        raise UsageError(folder, reason, "ask for the same in all shards, wait, or choose another --output")
+        raise UsageError(folder, reason, f"ask for the same in all shards, {_way_out(state_of(folder, other))}")
 
 
 def _check_company(folder: Path, strangers: list[Shard]) -> None:
@@ -144,4 +158,4 @@ def _check_company(folder: Path, strangers: list[Shard]) -> None:
     for other in strangers:
         if is_claimed(folder, other):
             reason = f"is written to by shard {other}, {holder(state_of(folder, other))}"
-            raise EnvironmentFault(folder, reason, ELSEWHERE)
+            raise EnvironmentFault(folder, reason, _way_out(state_of(folder, other)))

@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from tfs_rt.claim import current_job, is_claimed, shards_of, state_of
+from tfs_rt.claim import current_job, is_claimed, removable_lock, shards_of, state_of
 from tfs_rt.errors import NothingFound
 from tfs_rt.journal import Event, last_run, read_events
 from tfs_rt.shards import Shard
@@ -50,6 +50,8 @@ def _status(folder: Path, shard: Shard | None) -> dict[str, Any] | None:
     found["job"] = begun.get("job")
     if state == RUNNING:
         found |= {"process": begun["pid"], "host": begun["host"], "seconds_left": _seconds_left(later, left)}
+        if lock := removable_lock(state_of(folder, shard)):
+            found["lock"] = str(lock)
     return found | {"errors": {event["case"]: event["error"] for event in later if event["event"] == "failed"}}
 
 

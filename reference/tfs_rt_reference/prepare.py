@@ -20,24 +20,29 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from filelock import BaseFileLock, Timeout
+
 from tfs_rt import __version__, signals
 from tfs_rt.cases import Case, Found, RefusedCase, modality_of
 from tfs_rt.errors import EnvironmentFault, InputError, TfsRtError, UsageError, first_line
-from tfs_rt.files import file_sha256, write_file
+from tfs_rt.files import file_sha256, read_regular, write_file
 from tfs_rt.images import RGB
 from tfs_rt.intake import Loaded, load_case
+from tfs_rt.locks import acquire
+from tfs_rt.os_errors import write_fault
 from tfs_rt.results import prepare_output, write_json
 from tfs_rt.spec import SLOTS
 from tfs_rt.writer import encode_png
-from tfs_rt_reference.data import MANIFEST, low_resolution, read_manifest
+from tfs_rt_reference.data import LIMIT, MANIFEST, low_resolution, read_manifest
 from tfs_rt_reference.fusion import bitonicx
 from tfs_rt_reference.splits import SPLITS, assign_patients, assign_splits
 
+BUSY = "another tfs-rt prepare is at work there"
 TEMPORARY = re.compile(r"\.(.+)\.[0-9a-f]{8}\.tmp")
 
 Record = dict[str, Any]
@@ -109,16 +114,27 @@ def prepare(request: Request, on_outcome: Callable[[str, Outcome], None] = lambd
 def _alone(output: Path) -> Iterator[None]:
     """Hold the folder, so that no other run works in it; the lock goes with the process, however it ends."""
     prepare_output(output)
-    descriptor = os.open(output, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        os.close(descriptor)
-        raise UsageError(output, "another tfs-rt prepare is at work there", "wait for it") from error
-    try:
+    with ExitStack() as held:
+        descriptor = os.open(output, os.O_RDONLY)
+        held.callback(os.close, descriptor)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise UsageError(output, BUSY, "wait for it") from error
+        except OSError:  # a file system that cannot lock a folder
+            held.callback(_lock_beside(output).release)
         yield
-    finally:
-        os.close(descriptor)
+
+
+def _lock_beside(output: Path) -> BaseFileLock:
+    """A lock by a file beside the output folder, which holds nothing but the set."""
+    try:
+        return acquire(output.resolve().with_name(f".{output.name}.lock"), timeout=0)
+    except Timeout as error:
+        remedy = f"wait for it, or, if it has ended, remove {error.lock_file}"
+        raise UsageError(output, BUSY, remedy) from error
+    except OSError as error:
+        raise write_fault(output.parent, error, "choose another --output") from error
 
 
 def _in_parallel(
@@ -146,10 +162,7 @@ def _attempt(case: Case, place: dict[str, str], request: Request) -> Outcome:
     except TfsRtError as error:
         return error
     except OSError as error:
-        where = error.filename or request.output
-        raise EnvironmentFault(
-            where, f"is in the way ({error.strerror})", "move it, or choose another --output"
-        ) from error
+        raise write_fault(error.filename or request.output, error, "choose another --output") from error
     except Exception as error:  # no file, however odd, may stop the others
         return InputError(case.id, f"cannot be prepared ({first_line(error)})", "report this case")
 
@@ -185,7 +198,7 @@ def _names(case: str, split: str, scales: tuple[int, ...]) -> list[str]:
 def _already_done(record_file: Path, facts: Record, output: Path, names: list[str]) -> Record | None:
     """The record of an earlier run if it is of these very sources and every file is as it was written."""
     try:
-        record = json.loads(record_file.read_bytes())
+        record = json.loads(read_regular(record_file, LIMIT))
         files = record["files"]
         whole = [*files] == names and record == {**facts, "files": files}
         intact = whole and all(file_sha256(output / name) == sha256 for name, sha256 in files.items())
@@ -247,7 +260,7 @@ def _remove(case: str, split: str, request: Request) -> None:
     """Take away what an earlier run made of a case that has failed now, as far as its record tells."""
     record_file = request.output / "records" / f"{case}.json"
     try:
-        files = json.loads(record_file.read_bytes())["files"]
+        files = json.loads(read_regular(record_file, LIMIT))["files"]
         ours = [
             name for name in _names(case, split, request.scales) if file_sha256(request.output / name) == files[name]
         ]

@@ -34,6 +34,8 @@ def status(
         pace = "" if left is None else f", about {left / 60:.0f} minutes to go"
         who = f"process {found['process']} on {found['host']}" if "process" in found else "in shards"
         typer.echo(f"{printable(who)}, since {printable(found['begun'])}{pace}")
+    if "lock" in found:
+        typer.echo(f"if that run has ended, remove its lock: {printable(found['lock'], 600)}")
     for shard, state in found.get("shards", {}).items():
         typer.echo(f"shard {shard}: {printable(state, 60)}")
     for case, error in found["errors"].items():
