@@ -1,15 +1,38 @@
-"""The command line: `tfs-rt`. Results go to stdout, talk and progress to stderr."""
+"""The command line: `tfs-rt`. Results go to stdout, talk and progress to stderr.
+
+Neither stream ends a command when it is lost: see `tfs_rt.cli.streams`.
+"""
 
 from __future__ import annotations
 
 import signal
+import sys
 
 import typer
 
 from tfs_rt import signals
-from tfs_rt.cli import bench, build, cache, distill, doctor, export, fuse, inspect, prepare, status, train, tune, verify
+from tfs_rt.cli import (
+    bench,
+    build,
+    cache,
+    distill,
+    doctor,
+    examples,
+    export,
+    fuse,
+    inspect,
+    prepare,
+    status,
+    streams,
+    train,
+    tune,
+    verify,
+)
 from tfs_rt.cli import eval as evaluation
 from tfs_rt.errors import TfsRtError, first_line, printable
+from tfs_rt.os_errors import limit_fault
+
+THROUGH = (0, 3, 4)  # exit codes of a command that has printed its results
 
 app = typer.Typer(
     help="Fuse three registered low-resolution medical images into one high-resolution image. Research use only.",
@@ -23,6 +46,7 @@ app.command()(build.build)
 app.command()(doctor.doctor)
 app.command()(inspect.inspect)
 app.command()(status.status)
+app.command()(examples.examples)
 app.command()(verify.verify)
 app.command("eval")(evaluation.evaluate)
 app.command()(prepare.prepare)
@@ -48,24 +72,27 @@ def top(
 
 def main() -> None:
     """Run, and turn every fault into one line and its exit code."""
+    streams.install()
     with signals.raising():
         try:
             app()
         except BaseException as error:
-            raise SystemExit(_ended(error)) from None
+            code = _ended(error)
+            fault = streams.stdout_fault(to_the_end="--json" in sys.argv) if code in THROUGH else None
+            raise SystemExit(_ended(fault) if fault else code) from None
 
 
-def _ended(error: BaseException) -> int | str | None:
+def _ended(error: BaseException) -> int:
     """The exit code of what ended the command, said in one line if it was a fault or a signal."""
     if signals.received:  # whatever else came of it
         signum = signals.received[0]
         _say({signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}[signal.Signals(signum)])
         return 128 + signum
     if isinstance(error, SystemExit):
-        return error.code
-    if isinstance(error, TfsRtError):
-        _say(str(error))
-        return error.exit_code
+        return error.code if isinstance(error.code, int) else int(error.code is not None)
+    if fault := error if isinstance(error, TfsRtError) else limit_fault(error):
+        _say(str(fault))
+        return fault.exit_code
     _say(f"internal error: {type(error).__name__}: {first_line(error)}: please report it")
     return 70
 

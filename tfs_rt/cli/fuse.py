@@ -242,6 +242,7 @@ def _here(
         fuser, how = make()
         _check_sandbox(reader, talk, required=require_sandbox)
         prepare_output(options.output)
+        _warn_of_locks(options.output, talk)
         talk.say(f"cases: {own}{part}; {how}")
         with talk.progress("fusing", own * fuser.steps, "steps") as advance:
             report = Run(fuser, options, found, reader, on_result=talk.result, on_step=advance).fuse()
@@ -267,6 +268,7 @@ def _in_workers(shards: list[Shard], devices: list[str], found: list[Found], out
     from tfs_rt.workers import run_workers
 
     prepare_output(output)
+    _warn_of_locks(output, talk)
     mine, count = {shard.index for shard in shards}, shards[0].count
     own = sum(owner(case.id, count) in mine for case in found)
     talk.say(f"cases: {own}; {len(shards)} processes" + (f" on the devices {', '.join(devices)}" if devices else ""))
@@ -290,6 +292,14 @@ def _in_workers(shards: list[Shard], devices: list[str], found: list[Found], out
             talk.result(result)
     _say_done(talk, output, report.done, report.kept, len(report.results))
     return report.exit_code
+
+
+def _warn_of_locks(output: Path, talk: Talk) -> None:
+    """Say what is not promised of an output folder on a file system without locks."""
+    from tfs_rt.locks import NO_FLOCK, has_flock
+
+    if not has_flock(output):
+        talk.warn(f"{output}: {NO_FLOCK}")
 
 
 def _say_done(talk: Talk, output: Path, done: int, kept: int, through: int) -> None:

@@ -1,0 +1,89 @@
+"""Standard streams that never end a command.
+
+What cannot be written to stdout or stderr is dropped, and the command goes on: its reader is gone, the disk is full,
+the descriptor is closed. A loss on stderr has no further effect. A loss on stdout is reported at the end.
+"""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import select
+import sys
+from contextlib import suppress
+from typing import Any, TextIO
+
+from tfs_rt.errors import EnvironmentFault
+from tfs_rt.os_errors import reason_of, remedy_for
+
+GONE = (errno.EPIPE, errno.EBADF, errno.EIO)  # errors of a pipe, a descriptor and a terminal that was closed
+
+
+class TolerantFile(io.FileIO):
+    """A standard stream's descriptor: writing to it never fails."""
+
+    error: OSError | None = None  # of the first loss
+
+    def write(self, data: Any, /) -> int:
+        """Write, or drop, the data; the number of bytes that are seen to."""
+        try:
+            written = super().write(data)
+            while written is None:  # another program has made the terminal non-blocking
+                select.select([], [self], [])
+                written = super().write(data)
+        except OSError as error:
+            self.error = self.error or error
+            return memoryview(data).nbytes
+        return written
+
+
+def install() -> None:
+    """Make this process's own stdout and stderr tolerant; a stream that a caller has put in their place stays."""
+    if os.name == "posix":
+        _occupy_closed()
+    if sys.stdout is sys.__stdout__:
+        sys.stdout = _tolerant(1, sys.stdout)
+    if sys.stderr is sys.__stderr__:
+        sys.stderr = _tolerant(2, sys.stderr)
+
+
+def stdout_fault(*, to_the_end: bool) -> EnvironmentFault | None:
+    """The fault of what stdout has lost, if anything.
+
+    Text whose reader has closed the pipe (`| head`) is not lost, unless it was to be read to the end.
+    """
+    file = getattr(getattr(sys.stdout, "buffer", None), "raw", None)
+    error = file.error if isinstance(file, TolerantFile) else None
+    if error is None or (error.errno == errno.EPIPE and not to_the_end):
+        return None
+    remedy = "redirect stdout to a file" if error.errno in GONE else remedy_for(error, "redirect stdout elsewhere")
+    return EnvironmentFault("stdout", f"the output is incomplete ({reason_of(error)})", remedy)
+
+
+def _occupy_closed() -> None:
+    """Open the null device in place of closed standard streams, or the next file would get their descriptor.
+
+    It is open for reading only, so that a write fails as on a closed stream.
+    """
+    for descriptor in (0, 1, 2):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDONLY)  # gets the lowest descriptor that is free: this one
+
+
+def _tolerant(descriptor: int, stream: TextIO | None) -> TextIO | None:
+    """A stream as Python makes it, on a tolerant file; a Windows console stays as it is."""
+    binary = getattr(stream, "buffer", None)
+    raw = getattr(binary, "raw", binary)  # Python's -u makes a text stream without a buffer
+    if stream is None and os.name != "posix":
+        return None
+    if stream is not None and type(raw) is not io.FileIO:
+        return stream
+    encoding = stream.encoding if stream else "utf-8"
+    if stream:
+        with suppress(OSError):
+            stream.flush()
+    file = TolerantFile(descriptor, "wb", closefd=False)
+    return io.TextIOWrapper(io.BufferedWriter(file), encoding, "backslashreplace", line_buffering=True)
