@@ -1,16 +1,19 @@
 """What the README and ARCHITECTURE promise of the package as a whole."""
 
+import email
 import re
 import shlex
 import subprocess
 import sys
 import tomllib
 import zipfile
+from email.message import Message
 from functools import cache
 from pathlib import Path
 
 import pytest
 from conftest import ROOT
+from helpers import Cli
 
 HEAVY = ["torch", "onnx", "onnxscript", "onnxruntime", "safetensors", "numpy", "PIL", "rich.progress"]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -53,13 +56,25 @@ def test_help_takes_less_than_half_a_second_of_processor_time(tmp_path: Path) ->
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
+def wheel_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("wheel")
     command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(out), str(ROOT)]
     subprocess.run(command, check=True, capture_output=True)
     (path,) = out.glob("*.whl")
-    with zipfile.ZipFile(path) as archive:
+    return path
+
+
+@pytest.fixture(scope="module")
+def wheel(wheel_file: Path) -> set[str]:
+    with zipfile.ZipFile(wheel_file) as archive:
         return set(archive.namelist())
+
+
+@pytest.fixture(scope="module")
+def metadata(wheel_file: Path) -> Message:
+    with zipfile.ZipFile(wheel_file) as archive:
+        (name,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
+        return email.message_from_bytes(archive.read(name))
 
 
 def test_the_wheel_holds_four_packages_and_nothing_with_a_generic_name(wheel: set[str]) -> None:
@@ -77,8 +92,47 @@ def test_the_wheel_holds_every_module_and_every_shipped_file(wheel: set[str]) ->
     for data in ("engines", "kernels"):
         files = [path for path in (ROOT / data).rglob("*") if path.is_file()]
         expected |= {f"tfs_rt/{path.relative_to(ROOT)}" for path in files}
+    examples = [ROOT / "examples" / "NOTICE.md", *(ROOT / "examples").glob("*/*.png")]
+    assert len(examples) == 1 + 4 * 3
+    expected |= {f"tfs_rt/{path.relative_to(ROOT)}" for path in examples}
     assert "tfs_rt/engines/x4/step.onnx" in expected
     assert expected == {name for name in wheel if ".dist-info/" not in name}
+
+
+def test_the_page_for_an_index_needs_no_clone(metadata: Message) -> None:
+    """An index shows it without the files beside it."""
+    page = metadata.get_payload()
+    assert isinstance(page, str)
+    assert metadata["Description-Content-Type"] == "text/markdown"
+    assert [target for target in re.findall(r"\]\(([^)]*)\)", page) if "://" not in target] == []
+    assert "<!--" not in page
+    assert "tfs-rt examples -o examples" in page
+    for document in re.findall(r"\]\((?!https?:)([^)#]+)", README):
+        assert document in page or document.endswith(".png"), document
+
+
+def test_an_index_is_told_of_the_system_and_the_pythons(metadata: Message) -> None:
+    classifiers = metadata.get_all("Classifier") or []
+    assert "Operating System :: POSIX :: Linux" in classifiers
+    assert any(line.startswith("Programming Language :: Python :: 3.") for line in classifiers)
+
+
+def test_a_user_without_a_clone_is_told_no_command_that_needs_one() -> None:
+    after = README[README.index("## Your own images") :]
+    assert "install '." not in after
+
+
+def test_the_examples_that_are_written_are_those_of_the_repository(tmp_path: Path, cli: Cli) -> None:
+    for _ in range(2):  # the second time they are there already
+        done = cli("examples", "-o", tmp_path / "out")
+        assert (done.code, "4 example cases" in done.err) == (0, True)
+    written = {path.relative_to(tmp_path / "out"): path.read_bytes() for path in (tmp_path / "out").rglob("*.*")}
+    names = {Path("NOTICE.md"), *(path.relative_to(ROOT / "examples") for path in (ROOT / "examples").glob("*/*.png"))}
+    assert written == {name: (ROOT / "examples" / name).read_bytes() for name in names}
+    (tmp_path / "out" / "mni-z060" / "pet.png").write_bytes(b"mine")
+    refused = cli("examples", "-o", tmp_path / "out")
+    assert (refused.code, "is there already, and is not the example" in refused.err) == (2, True)
+    assert (tmp_path / "out" / "mni-z060" / "pet.png").read_bytes() == b"mine"
 
 
 def test_shipped_models_stay_under_the_size_budget() -> None:
