@@ -30,7 +30,6 @@ from tfs_rt.plans.flavour import Flavour
 from tfs_rt.probes import MARK
 from tfs_rt.sidecar import Facts
 
-ON_CPU = ("ort-cpu", "winograd", "openvino", "openvino-bf16", "torch")
 SECONDS = 60.0  # for a probe
 NAMES = ("cuda-core", "cuda-bindings", "nvidia-cuda-nvrtc", "tensorrt", "tensorrt-cu12", "tensorrt-cu13")
 NAMES += ("tensorrt-rtx-cu13", "onnxruntime", "onnxruntime-gpu", "llvmlite", "openvino", "torch")
@@ -275,7 +274,7 @@ def _misfit(engine: Entry, answers: dict[Probe, Answer]) -> str:
 def _verdict(name: str, report: Report, answers: dict[Probe, Answer], engines: list[Entry]) -> Verdict:
     """Whether a backend runs, by the probes that concern it."""
     backend = BACKENDS[name]
-    if name not in ON_CPU and not report.gpus:
+    if not backend.on_cpu and not report.gpus:
         reason, remedy = report.driver.get("reason", "there is no GPU"), report.driver.get("remedy", NEWER_DRIVER)
         return Verdict(name, False, reason, remedy)
     if not backend.loop:

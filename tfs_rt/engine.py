@@ -82,6 +82,7 @@ class Backend(NamedTuple):
     module: str
     runtime: str  # the package that computes
     remedy: str  # if it is missing
+    on_cpu: bool = True
     loop: str = ""  # the module's function that loads a loop; without one it has one for an engine:
     load: str = "load"
 
@@ -91,10 +92,20 @@ BACKENDS = {
     "winograd": Backend("tfs_rt.backends.winograd", "llvmlite", "pip install 'tfs-rt[cpu]'"),
     "openvino": Backend("tfs_rt.backends.ov_cpu", "openvino", "pip install 'tfs-rt[openvino]'"),
     "openvino-bf16": Backend("tfs_rt.backends.ov_cpu", "openvino", "pip install 'tfs-rt[openvino]'", load="load_bf16"),
-    "ort-cuda": Backend("tfs_rt.backends.ort_cuda", "onnxruntime", "pip install 'tfs-rt[gpu]'"),
-    "tensorrt": Backend("tfs_rt.backends.captured", "tensorrt", "pip install 'tfs-rt[tensorrt]'", "load_tensorrt"),
+    "ort-cuda": Backend("tfs_rt.backends.ort_cuda", "onnxruntime", "pip install 'tfs-rt[gpu]'", on_cpu=False),
+    "tensorrt": Backend(
+        "tfs_rt.backends.captured",
+        "tensorrt",
+        "pip install 'tfs-rt[tensorrt]'",
+        on_cpu=False,
+        loop="load_tensorrt",
+    ),
     "tensorrt-rtx": Backend(
-        "tfs_rt.backends.captured", "tensorrt_rtx", "pip install 'tfs-rt[rtx]'", "load_tensorrt_rtx"
+        "tfs_rt.backends.captured",
+        "tensorrt_rtx",
+        "pip install 'tfs-rt[rtx]'",
+        on_cpu=False,
+        loop="load_tensorrt_rtx",
     ),
     "torch": Backend("tfs_rt_reference.engine", "torch", "pip install 'tfs-rt[export]'"),
 }
@@ -103,9 +114,10 @@ BACKENDS = {
 AUTOMATIC = ("winograd", "ort-cpu")  # what `auto` takes, the first that runs: float32 both, and the faster first
 
 
-def load_engine(backend: str, bundle: Bundle) -> Engine[Any]:
-    """The engine of a bundle on a backend that has engines."""
-    return getattr(backend_module(backend), BACKENDS[backend].load)(bundle)
+def load_engine(backend: str, bundle: Bundle, threads: int | None = None) -> Engine[Any]:
+    """The engine of a bundle on a backend that has engines; `threads` are those of a backend on the CPU."""
+    load = getattr(backend_module(backend), BACKENDS[backend].load)
+    return load(bundle, threads) if BACKENDS[backend].on_cpu else load(bundle)
 
 
 def backend_module(backend: str) -> ModuleType:

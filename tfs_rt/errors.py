@@ -25,6 +25,9 @@ class TfsRtError(Exception):
         self.subject, self.reason, self.remedy = printable(str(subject)), printable(reason, 600), remedy
         super().__init__(f"{self.subject}: {self.reason}: {self.remedy}")
 
+    def __reduce__(self) -> tuple[type[TfsRtError], tuple[str, str, str]]:
+        return type(self), (self.subject, self.reason, self.remedy)
+
 
 class UsageError(TfsRtError):
     """The command line asks for something that cannot be done."""
@@ -54,3 +57,7 @@ class EnvironmentFault(TfsRtError):
     """Something outside the program is missing or fails: a package, the disk, a device."""
 
     exit_code = 6
+
+
+class LimitReached(EnvironmentFault):
+    """The system refuses a thread, a process or memory: every case would fail, and none is to blame."""

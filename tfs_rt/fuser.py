@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from numbers import Integral
 from typing import Any, Protocol, Unpack
+
+import numpy as np
+from PIL import Image
 
 from tfs_rt.engine import How
 from tfs_rt.images import RGB
 from tfs_rt.spec import SLOTS
+
+ImageLike = RGB | Image.Image | Sequence[Any]
+EXPECTED = "uint8 (h, w, 3)"
+FUNCTIONAL = SLOTS[-1]
 
 
 class Fuser(Protocol):
@@ -44,12 +52,75 @@ class Fuser(Protocol):
         ...
 
 
-def check_cases(cases: Sequence[Sequence[RGB]], ids: Sequence[str]) -> None:
-    """ValueError unless every case has an id and three images of one size, uint8 (h, w, 3)."""
+def check_cases(
+    cases: Sequence[Sequence[ImageLike]], ids: Sequence[str], size: tuple[int, int], seed: int
+) -> list[list[RGB]]:
+    """The images of every case as arrays, uint8 (h, w, 3).
+
+    An image may be such an array, a Pillow image (RGB, or L for the anatomical ones) or nested lists of integers.
+    TypeError or ValueError names the case, the slot, what was found and what is expected.
+    """
     if len(cases) != len(ids):
-        raise ValueError(f"{len(cases)} cases with {len(ids)} ids")
-    for case_id, images in zip(ids, cases, strict=True):
-        found = [(image.dtype.name, image.shape) for image in images]
-        same = len(found) == len(SLOTS) and len(set(found)) == 1
-        if not same or found[0][0] != "uint8" or found[0][1][2:] != (3,) or len(found[0][1]) != 3:
-            raise ValueError(f"case {case_id}: expected 3 images of one size, uint8 (h, w, 3), got {found}")
+        raise ValueError(f"{len(cases)} cases with {len(ids)} ids: give a list of cases, each of three images")
+    if len(size) != 2 or not all(isinstance(side, Integral) and side > 0 for side in size):
+        raise ValueError(f"size: found {size!r}, expected (height, width) in pixels")
+    if not isinstance(seed, Integral):
+        raise TypeError(f"seed: found {_kind(seed)} {seed!r}, expected an int")
+    return [_checked(case_id, images) for case_id, images in zip(ids, cases, strict=True)]
+
+
+def _checked(case_id: str, images: Sequence[ImageLike]) -> list[RGB]:
+    if not isinstance(case_id, str):
+        raise TypeError(f"ids: found {_kind(case_id)} {case_id!r}, expected a str")
+    if not isinstance(images, Sequence | np.ndarray) or isinstance(images, str | bytes):
+        raise TypeError(f"case {case_id}: found {_kind(images)}, expected a list of the images {', '.join(SLOTS)}")
+    if len(images) != len(SLOTS):
+        raise ValueError(f"case {case_id}: found {len(images)} images, expected 3 images: {', '.join(SLOTS)}")
+    arrays = [as_rgb(image, slot, f"case {case_id}, {slot}") for slot, image in zip(SLOTS, images, strict=True)]
+    sizes = [f"{slot} {array.shape[1]}x{array.shape[0]}" for slot, array in zip(SLOTS, arrays, strict=True)]
+    if len({array.shape for array in arrays}) > 1:
+        raise ValueError(f"case {case_id}: found {', '.join(sizes)}, expected 3 images of one size")
+    return arrays
+
+
+def as_rgb(image: ImageLike, slot: str, subject: str) -> RGB:
+    """An image as an array, uint8 (h, w, 3); TypeError or ValueError about `subject` if it is not one."""
+    if isinstance(image, Image.Image):
+        array = np.asarray(_in_rgb(image, slot, subject))
+    elif isinstance(image, np.ndarray):
+        array = image
+    elif isinstance(image, list | tuple):
+        array = _from_lists(image, subject)
+    else:
+        raise TypeError(f"{subject}: found {_kind(image)}, expected {EXPECTED}, a Pillow image or nested lists")
+    if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3:
+        raise ValueError(f"{subject}: found {array.dtype.name} {array.shape}, expected {EXPECTED}")
+    if not array.size:
+        raise ValueError(f"{subject}: found an image without pixels, {array.shape}, expected {EXPECTED}")
+    return array
+
+
+def _in_rgb(image: Image.Image, slot: str, subject: str) -> Image.Image:
+    """A Pillow image in RGB: grey becomes it without a guess, other modes have several ways to."""
+    modes = ("RGB",) if slot == FUNCTIONAL else ("RGB", "L")
+    if image.mode not in modes:
+        remedy = "convert it first, as in image.convert('RGB')"
+        raise ValueError(
+            f"{subject}: found a Pillow image of mode {image.mode}, expected {' or '.join(modes)}: {remedy}"
+        )
+    return image.convert("RGB")
+
+
+def _from_lists(image: Sequence[Any], subject: str) -> RGB:
+    """Nested lists of integers from 0 to 255 as an array."""
+    try:
+        array = np.asarray(image)
+    except ValueError as error:
+        raise ValueError(f"{subject}: found lists of different lengths, expected {EXPECTED}") from error
+    if array.size and (array.dtype.kind not in "iu" or array.min() < 0 or array.max() > 255):
+        raise ValueError(f"{subject}: found lists of {array.dtype.name}, expected integers from 0 to 255")
+    return array.astype(np.uint8)
+
+
+def _kind(value: object) -> str:
+    return type(value).__name__

@@ -6,6 +6,7 @@ import errno
 from pathlib import Path
 
 from tfs_rt.errors import EnvironmentFault
+from tfs_rt.resource_limits import limit_fault
 
 ELSEWHERE = "write to another folder"
 IN_THE_WAY = "remove what is in the way"
@@ -37,15 +38,7 @@ NAMES = {
     "EHOSTDOWN": SHARE,
     "ENOTCONN": SHARE,
 }
-LIMITS = {
-    "EMFILE": "raise the limit on open files (ulimit -n)",
-    "ENFILE": "close programs: the machine has too many open files",
-    "EAGAIN": "raise the limit on processes and threads (ulimit -u, or pids.max of the container)",
-    "ENOMEM": "free memory, or raise its limit (ulimit -v, or that of the container)",
-}
 REMEDIES = {getattr(errno, name): remedy for name, remedy in NAMES.items() if hasattr(errno, name)}
-LIMIT_REMEDIES = {getattr(errno, name): remedy for name, remedy in LIMITS.items()}
-NO_THREAD = "can't start new thread"  # CPython's words
 
 
 def reason_of(error: Exception) -> str:
@@ -55,20 +48,11 @@ def reason_of(error: Exception) -> str:
 
 def remedy_for(error: OSError, elsewhere: str = ELSEWHERE) -> str:
     """The remedy for an error of writing; `elsewhere` names another place, where that is a way out."""
-    if remedy := LIMIT_REMEDIES.get(error.errno or 0):
-        return remedy
+    if limit := limit_fault(error):
+        return limit.remedy
     return f"{REMEDIES.get(error.errno or 0, 'check the disk')}, or {elsewhere}"
 
 
 def write_fault(path: str | Path, error: OSError, elsewhere: str = ELSEWHERE) -> EnvironmentFault:
     """The fault of a file or folder that cannot be written."""
     return EnvironmentFault(path, f"cannot be written ({reason_of(error)})", remedy_for(error, elsewhere))
-
-
-def limit_fault(error: BaseException) -> EnvironmentFault | None:
-    """The fault of a machine that ran out of threads, processes, open files or memory; None for any other error."""
-    if isinstance(error, RuntimeError) and NO_THREAD in str(error):
-        return EnvironmentFault("this machine", "cannot start another thread", LIMITS["EAGAIN"])
-    if isinstance(error, OSError) and (remedy := LIMIT_REMEDIES.get(error.errno or 0)):
-        return EnvironmentFault("this machine", f"has reached a limit ({reason_of(error)})", remedy)
-    return None

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from numbers import Integral
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -15,14 +16,18 @@ import numpy as np
 from tfs_rt import selftest
 from tfs_rt.bundle import Bundle, load_bundle
 from tfs_rt.engine import AUTOMATIC, BACKENDS, Engine, How, Loop, backend_module, load_engine
-from tfs_rt.errors import EnvironmentFault, ModelError
-from tfs_rt.fuser import check_cases
+from tfs_rt.errors import EnvironmentFault, LimitReached, ModelError, UsageError, printable
+from tfs_rt.fuser import ImageLike, check_cases
 from tfs_rt.images import RGB, Array, from_model, to_condition
 from tfs_rt.noise import gaussian, noise_key
 from tfs_rt.sampler import sample
 from tfs_rt.schedule import Float64
+from tfs_rt.sidecar import AUTO
 from tfs_rt.spec import Recipe
 from tfs_rt.table import StepTable, step_table
+from tfs_rt.threads import MOST
+
+REASON_LENGTH = 160
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +39,17 @@ class Pipeline:
     loop: Loop
     recipe: Recipe
     table: StepTable
+    threads: int | None = None  # as asked for
+    reason: str = ""  # for which `auto` did not take its first choice
+
+    def __reduce__(self) -> tuple[Callable[..., Pipeline], tuple[Any, ...]]:
+        """Pickled, a pipeline is its bundle's path and digest, and how it was loaded; it is loaded anew from them."""
+        if self.backend not in BACKENDS:
+            raise TypeError(
+                f"a pipeline on {self.backend!r} cannot be pickled: load_pipeline does not know this backend"
+            )
+        path = self.bundle.path.absolute()
+        return _reloaded, (path, self.bundle.digest, self.backend, self.recipe, self.threads, self.reason)
 
     @property
     def scale(self) -> int:
@@ -52,7 +68,7 @@ class Pipeline:
 
     def fuse(
         self,
-        cases: Sequence[Sequence[RGB]],
+        cases: Sequence[Sequence[ImageLike]],
         ids: Sequence[str],
         *,
         size: tuple[int, int],
@@ -61,18 +77,21 @@ class Pipeline:
     ) -> list[RGB]:
         """Fuse a batch: for each case its images in slot order, (h, w, 3) uint8 -> (H, W, 3) uint8 of `size` = (H, W).
 
+        Images may also be Pillow images or nested lists (`tfs_rt.fuser.check_cases`).
         Each case's noise comes from `seed` and its id alone, so that its result does not depend on the batch.
-        Raises ValueError if an image is no such array, FloatingPointError if the network returns NaN or infinity.
+        Raises TypeError or ValueError for anything else, FloatingPointError if the network returns NaN or infinity.
+        Calls from several threads give their own results, one after the other; a forked process may call, too.
         """
         return self.begin(cases, ids, size=size, seed=seed, on_step=on_step)()
 
-    def begin(self, cases: Sequence[Sequence[RGB]], ids: Sequence[str], **how: Unpack[How]) -> Callable[[], list[RGB]]:
+    def begin(
+        self, cases: Sequence[Sequence[ImageLike]], ids: Sequence[str], **how: Unpack[How]
+    ) -> Callable[[], list[RGB]]:
         """`fuse` in two parts: on a GPU it computes while the caller reads the next batch and writes the last.
 
         At most two batches may be under way; their images are asked for in the order in which they began.
         """
-        check_cases(cases, ids)
-        return self.loop.begin(self.table, cases, ids, **how)
+        return self.loop.begin(self.table, check_cases(cases, ids, how["size"], how.get("seed", 0)), ids, **how)
 
     def self_test(self) -> None:
         """Fuse the fixed case; EnvironmentFault unless the result is what the reference made of it at export.
@@ -105,7 +124,10 @@ class Pipeline:
         return selftest.block_means(image).ravel()
 
     def provenance(self) -> dict[str, Any]:
-        """Model, recipe, backend and versions: with inputs, size and seed all that decides the pixels."""
+        """Model, recipe, backend and versions: with inputs, size and seed all that decides the pixels.
+
+        `auto`, if it is there, only says why the backend is not the first choice.
+        """
         manifest = self.bundle.manifest
         model = {"name": manifest.name, "scale": manifest.model.scale, "prediction": manifest.model.prediction}
         model |= {"manifest": self.bundle.digest, "checkpoint": manifest.source}
@@ -114,7 +136,8 @@ class Pipeline:
         # as loaded: a distribution's name does not tell (onnxruntime-gpu)
         versions = {name: sys.modules[name].__version__ for name in ("numpy", "PIL", runtime)}
         recipe = dataclasses.asdict(self.recipe)
-        return {"model": model, "recipe": recipe, "backend": self.backend, **self.loop.facts, "versions": versions}
+        facts = {"model": model, "recipe": recipe, "backend": self.backend, **self.loop.facts, "versions": versions}
+        return facts | ({AUTO: self.reason} if self.reason else {})
 
 
 def fuse_batch(
@@ -161,21 +184,50 @@ class Stepwise:
 
 
 def load_pipeline(
-    model: str | Path = "tfs-rt/x4", *, backend: str = "auto", recipe: Callable[[Recipe], Recipe] | None = None
+    model: str | Path = "tfs-rt/x4",
+    *,
+    backend: str = "auto",
+    recipe: Callable[[Recipe], Recipe] | None = None,
+    threads: int | None = None,
 ) -> Pipeline:
     """A bundle (path or shipped name) on a backend; `recipe` may change the model's own, as in
 
     `load_pipeline("tfs-rt/x4", recipe=lambda r: dataclasses.replace(r, steps=20))`.
+    `threads` are those of a backend on the CPU: by default TFS_RT_THREADS, or one a processor that may be used.
     """
+    _check_backend(backend, threads)
     bundle = load_fusion(model)
     chosen = recipe(bundle.manifest.recipe) if recipe else bundle.manifest.recipe
+    if not isinstance(chosen, Recipe):
+        raise TypeError(f"recipe: found a function that returns {type(chosen).__name__}, expected a Recipe")
     table = step_table(bundle.manifest.model, chosen)
-    name, loop = _loaded(backend, bundle)
-    return Pipeline(bundle, name, loop, chosen, table)
+    name, loop, reason = _loaded(backend, bundle, threads)
+    return Pipeline(bundle, name, loop, chosen, table, threads, reason)
+
+
+def _check_backend(backend: str, threads: int | None) -> None:
+    if backend != "auto" and backend not in BACKENDS:
+        raise ValueError(f"backend: found {backend!r}, expected one of auto, {', '.join(BACKENDS)}")
+    if threads is None:
+        return
+    if not isinstance(threads, Integral) or not 1 <= threads <= MOST:
+        raise ValueError(f"threads: found {threads!r}, expected a number from 1 to {MOST}")
+    if backend != "auto" and not BACKENDS[backend].on_cpu:
+        raise UsageError("--threads", f"{backend} computes on a GPU", "leave it out")
+
+
+def _reloaded(path: Path, digest: str, backend: str, recipe: Recipe, threads: int | None, reason: str) -> Pipeline:
+    """A pipeline that was pickled; ModelError if its bundle is not there any more or is another."""
+    if load_fusion(path).digest != digest:
+        raise ModelError(path, "was changed after the pipeline was pickled", "load the pipeline anew")
+    loaded = load_pipeline(path, backend=backend, recipe=lambda _: recipe, threads=threads)
+    return dataclasses.replace(loaded, reason=reason)
 
 
 def load_fusion(model: str | Path) -> Bundle:
     """A bundle (path or shipped name); ModelError unless it takes the three images of a fusion."""
+    if not isinstance(model, str | Path):
+        raise TypeError(f"model: found {type(model).__name__}, expected a bundle's folder or a name such as tfs-rt/x4")
     bundle = load_bundle(model)
     if (channels := bundle.manifest.model.architecture.condition_channels) != 9:
         reason = f"takes {channels // 3} image, not the three of a fusion"
@@ -183,19 +235,25 @@ def load_fusion(model: str | Path) -> Bundle:
     return bundle
 
 
-def _loaded(backend: str, bundle: Bundle) -> tuple[str, Loop]:
-    """A backend's own name, and its loop; `auto` is the first that runs of those that compute in float32."""
+def _loaded(backend: str, bundle: Bundle, threads: int | None) -> tuple[str, Loop, str]:
+    """A backend's own name, its loop, and why it is not the first choice.
+
+    `auto` takes the first that runs of those that compute in float32.
+    """
     *tried, last = AUTOMATIC if backend == "auto" else (backend,)
+    reasons = []
     for name in tried:
         try:
-            return name, load_loop(name, bundle)
-        except (EnvironmentFault, ModelError):  # what is wrong with the model itself, the last one says too
-            continue
-    return last, load_loop(last, bundle)
+            return name, load_loop(name, bundle, threads), "; ".join(reasons)
+        except LimitReached:  # which no other backend would mend
+            raise
+        except (EnvironmentFault, ModelError) as fault:  # what is wrong with the model itself, the last one says too
+            reasons.append(f"{name} does not run: {printable(fault.reason, REASON_LENGTH)}")
+    return last, load_loop(last, bundle, threads), "; ".join(reasons)
 
 
-def load_loop(backend: str, bundle: Bundle) -> Loop:
+def load_loop(backend: str, bundle: Bundle, threads: int | None = None) -> Loop:
     """A bundle on a backend, ready to run tables."""
     if loop := BACKENDS[backend].loop:
         return getattr(backend_module(backend), loop)(bundle)
-    return Stepwise(load_engine(backend, bundle))
+    return Stepwise(load_engine(backend, bundle, threads))

@@ -16,17 +16,18 @@ from typing import Any
 from tfs_rt import bids, signals
 from tfs_rt.cases import Case, Found
 from tfs_rt.claim import claimed
-from tfs_rt.errors import EnvironmentFault, InputError, TfsRtError, first_line
+from tfs_rt.errors import EnvironmentFault, InputError, LimitReached, TfsRtError, first_line
 from tfs_rt.formats.picture import Rules
 from tfs_rt.fuser import Fuser
 from tfs_rt.images import RGB
 from tfs_rt.intake import Loaded, load_case, read_bytes
 from tfs_rt.journal import Journal
-from tfs_rt.limited import NotStarted, Reader
-from tfs_rt.os_errors import limit_fault, write_fault
+from tfs_rt.limited import Reader
+from tfs_rt.os_errors import write_fault
 from tfs_rt.preflight import check_recipe, check_room
 from tfs_rt.publishing import Request, Sheets, drafted, provenance, warnings_of
 from tfs_rt.report import Report, write_report
+from tfs_rt.resource_limits import limit_fault
 from tfs_rt.results import clear_sheets, is_done, remove_result, withdraw, write_result
 from tfs_rt.shards import Job, Shard
 from tfs_rt.sidecar import Facts, digest, recipe_of
@@ -195,13 +196,13 @@ class Run:
         try:
             work = Work(self._read(case), self.options.request.samples, ordered=self.fuser.trained_size is not None)
             self._check(work)
-        except NotStarted:  # no file would do better
+        except LimitReached:  # no case would do better
             raise
         except TfsRtError as error:
             fault = error
         except Exception as error:  # no file, however odd, may stop the others
-            if machine := limit_fault(error):
-                raise machine from error
+            if limit := limit_fault(error):
+                raise limit from error
             fault = InputError(case.id, f"cannot be read ({first_line(error)})", "report this case")
         else:
             return work
@@ -314,8 +315,8 @@ def _fault(work: Work, error: Exception) -> TfsRtError:
     """An engine's exception as a fault of ours, without the frames that hold its memory."""
     if isinstance(error, TfsRtError):
         return error.with_traceback(None)
-    if fault := limit_fault(error):
-        return fault
+    if limit := limit_fault(error):
+        return limit
     height, width = work.loaded.size
     reason = f"could not be fused at {width}x{height} ({type(error).__name__}: {first_line(error)})"
     return InputError(work.loaded.case.id, reason, "try a smaller size, or report this case")

@@ -24,6 +24,8 @@ LIMIT = 2**22  # bytes, a hundred times what a sidecar needs
 ENDINGS = {"png": ".png", "dicom": ".dcm", "nifti": ".nii.gz"}  # of results, by their format
 SPREAD = "spread"  # folder of the maps of uncertainty
 FUSED = re.compile(r"(?P<sub>sub-[A-Za-z0-9]+)(?:_(?P<ses>ses-[A-Za-z0-9]+))?_desc-fused_T2w")  # a BIDS result's id
+AUTO = "auto"  # key of a provenance: why the backend is not the first choice
+DECIDES_NOTHING = (AUTO, "notice", "sandbox")  # keys of a provenance
 RESEARCH_USE = "research use only; not a medical device"
 Facts = dict[str, Any]
 
@@ -133,7 +135,7 @@ def is_ours(image: Path) -> bool:
 def recipe_of(provenance: Facts) -> Facts:
     """All of a provenance that may decide a pixel; what that was for a case is hashed with its id and its inputs."""
     versions = {name: version for name, version in provenance["versions"].items() if name != "python"}
-    recipe = {key: value for key, value in provenance.items() if key not in ("notice", "sandbox")}
+    recipe = {key: value for key, value in provenance.items() if key not in DECIDES_NOTHING}
     return json.loads(json.dumps(recipe | {"versions": versions}))
 
 

@@ -10,10 +10,13 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 
 from tfs_rt.errors import EnvironmentFault
 from tfs_rt.os_errors import remedy_for
 from tfs_rt.shards import Shard
+from tfs_rt.threads import VARIABLE as THREADS
+from tfs_rt.resource_limits import limit_fault
 
 LEASH = "TFS_RT_LEASH"  # in a worker's environment: it ends when its standard input does
 THROUGH = (0, 3, 4)  # exit codes of a worker that has seen to all its cases
@@ -30,11 +33,13 @@ def run_workers(
     *,
     token: str,
     devices: Sequence[str] = (),
+    threads: int,
     say: Callable[[str], None],
     watch: Callable[[], None] = lambda: None,
 ) -> int:
     """Run `fuse` with these arguments once for each shard, on a device of its own if there are any.
 
+    All have the same part of the threads, for some backends' last bits depend on their number.
     Returns 0 if all have seen to their cases, and the exit code of one that said what stopped it; EnvironmentFault for
     one that ended in any other way.
 
@@ -43,7 +48,9 @@ def run_workers(
     said, workers, readers = Said(say), [], []
     try:
         for number, shard in enumerate(shards):
-            environment = {TOKEN: token} | ({"CUDA_VISIBLE_DEVICES": devices[number]} if devices else {})
+            environment = {TOKEN: token, THREADS: str(max(1, threads // len(shards)))}
+            if devices:
+                environment["CUDA_VISIBLE_DEVICES"] = devices[number]
             worker = _start(["fuse", "--quiet", "--shard", str(shard), *arguments], environment)
             workers.append(worker)
             _share_processors(worker, number, len(shards))
@@ -95,18 +102,18 @@ def _start(arguments: Sequence[str], environment: Mapping[str, str]) -> subproce
             start_new_session=True,  # the terminal's signals are this process's, which passes them on
         )
     except OSError as error:
+        if fault := limit_fault(error):
+            raise fault from error
         reason = f"a process cannot be started ({error.strerror})"
         raise EnvironmentFault("--workers", reason, remedy_for(error, "ask for fewer")) from error
 
 
 def _share_processors(worker: subprocess.Popen[str], number: int, count: int) -> None:
-    """Give a worker its part of the processors, where a process can be bound to some; threads are counted by them."""
+    """Bind a worker to its part of the processors, where that is possible."""
     if sys.platform == "linux":
-        own = sorted(os.sched_getaffinity(0))[number::count]
-        try:
-            os.sched_setaffinity(worker.pid, own or os.sched_getaffinity(0))
-        except ProcessLookupError:
-            return  # it has ended already
+        with suppress(OSError):  # it has ended already, or a sandbox denies the call
+            processors = sorted(os.sched_getaffinity(0))
+            os.sched_setaffinity(worker.pid, processors[number::count] or processors)
 
 
 def _listen(worker: subprocess.Popen[str], said: Said) -> threading.Thread:

@@ -12,10 +12,10 @@ import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from tfs_rt import __version__
-from tfs_rt.backends.host import processors
 from tfs_rt.formats.picture import Rules
 from tfs_rt.images import RGB
 from tfs_rt.reader import read_picture
+from tfs_rt.threads import processor_count
 from tfs_rt_bench.latency.machine import load_warning, processor_name
 
 CASE = Path(__file__).resolve().parents[2] / "examples" / "mni-z060"
@@ -24,7 +24,7 @@ Holds = Callable[[Any, Any, float], None]
 
 def pytest_benchmark_update_machine_info(config: pytest.Config, machine_info: dict[str, Any]) -> None:
     """What decides the times: the device, the versions, and whether it was busy with something else."""
-    machine_info["device"] = f"{processor_name()}, {processors()} processors"
+    machine_info["device"] = f"{processor_name()}, {processor_count()} processors"
     machine_info["versions"] = {"tfs-rt": __version__, "numpy": np.__version__, "pillow": PIL.__version__}
     machine_info["busy"] = load_warning()
 

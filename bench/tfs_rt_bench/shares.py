@@ -16,9 +16,9 @@ from time import perf_counter
 import numpy as np
 import onnxruntime as ort
 
-from tfs_rt.backends.host import processors
 from tfs_rt.bundle import Bundle, load_bundle
 from tfs_rt.images import Array
+from tfs_rt.threads import processor_count
 from tfs_rt.winograd.machine import host_shape
 from tfs_rt.winograd.network import Network
 
@@ -67,7 +67,7 @@ def _of_runtime(bundle: Bundle, inputs: tuple[Array, Array, Array]) -> dict[str,
 
 def _of_kernels(bundle: Bundle, inputs: tuple[Array, Array, Array]) -> dict[str, float]:
     """Seconds by operation, each run alone; and what lies around them."""
-    network = Network(bundle.manifest.model.architecture, bundle.weights(), host_shape(), processors())
+    network = Network(bundle.manifest.model.architecture, bundle.weights(), host_shape(), processor_count())
     network(*inputs)
     (laid,) = network.laid.values()
     names = laid.program.names

@@ -6,6 +6,7 @@ It takes its weights from the bundle's ONNX initializers, which keep the tensors
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from tfs_rt.errors import ModelError, first_line
 from tfs_rt.images import Array
 from tfs_rt.spec import ModelSpec
 from tfs_rt.table import StepRow
+from tfs_rt.threads import thread_count
 from tfs_rt_reference.network import UNet
 
 
@@ -54,8 +56,12 @@ class TorchEngine:
             return reverse_step(self.network(condition, x_t, noise_level), x_t, x_0, row, z)
 
 
-def load(bundle: Bundle) -> TorchEngine:
-    """The bundle's network, rebuilt from its manifest and its ONNX initializers."""
+def load(bundle: Bundle, threads: int | None = None) -> TorchEngine:
+    """The bundle's network, rebuilt from its manifest and its ONNX initializers.
+
+    PyTorch's threads are the process's: they become as many as asked for, and by default no more than may be used.
+    """
+    torch.set_num_threads(threads or min(torch.get_num_threads(), thread_count()))
     spec, data = bundle.manifest.model, bundle.read("fp32")
     file = bundle.path / bundle.manifest.files["fp32"].path
     try:
@@ -71,3 +77,12 @@ def load(bundle: Bundle) -> TorchEngine:
         reason = f"is not the network that model.json describes ({first_line(error)})"
         raise ModelError(file, reason, "export the bundle anew, or use --backend ort-cpu") from error
     return TorchEngine(spec, network.eval().requires_grad_(requires_grad=False))
+
+
+def _use_one_thread() -> None:
+    """In a forked child: PyTorch would wait for ever for threads that only the parent has."""
+    torch.set_num_threads(1)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_use_one_thread)

@@ -37,6 +37,7 @@ from tfs_rt.locks import acquire
 from tfs_rt.os_errors import write_fault
 from tfs_rt.results import prepare_output, write_json
 from tfs_rt.spec import SLOTS
+from tfs_rt.resource_limits import limit_fault
 from tfs_rt.writer import encode_png
 from tfs_rt_reference.data import LIMIT, MANIFEST, low_resolution, read_manifest
 from tfs_rt_reference.fusion import bitonicx
@@ -149,9 +150,9 @@ def _in_parallel(
             for job in as_completed([pool.submit(work, case) for case in cases]):
                 done(*job.result())
                 signals.check()
-        except BaseException:
+        except BaseException as error:
             pool.shutdown(wait=False, cancel_futures=True)
-            raise
+            raise limit_fault(error) or error from None
 
 
 def _attempt(case: Case, place: dict[str, str], request: Request) -> Outcome:
@@ -164,6 +165,8 @@ def _attempt(case: Case, place: dict[str, str], request: Request) -> Outcome:
     except OSError as error:
         raise write_fault(error.filename or request.output, error, "choose another --output") from error
     except Exception as error:  # no file, however odd, may stop the others
+        if fault := limit_fault(error):
+            raise fault from error
         return InputError(case.id, f"cannot be prepared ({first_line(error)})", "report this case")
 
 

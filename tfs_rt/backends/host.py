@@ -7,13 +7,16 @@ case would give other last bits in other company. On a CPU a batch gains no spee
 from __future__ import annotations
 
 import os
-import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from threading import get_ident
 from typing import Any
 
 import numpy as np
 
 from tfs_rt.engine import reverse_step
+from tfs_rt.errors import EnvironmentFault
 from tfs_rt.images import Array
 from tfs_rt.spec import ModelSpec
 from tfs_rt.table import StepRow
@@ -60,12 +63,62 @@ class HostEngine:
         return reverse_step(self.predict(condition, x_t, noise_level), x_t, x_0, row, z)
 
 
-def threads() -> int:
-    """As many as the processors that this process is bound to, which not every library asks; 0: as it likes."""
-    bound = len(os.sched_getaffinity(0)) if sys.platform == "linux" else 0
-    return bound if bound < (os.cpu_count() or 1) else 0
+class ForkGuard:
+    """Keeps a fork and a library's calls apart.
 
+    A child has none of the library's threads, but all of its locks as they were: forked during a call, it would wait
+    for them for ever. So a fork waits for the calls under way, and no call begins meanwhile.
+    There is no lock here, for a signal's handler may fork too; a set's methods and a flag are whole at any instant.
+    """
 
-def processors() -> int:
-    """How many processors this process may use."""
-    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+    LOOK_SECONDS = 0.001
+    PATIENCE_SECONDS = 60.0
+
+    def __init__(self, backend: str) -> None:
+        self.backend = backend
+        self.active: set[int] = set()  # threads inside the library
+        self.forking = False
+        self.broken = False
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(
+                before=self._wait_for_calls, after_in_parent=self._go_on, after_in_child=self._begin_in_child
+            )
+
+    @contextmanager
+    def call(self) -> Iterator[None]:
+        """Around a call; EnvironmentFault in a child that was forked during one."""
+        if self.broken:
+            reason = "this process was forked during a computation, and lacks the threads that it left behind"
+            remedy = "start processes by spawn, or use --backend winograd"
+            raise EnvironmentFault(f"backend {self.backend}", reason, remedy)
+        thread = get_ident()
+        outermost = thread not in self.active
+        if outermost:
+            self._enter(thread)
+        try:
+            yield
+        finally:
+            if outermost:
+                self.active.discard(thread)
+
+    def _enter(self, thread: int) -> None:
+        self.active.add(thread)
+        while self.forking:
+            self.active.discard(thread)
+            time.sleep(self.LOOK_SECONDS)
+            self.active.add(thread)
+
+    def _wait_for_calls(self) -> None:
+        """Before a fork; the forking thread's own call, if a signal's handler forks, cannot be waited for."""
+        self.forking = True
+        deadline = time.monotonic() + self.PATIENCE_SECONDS
+        while self.active - {get_ident()} and time.monotonic() < deadline:
+            time.sleep(self.LOOK_SECONDS)
+
+    def _go_on(self) -> None:
+        self.forking = False
+
+    def _begin_in_child(self) -> None:
+        self.forking = False
+        self.broken = self.broken or bool(self.active)
+        self.active.clear()

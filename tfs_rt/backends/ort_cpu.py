@@ -2,56 +2,89 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import partial
+import ctypes
+import os
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar, cast
+from weakref import WeakSet
 
 import onnxruntime as ort
 
-from tfs_rt.backends.host import HostEngine, threads
+from tfs_rt.backends.host import ForkGuard, HostEngine
 from tfs_rt.bundle import Bundle
-from tfs_rt.errors import EnvironmentFault, ModelError, first_line
+from tfs_rt.errors import ModelError, TfsRtError, first_line
 from tfs_rt.images import Array
 from tfs_rt.spec import ModelSpec
+from tfs_rt.resource_limits import limit_fault
+from tfs_rt.threads import library_threads
 
+GUARD = ForkGuard("ort-cpu")
 OrtEngine = TypeVar("OrtEngine", bound="OrtCpuEngine")
 
 
 class OrtCpuEngine(HostEngine):
-    """A session on the CPU."""
+    """A session on the CPU; a forked child makes one anew by `make`, for it has none of the session's threads."""
 
-    def __init__(self, spec: ModelSpec, session: ort.InferenceSession) -> None:
-        super().__init__(spec, partial(run, session))
+    def __init__(
+        self, spec: ModelSpec, session: ort.InferenceSession, make: Callable[[], ort.InferenceSession] | None = None
+    ) -> None:
+        super().__init__(spec, self._run)
         self.session = session
+        self.make = make
+        self.forked = False
+        ENGINES.add(self)
+
+    def _run(self, condition: Array, x_t: Array, noise_level: Array) -> Array:
+        inputs = {"condition": condition, "x_t": x_t, "noise_level": noise_level}
+        with GUARD.call():
+            if self.forked and self.make:
+                self.session = self.make()
+                self.forked = False
+            return cast(Array, self.session.run(["prediction"], inputs)[0])
+
+    def after_fork(self) -> None:
+        """In the child: never end the session, which would wait for its threads and crash."""
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(self.session))
+        self.forked = True
 
 
-def run(session: ort.InferenceSession, condition: Array, x_t: Array, noise_level: Array) -> Array:
-    """One call of a session."""
-    inputs = {"condition": condition, "x_t": x_t, "noise_level": noise_level}
-    return cast(Array, session.run(["prediction"], inputs)[0])
-
-
-def load(bundle: Bundle) -> OrtCpuEngine:
+def load(bundle: Bundle, threads: int | None = None) -> OrtCpuEngine:
     """The bundle's float32 network in a session; ModelError if it is not a graph that stands alone."""
-    return started(bundle, OrtCpuEngine, ["CPUExecutionProvider"])
+    return started(bundle, OrtCpuEngine, ["CPUExecutionProvider"], threads)
 
 
-def started(bundle: Bundle, engine: type[OrtEngine], providers: Sequence[Any]) -> OrtEngine:
+def started(bundle: Bundle, engine: type[OrtEngine], providers: Sequence[Any], threads: int | None = None) -> OrtEngine:
     """An engine of a kind for the bundle's float32 network, tried out; ModelError if it cannot be run."""
     ort.disable_telemetry_events()  # for a program that imported it before tfs_rt, which disables its reports
-    data = bundle.read("fp32")
     file, spec = bundle.path / bundle.manifest.files["fp32"].path, bundle.manifest.model
-    options = ort.SessionOptions()
-    options.log_severity_level = 4  # errors reach us as exceptions; the rest is for developers
-    options.intra_op_num_threads = threads()
-    try:
-        session = ort.InferenceSession(data, options, providers=providers)
+
+    def make() -> ort.InferenceSession:
+        options = ort.SessionOptions()
+        options.log_severity_level = 4  # errors reach us as exceptions; the rest is for developers
+        options.intra_op_num_threads = count
+        session = ort.InferenceSession(bundle.read("fp32"), options, providers=providers)
         session.disable_fallback()  # which would go on elsewhere after a failure, and say so on stdout
-        ready = engine(spec, session)
+        return session
+
+    count = library_threads(threads)
+    try:
+        ready = engine(spec, make(), make)
         ready.try_out()
-    except EnvironmentFault:
+    except TfsRtError:
         raise
     except Exception as error:  # ONNX Runtime raises a class of its own for each of a dozen faults
+        if fault := limit_fault(error):
+            raise fault from error
         reason = f"cannot be run ({first_line(error)})"
         raise ModelError(file, reason, "update onnxruntime, or export the bundle anew") from error
     return ready
+
+
+def _after_fork() -> None:
+    for engine in ENGINES:
+        engine.after_fork()
+
+
+ENGINES: WeakSet[OrtCpuEngine] = WeakSet()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

@@ -11,12 +11,15 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
+from threading import Lock
 from typing import Literal, cast
 
-from tfs_rt.backends.host import HostEngine, threads
+from tfs_rt.backends.host import ForkGuard, HostEngine
 from tfs_rt.bundle import Bundle
 from tfs_rt.errors import EnvironmentFault, ModelError
 from tfs_rt.images import Array
+from tfs_rt.resource_limits import limit_fault
+from tfs_rt.threads import library_threads
 
 CONVERTER = "openvino.tools.ovc"
 
@@ -57,8 +60,29 @@ def same_signal_stack() -> Iterator[None]:
         libc.sigaltstack(stack, None)
 
 
+GUARD = ForkGuard("openvino")
+
+
+class CompiledNetwork:
+    """A compiled network, called by one thread at a time: it has one request, which is busy meanwhile."""
+
+    def __init__(self, compiled: ov.CompiledModel) -> None:
+        self.compiled = compiled
+        self.lock = Lock()
+
+    def __call__(self, condition: Array, x_t: Array, noise_level: Array) -> Array:
+        """(1, 9, H, W), (1, 3, H, W), (1, 1) -> (1, 3, H, W)."""
+        with GUARD.call(), self.lock:
+            try:
+                answers = self.compiled({"condition": condition, "x_t": x_t, "noise_level": noise_level})
+            except RuntimeError as error:
+                raise RuntimeError(last_line(error)) from error
+            return cast(Array, answers["prediction"])
+
+
+@GUARD.call()
 @same_signal_stack()
-def load(bundle: Bundle, precision: Literal["f32", "bf16"] = "f32") -> HostEngine:
+def load(bundle: Bundle, threads: int | None = None, *, precision: Literal["f32", "bf16"] = "f32") -> HostEngine:
     """The bundle's network compiled for this CPU; ModelError if it cannot be, EnvironmentFault without bfloat16."""
     core = ov.Core()
     if precision == "bf16" and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
@@ -66,13 +90,15 @@ def load(bundle: Bundle, precision: Literal["f32", "bf16"] = "f32") -> HostEngin
         reason = f"this processor ({name}) does not compute in bfloat16 (AVX-512 BF16 or AMX)"
         raise EnvironmentFault("openvino-bf16", reason, "use --backend openvino, in float32")
     data = bundle.read("fp32")
-    settings = {"INFERENCE_PRECISION_HINT": precision, "INFERENCE_NUM_THREADS": threads()}
+    settings = {"INFERENCE_PRECISION_HINT": precision, "INFERENCE_NUM_THREADS": library_threads(threads)}
     try:
         compiled = core.compile_model(core.read_model(data), "CPU", settings)
         facts = {"threads": compiled.get_property("INFERENCE_NUM_THREADS")}
-        engine = HostEngine(bundle.manifest.model, partial(run, compiled), facts)
+        engine = HostEngine(bundle.manifest.model, CompiledNetwork(compiled), facts)
         engine.try_out()
     except Exception as error:  # OpenVINO's own are RuntimeErrors, what it answers may be anything
+        if fault := limit_fault(error):
+            raise fault from error
         file = bundle.path / bundle.manifest.files["fp32"].path
         reason = f"cannot be run ({last_line(error)})"
         raise ModelError(file, reason, "update openvino, or export the bundle anew") from error
@@ -80,15 +106,6 @@ def load(bundle: Bundle, precision: Literal["f32", "bf16"] = "f32") -> HostEngin
 
 
 load_bf16 = partial(load, precision="bf16")
-
-
-def run(compiled: ov.CompiledModel, condition: Array, x_t: Array, noise_level: Array) -> Array:
-    """One call of a compiled network."""
-    try:
-        answers = compiled({"condition": condition, "x_t": x_t, "noise_level": noise_level})
-    except RuntimeError as error:
-        raise RuntimeError(last_line(error)) from error
-    return cast(Array, answers["prediction"])
 
 
 def last_line(error: BaseException) -> str:

@@ -6,10 +6,11 @@ threads, and whatever the width of the processor's vectors.
 
 from __future__ import annotations
 
-from tfs_rt.backends.host import HostEngine, processors
+from tfs_rt.backends.host import HostEngine
 from tfs_rt.bundle import Bundle
 from tfs_rt.engine import BACKENDS
 from tfs_rt.errors import EnvironmentFault, ModelError, first_line
+from tfs_rt.threads import thread_count
 from tfs_rt.winograd.kernels import Shape
 from tfs_rt.winograd.machine import host_shape, machine
 from tfs_rt.winograd.network import Network
@@ -17,13 +18,13 @@ from tfs_rt.winograd.network import Network
 ARITHMETIC = 1  # raised when a bit of a result changes, so that no folder holds results of both
 
 
-def load(bundle: Bundle) -> HostEngine:
+def load(bundle: Bundle, threads: int | None = None) -> HostEngine:
     """The bundle's float32 network, tried out; ModelError if its weights are not those that its manifest describes.
 
     EnvironmentFault if the kernels cannot be compiled or run here.
     """
     spec = bundle.manifest.model
-    network = Network(spec.architecture, bundle.weights(), _compiled(), processors())
+    network = Network(spec.architecture, bundle.weights(), _compiled(), thread_count(threads))
     engine = HostEngine(spec, network, {"kernels": ARITHMETIC})
     try:
         engine.try_out()

@@ -30,7 +30,7 @@ from tfs_rt.cli import (
 )
 from tfs_rt.cli import eval as evaluation
 from tfs_rt.errors import TfsRtError, first_line, printable
-from tfs_rt.os_errors import limit_fault
+from tfs_rt.resource_limits import limit_fault, memory_fault
 
 THROUGH = (0, 3, 4)  # exit codes of a command that has printed its results
 
@@ -90,7 +90,10 @@ def _ended(error: BaseException) -> int:
         return 128 + signum
     if isinstance(error, SystemExit):
         return error.code if isinstance(error.code, int) else int(error.code is not None)
-    if fault := error if isinstance(error, TfsRtError) else limit_fault(error):
+    if isinstance(error, MemoryError):
+        error = memory_fault(error)
+    fault = error if isinstance(error, TfsRtError) else limit_fault(error)
+    if fault:
         _say(str(fault))
         return fault.exit_code
     _say(f"internal error: {type(error).__name__}: {first_line(error)}: please report it")

@@ -18,6 +18,7 @@ from tfs_rt.cli.choices import SCALES, check_scale_value
 from tfs_rt.cli.lazy import workshop
 from tfs_rt.cli.talk import Talk
 from tfs_rt.errors import UsageError
+from tfs_rt.threads import prepare_threads, thread_count
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -147,6 +148,14 @@ def fuse(  # noqa: PLR0913 - one parameter an option
     ] = False,
     shard: Annotated[str | None, typer.Option(help="I/N: this machine's part of the cases; or auto (Slurm).")] = None,
     workers: Annotated[int | None, typer.Option(min=1, max=256, help="Processes that share the cases.")] = None,
+    threads: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=1024,
+            help="Threads on the CPU, shared by the workers. (TFS_RT_THREADS, or one a processor that may be used)",
+        ),
+    ] = None,
     devices: Annotated[str | None, typer.Option(help="GPUs by number, as in 0,1: a process for each.")] = None,
     require_sandbox: Annotated[
         bool, typer.Option("--require-sandbox", help="Refuse to run where a part of the sandbox is missing.")
@@ -171,18 +180,21 @@ def fuse(  # noqa: PLR0913 - one parameter an option
     name = model or f"tfs-rt/x{scale or 4}"
     tier = _tier(name, quality, {**recipe, "--samples": samples}) if quality else None
     shards, listed = choices.shards(shard, workers, devices, os.environ)
-    _check_company(shards, listed, backend, sheet=sheet)
+    in_workers = len(shards) > 1 or bool(listed)
+    _check_company(shards, listed, backend, sheet=sheet, threads=threads)
+    if not in_workers:
+        prepare_threads(threads)
     size, drawn = choices.target_size(target_size), None if method else seed or 0
     asked = {"seed": drawn, "samples": tier.samples if tier else samples or 1, "target_size": size}
     reading = {"windows": choices.windows(window or []), "colormap": colormap, "allow_lossy": allow_lossy}
     given = choices.case_given(m1, m2, functional, case_id)
     found = _discovered(cases or [], given, output, any_pair=method is not None)
-    if len(shards) > 1 or listed:
+    if in_workers:
         from tfs_rt.limited import Reader
 
         with Reader() as reader:
             _check_sandbox(reader, talk, required=require_sandbox)
-        exit_code = _in_workers(shards, listed, found, output, talk)
+        exit_code = _in_workers(shards, listed, found, output, talk, thread_count(threads))
     else:
         from tfs_rt.publishing import Reading, Request
         from tfs_rt.run import Options
@@ -191,7 +203,7 @@ def fuse(  # noqa: PLR0913 - one parameter an option
         def make() -> tuple[Fuser, str]:
             if method:
                 return _two_stage(method, scale or 4, size)
-            return _pipeline(name, scale, tier or recipe, backend or Backend.auto, batch)
+            return _pipeline(name, scale, tier or recipe, backend or Backend.auto, batch, threads)
 
         own, token = shards[0] if shards else None, os.environ.get(TOKEN, "")
         request = Request(**asked, reading=Reading(**reading))
@@ -259,8 +271,10 @@ def _check_sandbox(reader: Reader, talk: Talk, *, required: bool) -> None:
         talk.warn(sandbox.warning)
 
 
-def _in_workers(shards: list[Shard], devices: list[str], found: list[Found], output: Path, talk: Talk) -> int:
-    """Fuse in a process for each shard; the exit code."""
+def _in_workers(
+    shards: list[Shard], devices: list[str], found: list[Found], output: Path, talk: Talk, threads: int
+) -> int:
+    """Fuse in a process for each shard, with its part of the threads; the exit code."""
     from tfs_rt.progress import counted
     from tfs_rt.report import read_report
     from tfs_rt.results import prepare_output
@@ -272,7 +286,9 @@ def _in_workers(shards: list[Shard], devices: list[str], found: list[Found], out
     mine, count = {shard.index for shard in shards}, shards[0].count
     own = sum(owner(case.id, count) in mine for case in found)
     talk.say(f"cases: {own}; {len(shards)} processes" + (f" on the devices {', '.join(devices)}" if devices else ""))
-    arguments = choices.without(sys.argv[sys.argv.index("fuse") + 1 :], ("--shard", "--workers", "--devices"))
+    arguments = choices.without(
+        sys.argv[sys.argv.index("fuse") + 1 :], ("--shard", "--workers", "--devices", "--threads")
+    )
     token = secrets.token_hex(8)
     with talk.progress("fusing", own, "cases") as advance:
         before = 0
@@ -283,7 +299,9 @@ def _in_workers(shards: list[Shard], devices: list[str], found: list[Found], out
             advance(now - before)
             before = now
 
-        fault = run_workers(arguments, shards, token=token, devices=devices, say=talk.pass_on, watch=watch)
+        fault = run_workers(
+            arguments, shards, token=token, devices=devices, threads=threads, say=talk.pass_on, watch=watch
+        )
     if fault:
         raise typer.Exit(fault)
     report = read_report(output, shards, token, own)
@@ -307,11 +325,15 @@ def _say_done(talk: Talk, output: Path, done: int, kept: int, through: int) -> N
     talk.say(f"{done} of {through} cases fused into {output}{already}")
 
 
-def _check_company(shards: list[Shard], devices: list[str], backend: Backend | None, *, sheet: bool) -> None:
+def _check_company(
+    shards: list[Shard], devices: list[str], backend: Backend | None, *, sheet: bool, threads: int | None
+) -> None:
     if shards and sheet:
         raise UsageError("--sheet", "its rows come from one process", "leave out --shard, --workers and --devices")
     if devices and backend not in (Backend.ort_cuda, Backend.tensorrt, Backend.tensorrt_rtx):
         raise UsageError("--devices", "these are GPUs", "choose a --backend that runs on one, or give --workers")
+    if devices and threads:
+        raise UsageError("--threads", f"{backend} computes on a GPU", "leave it out")
 
 
 def _check_no_model_options(options: dict[str, Any], method: Method) -> None:
@@ -324,7 +346,8 @@ def _two_stage(method: Method, scale: int, size: tuple[int, int] | None) -> tupl
     """The classical method, and what to say of it."""
     fuser = workshop("tfs_rt_reference.fusion.two_stage", extras="fusion").TwoStage(method.value, scale)
     to = f" to {size[1]}x{size[0]}" if size else f" x{scale}"
-    return fuser, f"method: {method}" + (f", after bicubic{to}" if size or scale > 1 else "")
+    upsampled = f", after bicubic{to}" if size or scale > 1 else ""
+    return fuser, f"method: {method}{upsampled}" + (f"; {fuser.notice}" if fuser.notice else "")
 
 
 def _tier(model: str, quality: Quality, options: dict[str, Any]) -> Tier:
@@ -337,7 +360,7 @@ def _tier(model: str, quality: Quality, options: dict[str, Any]) -> Tier:
 
 
 def _pipeline(
-    name: str, scale: int | None, recipe: Tier | dict[str, Any], backend: Backend, batch: int
+    name: str, scale: int | None, recipe: Tier | dict[str, Any], backend: Backend, batch: int, threads: int | None
 ) -> tuple[Fuser, str]:
     """The model's pipeline, and what to say of it."""
     from tfs_rt.pipeline import load_pipeline
@@ -346,7 +369,7 @@ def _pipeline(
     changes = {key.strip("-"): getattr(value, "value", value) for key, value in options.items() if value is not None}
     tiered = None if isinstance(recipe, dict) else recipe.recipe
     pipeline = load_pipeline(
-        name, backend=backend.value, recipe=lambda own: tiered or dataclasses.replace(own, **changes)
+        name, backend=backend.value, recipe=lambda own: tiered or dataclasses.replace(own, **changes), threads=threads
     )
     if scale is not None and scale != pipeline.scale:
         reason = f"{scale} asked, but {name} is a model for x{pipeline.scale}"
@@ -357,4 +380,5 @@ def _pipeline(
     own = pipeline.recipe
     if "eta" in changes and own.sampler != "ddim":
         raise UsageError("--eta", f"{own.sampler} has no eta", "leave it out, or choose --sampler ddim")
-    return pipeline, f"model: {name}; sampler: {own.sampler}, {own.steps} steps; backend: {pipeline.backend}"
+    reason = f" ({pipeline.reason})" if pipeline.reason else ""
+    return pipeline, f"model: {name}; sampler: {own.sampler}, {own.steps} steps; backend: {pipeline.backend}{reason}"

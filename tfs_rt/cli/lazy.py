@@ -15,8 +15,3 @@ def workshop(module: str, *, extras: str) -> ModuleType:
     except ModuleNotFoundError as error:
         reason = f"the package {error.name!r} is not installed"
         raise EnvironmentFault("this command", reason, f"pip install 'tfs-rt[{extras}]'") from error
-    except RuntimeError as error:
-        if "cannot cache" not in str(error):
-            raise
-        remedy = "set NUMBA_CACHE_DIR to a folder that can be written"
-        raise EnvironmentFault("numba", "finds no place for what it compiles", remedy) from error

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,6 +13,7 @@ from tfs_rt.cli.choices import SCALES
 from tfs_rt.cli.lazy import workshop
 from tfs_rt.cli.talk import Talk
 from tfs_rt.errors import TfsRtError, UsageError
+from tfs_rt.threads import prepare_threads, thread_count
 
 
 def prepare(  # noqa: PLR0913 - one parameter an option
@@ -36,7 +36,10 @@ def prepare(  # noqa: PLR0913 - one parameter an option
         float, typer.Option(min=0, max=1, help="Share of the cases for validation, unless a CSV's column split says.")
     ] = 0.1,
     test: Annotated[float, typer.Option(min=0, max=1, help="Share of the cases for the test, likewise.")] = 0.2,
-    workers: Annotated[int | None, typer.Option(min=1, help="Cases at a time. (default: one a processor)")] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, help="Cases at a time. (TFS_RT_THREADS, or one a processor)"),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the manifest on stdout.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Errors only.")] = False,
 ) -> None:
@@ -45,6 +48,7 @@ def prepare(  # noqa: PLR0913 - one parameter an option
     Run it again to finish what was interrupted. Exit codes: 0 all done, 2 usage, 3 some cases failed, 4 none succeeded
     or found, 6 environment.
     """
+    prepare_threads()
     from tfs_rt.cases import discover
 
     talk = Talk(quiet=quiet)
@@ -52,6 +56,8 @@ def prepare(  # noqa: PLR0913 - one parameter an option
     if val + test >= 1:
         raise UsageError("--val --test", f"{val} and {test} leave nothing to train on", "choose smaller shares")
     preparation = workshop("tfs_rt_reference.prepare", extras="fusion")
+    if notice := workshop("tfs_rt_reference.fusion.compiled", extras="fusion").cache_notice():
+        talk.say(f"BitonicX is {notice}")
     request = preparation.Request(
         output=output,
         cases=discover(cases, any_pair=True),
@@ -59,7 +65,7 @@ def prepare(  # noqa: PLR0913 - one parameter an option
         patient=patient,
         val=val,
         test=test,
-        workers=workers or os.cpu_count() or 1,
+        workers=workers or thread_count(),
     )
     with talk.progress("preparing", len(request.cases), "cases") as advance:
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import ctypes
+import mmap
 import sys
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 from llvmlite import binding as llvm
@@ -19,6 +19,7 @@ from tfs_rt.winograd.operations import FIELDS, add_operations
 
 PATIENCE = 2000  # looks at a barrier before the processor is offered to others
 LINE = 16  # 64-bit words, so that what threads write does not share a cache line with what they read
+READ_AND_EXECUTE = 1 | 4  # PROT_READ | PROT_EXEC of mprotect(2)
 GIVE_WAY = "SwitchToThread" if sys.platform == "win32" else "sched_yield"  # neither takes anything
 RUN = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)
 
@@ -48,6 +49,9 @@ def host_shape() -> Shape:
 @cache
 def machine(shape: Shape) -> Machine:
     """Compile everything, once a process: half a second. EnvironmentFault if the system lets no new code be run."""
+    if not may_run_new_code():
+        reason = "this system lets no code be run that a program writes into its memory"
+        raise EnvironmentFault("backend winograd", reason, "choose --backend ort-cpu")
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
     # as its features say, not as its name does: a hypervisor may hide some
@@ -63,22 +67,25 @@ def machine(shape: Shape) -> Machine:
     code = llvm.create_mcjit_compiler(module, target)
     code.finalize_object()
     addresses = {name: code.get_function_address(name) for name in FIELDS}
-    if not _may_run(addresses["conv"]):
-        reason = "this system lets no code be run that a program writes into its memory"
-        raise EnvironmentFault("backend winograd", reason, "choose --backend ort-cpu")
     return Machine(shape, addresses, RUN(code.get_function_address("run")), code)
 
 
-def _may_run(address: int) -> bool:
-    """Whether code may be run there. A hardened Linux (SELinux, systemd) may forbid it, and LLVM does not tell."""
+def may_run_new_code() -> bool:
+    """True if this system lets code be run that a program has written into its memory.
+
+    A hardened Linux (SELinux, systemd, prctl) may refuse to make such memory executable, and LLVM does not report it.
+    So a page is written and made executable as LLVM does; nothing in it is run.
+    """
     if sys.platform != "linux":
         return True
-    for line in Path("/proc/self/maps").read_text(encoding="utf-8", errors="replace").splitlines():
-        span, rights, *_ = line.split()
-        first, last = (int(end, 16) for end in span.split("-"))
-        if first <= address < last:
-            return "x" in rights
-    return False
+    libc = ctypes.CDLL(None)
+    page = mmap.mmap(-1, mmap.PAGESIZE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    page[0] = 1
+    view = ctypes.c_char.from_buffer(page)
+    allowed = libc.mprotect(ctypes.c_void_p(ctypes.addressof(view)), ctypes.c_size_t(len(page)), READ_AND_EXECUTE) == 0
+    del view
+    page.close()
+    return allowed
 
 
 def source(shape: Shape) -> str:

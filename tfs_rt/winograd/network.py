@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from threading import Lock
+from weakref import WeakSet
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,6 +55,16 @@ class Network:
         self.lock = Lock()
         self.laid: dict[tuple[int, int], Laid] = {}
         self.rows: dict[float, Array] = {}
+        NETWORKS.add(self)
+
+    def renew(self) -> None:
+        """Begin anew after a fork, in the child: another thread, which is not there, may have been in a call.
+
+        Its lock would stay locked and its program half done. What is packed is whole at any instant, and stays shared.
+        """
+        self.lock = Lock()
+        self.laid = {}
+        self.crew.renew()
 
     def __call__(self, condition: Array, x_t: Array, noise_level: Array) -> Array:
         """(1, 9, H, W), (1, 3, H, W), (1, 1) -> (1, 3, H, W); one call at a time, whoever calls."""
@@ -156,3 +168,13 @@ class Network:
             levels: Float64 = np.array([level], dtype=np.float64)
             self.rows[level] = bias_rows(self.arch, self.packing.weights, modules, levels)[0]
         return self.rows[level]
+
+
+def _renew_all() -> None:
+    for network in NETWORKS:
+        network.renew()
+
+
+NETWORKS: WeakSet[Network] = WeakSet()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_all)

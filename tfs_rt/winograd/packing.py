@@ -15,8 +15,9 @@ from tfs_rt.winograd.kernels import Shape
 
 
 class Packing:
-    """Weights by name, packed when they are first asked for and then dropped in their own form.
+    """Weights by name, packed when they are first asked for and then dropped in their own form, in this order.
 
+    So a signal or a fork at any instant leaves every weight in one form or the other.
     Every method raises KeyError if a weight is missing and ValueError if it has another shape: machine code checks
     nothing.
     """
@@ -67,33 +68,32 @@ class Packing:
     def points(self, name: str, widths: Sequence[int], out: int) -> list[Array]:
         """A 1x1 convolution's weights by source, each (out / panel, width, panel)."""
         if f"{name} 0" not in self.made:
-            matrix = self._taken(name, (out, sum(widths), 1, 1))[:, :, 0, 0].T
+            matrix = self._weight(name, (out, sum(widths), 1, 1))[:, :, 0, 0].T
             parts = np.split(matrix, np.cumsum(widths)[:-1])
             self.made |= {f"{name} {i}": self._panels(part) for i, part in enumerate(parts)}
+            self.weights.pop(f"{name}.weight", None)
         return [self.made[f"{name} {i}"] for i in range(len(widths))]
 
     def attention(self, name: str, channels: int) -> Array:
         """An attention's queries, keys and values, the queries over the root of their number."""
 
         def make() -> Array:
-            matrix = self._taken(name, (3 * channels, channels, 1, 1))[:, :, 0, 0].T.astype(np.float64)
+            matrix = self._weight(name, (3 * channels, channels, 1, 1))[:, :, 0, 0].T.astype(np.float64)
             matrix[:, :channels] /= np.sqrt(channels)
             return self._panels(matrix)
 
         return self._once(name, make)
 
     def _by_taps(self, name: str, channels: int, out: int) -> Array:
-        return self._taken(name, (out, channels, 3, 3)).transpose(2, 3, 1, 0).reshape(9, channels, out)
+        return self._weight(name, (out, channels, 3, 3)).transpose(2, 3, 1, 0).reshape(9, channels, out)
 
-    def _taken(self, name: str, shape: tuple[int, ...]) -> Array:
-        """A weight, which will not be asked for again."""
-        weight = self.named(f"{name}.weight", shape)
-        del self.weights[f"{name}.weight"]
-        return weight
+    def _weight(self, name: str, shape: tuple[int, ...]) -> Array:
+        return self.named(f"{name}.weight", shape)
 
     def _once(self, name: str, make: Callable[[], Array]) -> Array:
         if name not in self.made:
             self.made[name] = make()
+            self.weights.pop(f"{name}.weight", None)
         return self.made[name]
 
     def _panels(self, matrices: NDArray[Any]) -> Array:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from queue import SimpleQueue
@@ -16,11 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tfs_rt.images import Array
+from tfs_rt.resource_limits import limit_fault
 from tfs_rt.winograd.machine import LINE, Machine
 from tfs_rt.winograd.operations import field_names
 
 ALIGNMENT = 64  # bytes: a cache line
 Value = Array | int | None
+Run = Callable[[int, int, int, int, int], None]  # (program, number of operations, barrier, thread, threads)
 
 
 class Buffers:
@@ -50,58 +50,93 @@ class Buffers:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A table (n, 2) of addresses of code and of fields, what holds its memory, and where its end is told."""
+    """A table (n, 2) of addresses of code and of fields, what holds its memory, and where its end is reported."""
 
     table: NDArray[np.int64]
     memory: object
-    ended: SimpleQueue[BaseException | None]
+    ended: SimpleQueue[None]
 
 
 class Crew:
-    """The threads that run programs, led by one of them.
+    """The threads that run programs: a leader, which takes jobs, and members, which it passes them on to.
 
-    The caller's is none of them: what a signal raises there would leave the others at their barrier for ever. And it
-    asks by queues that are C throughout, for an exception inside Python's own locks leaves those locked.
+    All of them are started together or none is, so that no job waits at a barrier for a thread that is missing.
+    The caller's thread is none of them: what a signal raises there would leave the others at their barrier for ever.
+    Queues are C throughout, for an exception inside Python's own locks leaves those locked.
     """
 
     def __init__(self, machine: Machine, threads: int) -> None:
-        self.machine, self.threads = machine, threads
-        self._start()
+        self.machine = machine
+        self.threads = threads
+        self.jobs: SimpleQueue[Job | None] | None = self._start()
 
-    def _start(self) -> None:
-        self.process, self.jobs = os.getpid(), SimpleQueue[Job | None]()
-        Thread(target=_lead, args=(self.machine, self.threads, self.jobs), daemon=True).start()
-        finalize(self, self.jobs.put, None)
+    def _start(self) -> SimpleQueue[Job | None]:
+        """Start all threads and return the leader's queue; LimitReached if one of them cannot be started."""
+        jobs = SimpleQueue[Job | None]()
+        members = [SimpleQueue[Part | None]() for _ in range(1, self.threads)]
+        try:
+            for number, parts in enumerate(members, start=1):
+                _start_thread(_follow, self.machine.run, number, self.threads, parts)
+            _start_thread(_lead, self.machine.run, self.threads, jobs, members)
+        except BaseException as error:
+            for parts in members:
+                parts.put(None)
+            raise limit_fault(error) or error from None
+        finalize(self, jobs.put, None)
+        return jobs
+
+    def renew(self) -> None:
+        """Start new threads for the next job: after a fork, the child has none of them."""
+        self.jobs = None
 
     def run(self, table: NDArray[np.int64], memory: object) -> None:
         """Run a table's operations, whose fields and arrays `memory` holds.
 
         If a signal raises something meanwhile, the program goes on to its end, and the next one waits for it.
         """
-        if self.process != os.getpid():  # after a fork there is all but the threads
-            self._start()
+        if self.jobs is None:
+            self.jobs = self._start()
         job = Job(table, memory, SimpleQueue())
         self.jobs.put(job)
-        if error := job.ended.get():
-            raise error
+        job.ended.get()
 
 
-def _lead(machine: Machine, threads: int, jobs: SimpleQueue[Job | None]) -> None:
-    """The first thread's life: run a job with the others, say so, and wait for the next."""
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A job as all threads run it, with the barrier at which they wait for each other."""
+
+    job: Job
+    barrier: NDArray[np.int64]
+
+    def run(self, run: Run, number: int, threads: int) -> None:
+        """Run it as one of the threads; returns when all have done the last operation."""
+        table = self.job.table
+        run(table.ctypes.data, len(table), self.barrier.ctypes.data, number, threads)
+
+
+def _start_thread(target: Callable[..., None], *arguments: object) -> None:
+    Thread(target=target, args=arguments, daemon=True).start()
+
+
+def _lead(run: Run, threads: int, jobs: SimpleQueue[Job | None], members: Sequence[SimpleQueue[Part | None]]) -> None:
+    """The leader's life: pass a job on, run it with the members, report its end, and wait for the next."""
     barrier = np.zeros(2 * LINE, dtype=np.int64)
-    with ThreadPoolExecutor(max(threads - 1, 1)) as others:
-        while job := jobs.get():
-            arguments = (job.table.ctypes.data, len(job.table), barrier.ctypes.data)
-            try:
-                waiting = [others.submit(machine.run, *arguments, i, threads) for i in range(1, threads)]
-                machine.run(*arguments, 0, threads)
-                for other in waiting:
-                    other.result()
-            except RuntimeError as error:  # no thread can be started
-                job.ended.put(error)
-            else:
-                job.ended.put(None)
-            del job  # its memory may be much
+    while job := jobs.get():
+        part = Part(job, barrier)
+        for parts in members:
+            parts.put(part)
+        part.run(run, 0, threads)
+        job.ended.put(None)
+        del job, part  # their memory may be much
+    for parts in members:
+        parts.put(None)
+
+
+def _follow(run: Run, number: int, threads: int, parts: SimpleQueue[Part | None]) -> None:
+    """A member's life."""
+    while part := parts.get():
+        part.run(run, number, threads)
+        del part
 
 
 class Program:

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from tfs_rt import __version__
-from tfs_rt.backends.host import processors
 from tfs_rt.engine import imported
 from tfs_rt.errors import EnvironmentFault
 from tfs_rt.spec import Architecture
+from tfs_rt.threads import processor_count
 from tfs_rt_bench.latency.measured import Machine
 
 ROOT = Path(__file__).resolve().parents[3]  # of a checkout
@@ -26,7 +26,7 @@ def machine(gpu: str, versions: dict[str, str], limits: tuple[float, float]) -> 
     """This machine, with its measured limits (GFLOP/s, GB/s) and the versions that the rows ran."""
     return Machine(
         processor=processor_name(),
-        cores=processors(),
+        cores=processor_count(),
         memory=_memory(),
         system=platform.platform(),
         gpu=gpu,
@@ -69,7 +69,7 @@ def load_warning() -> str:
     """What to say if this machine is busy with something else; "" if it is not, or does not tell."""
     if not hasattr(os, "getloadavg"):
         return ""
-    load, count = os.getloadavg()[0], processors()
+    load, count = os.getloadavg()[0], processor_count()
     if load <= BUSY * count:
         return ""
     return f"this machine is busy (load {load:.1f} on {count} processors): times are too long, some more than others"

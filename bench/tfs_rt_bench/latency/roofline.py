@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from tfs_rt.backends.host import processors
+from tfs_rt.threads import processor_count
 
 SIDES = (2048, 2048, 3072, 3072, 4096)  # of the matrices; which is fastest differs between machines
 BYTES = 2**29  # of an array that is copied: more than any last cache
@@ -30,7 +30,7 @@ def gemm_gflops(sides: Sequence[int] = SIDES) -> float:
 
 def bandwidth_gb(size: int = BYTES, threads: int = 0) -> float:
     """GB/s of a copy by all processors, bytes read and written, the best of several."""
-    count = threads or processors()
+    count = threads or processor_count()
     source, target = np.ones(size // 4, np.float32), np.zeros(size // 4, np.float32)
     pairs = list(zip(np.array_split(target, count), np.array_split(source, count), strict=True))
     with ThreadPoolExecutor(count) as pool:

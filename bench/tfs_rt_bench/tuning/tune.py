@@ -12,13 +12,13 @@ from typing import Any
 
 import onnxruntime
 
-from tfs_rt.backends.host import processors
 from tfs_rt.bundle import Bundle, load_bundle, write_manifest
 from tfs_rt.engine import Engine, load_engine
 from tfs_rt.errors import EnvironmentFault, ModelError, UsageError
 from tfs_rt.pipeline import load_fusion
 from tfs_rt.spec import Accuracy, Tier
 from tfs_rt.table import step_table
+from tfs_rt.threads import processor_count
 from tfs_rt_bench.latency.machine import processor_name
 from tfs_rt_bench.tuning import choice as tuning_choice
 from tfs_rt_bench.tuning.cases import Known, Source, known_cases
@@ -92,7 +92,7 @@ def _measured(point: Point, tested: Trials, engine: Engine[Any], source: Source,
         accuracy=accuracy,
         seconds=round(seconds(engine, (point.recipe, point.samples), case), 4),
         size=case.size,
-        machine=f"{processor_name()}, {processors()} cores, {BACKEND}, onnxruntime {onnxruntime.__version__}",
+        machine=f"{processor_name()}, {processor_count()} cores, {BACKEND}, onnxruntime {onnxruntime.__version__}",
     )
 
 

@@ -9,9 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 from scipy.ndimage import correlate1d
+
+from tfs_rt_reference.fusion.compiled import compiled
 
 Field = NDArray[np.float64]
 
@@ -60,7 +61,7 @@ def smooth(images: Field, along: Directions, *, extent: int) -> Field:
     return _smooth(np.ascontiguousarray(images), along.cosine, along.sine, extent)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled(error_model="numpy")
 def _smooth(images, cosine, sine, extent):
     n, height, width = images.shape
     sums = images.copy()
@@ -86,13 +87,13 @@ def _smooth(images, cosine, sine, extent):
     return sums / weights
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _add(to, what):
     for i in range(to.size):
         to[i] += what[i]
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _add_product(to, what, times):
     for i in range(to.size):
         to[i] += what[i] * times[i]

@@ -6,9 +6,10 @@ Both run 110 rounds; what counts is how often each pixel's neuron fires.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 from scipy.ndimage import maximum_filter, minimum_filter
+
+from tfs_rt_reference.fusion.compiled import compiled
 
 Field = NDArray[np.float64]
 ROUNDS = 110
@@ -76,7 +77,7 @@ def _distances(radius: int) -> Field:
         return np.where((x == 0) & (y == 0), 0, 1 / np.hypot(y, x))
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _convolve(image, kernel):
     """By a small symmetric kernel, zero outside the image."""
     height, width = image.shape

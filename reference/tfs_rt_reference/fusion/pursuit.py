@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from tfs_rt_reference.fusion.compiled import compiled
 
 Field = NDArray[np.float64]
 NOTHING = 1e-14  # squared: a correlation, or what an atom adds to those chosen
@@ -22,7 +23,7 @@ def sparse_codes(dictionary: Field, signals: Field, *, error: float = 0.0, atoms
     return _pursue(dictionary.T @ dictionary, correlations, energy, error * error, most).T
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _pursue(gram, correlations, energy, error, most):
     signals, size = correlations.shape
     codes = np.zeros((signals, size))
@@ -50,7 +51,7 @@ def _pursue(gram, correlations, energy, error, most):
     return codes
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _append(factor, gram, chosen, n, atom):
     """Add an atom to the n chosen and a row to their factor; False if it depends on them."""
     rest = 1.0
@@ -64,7 +65,7 @@ def _append(factor, gram, chosen, n, atom):
     return True
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _solve_transposed(factor, right, solution, n):
     for i in range(n - 1, -1, -1):
         value = right[i]
@@ -73,7 +74,7 @@ def _solve_transposed(factor, right, solution, n):
         solution[i] = value / factor[i, i]
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _subtract(to, weight, what):
     for i in range(to.size):
         to[i] -= weight * what[i]

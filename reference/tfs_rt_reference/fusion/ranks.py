@@ -8,8 +8,9 @@ rank wander: the running median of Huang, Yang and Tang (IEEE TASSP 27, 1979) wi
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from tfs_rt_reference.fusion.compiled import compiled
 
 Field = NDArray[np.float64]
 SHIFT = 5  # 32 ranks a bin
@@ -30,7 +31,7 @@ def rank_in_mask(values: Field, guide: Field, *, half: int, limit: float, centil
     return flat[order][chosen]
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _select(ranks, guide, half, limit, centile):  # noqa: C901
     height, width = ranks.shape
     chosen = np.empty((height, width), np.int64)
@@ -78,7 +79,7 @@ def _select(ranks, guide, half, limit, centile):  # noqa: C901
     return chosen
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _move(rank, step, inside, count, pivot):
     """Put a rank in (step 1) or take it out (-1); by how much that changes what lies below the pivot."""
     inside[rank] = step > 0
@@ -86,7 +87,7 @@ def _move(rank, step, inside, count, pivot):
     return step if (rank >> SHIFT) < pivot else 0
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _nth(inside, start, n):
     """The n-th (from 0) that is inside, from `start` on."""
     rank = start

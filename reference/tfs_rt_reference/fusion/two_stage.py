@@ -13,9 +13,10 @@ import PIL
 import scipy
 
 from tfs_rt.engine import How
-from tfs_rt.fuser import check_cases
+from tfs_rt.fuser import ImageLike, check_cases
 from tfs_rt.images import RGB, resize
 from tfs_rt_reference.fusion import bitonicx, ctsr
+from tfs_rt_reference.fusion.compiled import cache_notice
 
 Upsample = Callable[[RGB, tuple[int, int]], RGB]  # (image, size = (H, W))
 METHODS: dict[str, Callable[[RGB, RGB, RGB], RGB]] = {"bitonicx": bitonicx.fuse, "ctsr": ctsr.fuse}
@@ -33,7 +34,7 @@ class TwoStage:
 
     def fuse(
         self,
-        cases: Sequence[Sequence[RGB]],
+        cases: Sequence[Sequence[ImageLike]],
         ids: Sequence[str],
         *,
         size: tuple[int, int],
@@ -41,19 +42,25 @@ class TwoStage:
         on_step: Callable[[int], None] | None = None,
     ) -> list[RGB]:
         """Fuse a batch, as `tfs_rt.pipeline.Pipeline.fuse` does; the seed decides nothing."""
-        del seed
-        check_cases(cases, ids)
-        fused = [METHODS[self.method](*(self.upsample(image, size) for image in images)) for images in cases]
+        checked = check_cases(cases, ids, size, seed)
+        fused = [METHODS[self.method](*(self.upsample(image, size) for image in images)) for images in checked]
         if on_step:
             on_step(1)
         return fused
 
-    def begin(self, cases: Sequence[Sequence[RGB]], ids: Sequence[str], **how: Unpack[How]) -> Callable[[], list[RGB]]:
+    def begin(
+        self, cases: Sequence[Sequence[ImageLike]], ids: Sequence[str], **how: Unpack[How]
+    ) -> Callable[[], list[RGB]]:
         """`fuse`, put off."""
         return partial(self.fuse, cases, ids, **how)
 
     def self_test(self) -> None:
         """There is nothing that it is held to."""
+
+    @property
+    def notice(self) -> str:
+        """What to tell the user about this machine; empty if there is nothing."""
+        return cache_notice()
 
     def provenance(self) -> dict[str, Any]:
         """Method and versions; a sidecar has the sizes of inputs and result."""
