@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -91,11 +92,19 @@ def test_an_answer_is_not_overwritten_by_the_next(engine: HostEngine, rng: np.ra
     np.testing.assert_array_equal(first, kept)
 
 
+def test_callers_on_several_threads_get_their_own_answers(engine: HostEngine, rng: np.random.Generator) -> None:
+    given = [inputs(rng, 16, side) for side in (16, 24, 32, 40)]
+    expected = [engine.network(*each) for each in given]
+    with ThreadPoolExecutor(4) as pool:
+        for i, answer in enumerate(pool.map(lambda i: engine.network(*given[i % 4]), range(160))):
+            np.testing.assert_array_equal(answer, expected[i % 4])
+
+
 def test_the_sidecar_names_the_threads_that_decide_last_bits(
     cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_case(tmp_path / "in" / "k0")
-    monkeypatch.setattr(ov_cpu, "threads", lambda: 1)
+    monkeypatch.setattr(ov_cpu, "library_threads", lambda asked: 1)
     for backend in ("openvino", "ort-cpu"):
         assert cli("fuse", tmp_path / "in", "-o", tmp_path / backend, "--backend", backend).code == 0
     told = [json.loads((tmp_path / backend / "k0.json").read_text()) for backend in ("openvino", "ort-cpu")]

@@ -1,7 +1,6 @@
 """The pipeline's promises, on networks that need no training."""
 
 import dataclasses
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +10,12 @@ from helpers import FEW, NumpyEngine, model_spec
 from test_bundle import write_bundle
 
 from tfs_rt.bundle import load_bundle
+from tfs_rt.engine import reverse_step
 from tfs_rt.errors import ModelError
 from tfs_rt.images import RGB, Array, resize
 from tfs_rt.pipeline import Pipeline, Stepwise, load_pipeline
-from tfs_rt.spec import Recipe
-from tfs_rt.table import step_table
+from tfs_rt.spec import Prediction, Recipe
+from tfs_rt.table import StepRow, step_table
 
 ANCESTRAL = dataclasses.replace(FEW, eta=1.0)
 
@@ -77,21 +77,48 @@ def test_a_network_that_returns_nan_is_found_out(tmp_path: Path, rng: np.random.
         pipeline(tmp_path, lambda c, x, n: np.full_like(x, np.nan)).fuse([images(rng, 4, 4)], ["a"], size=(16, 16))
 
 
-@pytest.mark.parametrize(
-    "spoil",
-    [
-        lambda case: [image / 255 for image in case],
-        lambda case: [image.astype(np.uint16) for image in case],
-        lambda case: [image[..., 0] for image in case],
-        lambda case: case[:2],
-        lambda case: [case[0], case[1], case[2][:3]],
-    ],
-)
-def test_arrays_that_are_no_images_are_refused(tmp_path: Path, rng: np.random.Generator, spoil: Callable) -> None:
-    with pytest.raises(ValueError, match="case a: expected 3 images of one size, uint8"):
-        pipeline(tmp_path, blend).fuse([spoil(images(rng, 4, 4))], ["a"], size=(16, 16))
-    with pytest.raises(ValueError, match="2 cases with 1 ids"):
-        pipeline(tmp_path, blend).fuse([images(rng, 4, 4)] * 2, ["a"], size=(16, 16))
+@pytest.mark.parametrize("bad", [np.inf, -np.inf])
+@pytest.mark.parametrize("prediction", ["eps", "x0", "v"])
+def test_an_infinity_does_not_become_a_pixel(bad: float, prediction: Prediction) -> None:
+    """x_0 is clipped to [-1, 1]: of an infinity that would make white or black, and the run would go on."""
+    x_t = np.zeros((1, 3, 4, 4), np.float32)
+    answer = np.full_like(x_t, 0.5)
+    answer[0, 1, 2, 3] = bad
+    table = step_table(model_spec(prediction=prediction), FEW)
+    for row in map(StepRow._make, table.rows.tolist()):
+        x_prev, x_0 = reverse_step(answer, x_t, None, row, None)
+        assert not np.isfinite(x_0[0, 1, 2, 3])
+        assert not np.isfinite(x_prev[0, 1, 2, 3])
+        assert np.isfinite(x_0).sum() == x_0.size - 1
+
+
+@pytest.mark.parametrize("bad", [np.inf, -np.inf])
+def test_a_network_that_returns_an_infinity_is_found_out(tmp_path: Path, rng: np.random.Generator, bad: float) -> None:
+    def one_pixel(condition: Array, x_t: Array, noise_level: Array) -> Array:
+        answer = np.zeros_like(x_t)
+        answer[0, 1, 2, 3] = bad
+        return answer
+
+    with pytest.raises(FloatingPointError, match="infinity"):
+        pipeline(tmp_path, one_pixel).fuse([images(rng, 4, 4)], ["a"], size=(16, 16))
+
+
+@pytest.mark.parametrize("size", [(5, 9), (6, 7), (31, 2)])
+def test_padding_mirrors_the_image_without_its_edge(
+    tmp_path: Path, rng: np.random.Generator, size: tuple[int, int]
+) -> None:
+    seen: list[Array] = []
+
+    def functional(condition: Array, x_t: Array, noise_level: Array) -> Array:
+        seen.append(condition)
+        return condition[:, 6:]
+
+    case, (height, width) = images(rng, *size), size
+    pipeline(tmp_path, functional).fuse([case], ["a"], size=size)
+    plain = np.concatenate([image.transpose(2, 0, 1) for image in case]) / 127.5 - 1
+    rows = [row if row < height else 2 * height - 2 - row for row in range(height + height % 2)]  # row 5 of 5: row 3
+    columns = [column if column < width else 2 * width - 2 - column for column in range(width + width % 2)]
+    np.testing.assert_allclose(seen[0][0], plain[:, rows][:, :, columns], atol=1e-6)
 
 
 def test_an_sr3_bundle_cannot_fuse_three_images(tmp_path: Path) -> None:

@@ -8,6 +8,8 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -218,20 +220,148 @@ print(os.waitpid(child, 0)[1])
     assert in_a_process(ON_FOUR_THREADS + code) == "0\n"
 
 
+BUSY = """
+import threading, time
+def compute():
+    while True: ours(*given)
+for _ in range(2): threading.Thread(target=compute, daemon=True).start()
+answers = []
+for _ in range(12):
+    time.sleep(0.01)
+    child = os.fork()
+    if not child:
+        signal.alarm(20)  # ends it, if it waits for what is not there
+        os._exit(not np.array_equal(ours(*given), expected))
+    answers.append(os.waitpid(child, 0)[1])
+print(answers)
+os._exit(0)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+def test_a_process_forked_while_other_threads_compute_does_not_wait_for_them() -> None:
+    """Their lock, and their program half done, come along without them."""
+    assert in_a_process(ON_FOUR_THREADS + BUSY) == f"{[0] * 12}\n"
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+def test_a_process_forked_while_weights_are_packed_has_all_of_them() -> None:
+    code = """
+from tfs_rt.winograd.packing import Packing
+def fork_then(packing, matrices):
+    global child
+    Packing._panels = real
+    child = os.fork()
+    if not child:
+        signal.alarm(20)
+        os._exit(not np.array_equal(fresh(*given), expected))
+    return real(packing, matrices)
+real, fresh = Packing._panels, Network(bundle.manifest.model.architecture, bundle.weights(), host_shape(), 2)
+Packing._panels = fork_then
+def compute(): assert np.array_equal(fresh(*given), expected)
+import threading
+thread = threading.Thread(target=compute)
+thread.start()
+thread.join()
+print(os.waitpid(child, 0)[1])
+"""
+    assert in_a_process(ON_FOUR_THREADS + code) == "0\n"
+
+
+def test_an_interrupt_while_weights_are_packed_loses_none() -> None:
+    arch = WIDE
+    ours = Network(arch, reference(arch)[1], HOST, 2)
+    real = ours.packing._panels
+
+    def interrupt(matrices: Array) -> Array:
+        ours.packing._panels = real
+        raise KeyboardInterrupt
+
+    ours.packing._panels = interrupt
+    with pytest.raises(KeyboardInterrupt):
+        ours(*images(arch, 16, 16))
+    np.testing.assert_array_equal(
+        ours(*images(arch, 16, 16)), Network(arch, reference(arch)[1], HOST, 1)(*images(arch, 16, 16))
+    )
+
+
+def test_a_program_under_way_at_the_end_of_a_process_does_not_crash_it() -> None:
+    code = """
+import threading
+from tfs_rt.winograd.program import Job
+(laid,) = ours.laid.values()
+for _ in range(20): ours.crew.jobs.put(Job(laid.table, laid, __import__("queue").SimpleQueue()))
+print("ended")
+"""
+    command = [sys.executable, "-W", "ignore", "-c", ON_FOUR_THREADS + code]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (ended.returncode, ended.stdout) == (0, "ended\n"), ended.stderr
+
+
+def test_one_call_at_a_time_enters_the_crew() -> None:
+    """Two calls share the program's buffers: without a lock, one would write its image over the other's."""
+    ours = Network(WIDE, reference(WIDE)[1], HOST, 2)
+    first, second = images(WIDE, 16, 16), images(WIDE, 16, 16)
+    second = (-second[0], second[1], second[2])
+    expected = [ours(*first), ours(*second)]
+    entered, inside = threading.Event(), []
+    real = ours.crew.run
+
+    def run(table: Any, memory: object) -> None:
+        inside.append(threading.get_ident())
+        if not entered.is_set():
+            entered.set()
+            time.sleep(0.2)  # long enough for the other to fill the buffers, if nothing keeps it out
+            assert len(inside) == 1
+        real(table, memory)
+
+    ours.crew.run = run
+    with ThreadPoolExecutor(2) as pool:
+        one = pool.submit(ours, *first)
+        assert entered.wait(10)
+        other = pool.submit(ours, *second)
+        np.testing.assert_array_equal(one.result(), expected[0])
+        np.testing.assert_array_equal(other.result(), expected[1])
+
+
+WITHOUT_PROC = 'mount -t tmpfs none /proc && exec "$@"'
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's")
+def test_without_proc_it_runs_and_auto_takes_it() -> None:
+    code = """
+import os
+from tfs_rt.pipeline import load_pipeline
+from tfs_rt.probes import backend
+assert not os.path.exists("/proc/self")
+pipeline = load_pipeline("tfs-rt/x4")
+print(pipeline.backend, repr(pipeline.reason), backend("winograd")["version"] != "")
+"""
+    namespace = ["unshare", "--mount", "--map-root-user", "sh", "-c", WITHOUT_PROC, "sh"]
+    if shutil.which("unshare") is None or subprocess.run([*namespace, "true"], check=False, stderr=-3).returncode:
+        pytest.skip("this system lets /proc not be hidden")
+    command = [*namespace, sys.executable, "-W", "ignore", "-c", code]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert ended.stdout == "winograd '' True\n", ended.stderr
+
+
 def test_where_no_new_code_may_be_run_it_says_so_and_auto_takes_another() -> None:
     code = """
 import ctypes
 from tfs_rt.errors import EnvironmentFault
 from tfs_rt.pipeline import load_pipeline
 print(getattr(ctypes.CDLL(None), "prctl", lambda *_: -1)(65, 1, 0, 0, 0))  # PR_SET_MDWE, Linux 6.3
-print(load_pipeline("tfs-rt/x4").backend)
+pipeline = load_pipeline("tfs-rt/x4")
+print(pipeline.backend)
+print(pipeline.reason)
 try: load_pipeline("tfs-rt/x4", backend="winograd")
 except EnvironmentFault as fault: print(fault.reason)
 """
     forbidden, *said = in_a_process(code).splitlines()
     if forbidden != "0":
         pytest.skip("this system cannot forbid it")
-    assert said == ["ort-cpu", "this system lets no code be run that a program writes into its memory"]
+    reason = "this system lets no code be run that a program writes into its memory"
+    assert said == ["ort-cpu", f"winograd does not run: {reason}", reason]
 
 
 @pytest.mark.parametrize(
