@@ -20,7 +20,7 @@ from tfs_rt.errors import EnvironmentFault
 from tfs_rt.files import file_sha256, open_regular, read_regular, write_file
 from tfs_rt.intake import read_bytes
 from tfs_rt.journal import Journal
-from tfs_rt.os_errors import limit_fault
+from tfs_rt.resource_limits import limit_fault
 from tfs_rt.results import prepare_output
 
 WORDS = {

@@ -23,8 +23,11 @@ from helpers import Cli, write_case
 from sandbox_attacks import SECRETS, TESTS, weakened
 
 from tfs_rt import limited as module
-from tfs_rt.errors import InputError
-from tfs_rt.limited import Limited, NotStarted  # noqa: F401 - for the processes below
+from tfs_rt.errors import (
+    InputError,
+    LimitReached,  # noqa: F401 - likewise
+)
+from tfs_rt.limited import Limited
 from tfs_rt.limits import ruleset
 from tfs_rt.sandbox import LANDLOCK, MEMORY, NETWORK, PARTS, SECCOMP, Sandbox, sandbox_of
 from tfs_rt.seccomp import CALLS, MACHINES, program
@@ -383,13 +386,13 @@ def nap(seconds: float) -> str:
 
 LIMITED = """
 import resource, sys, threading
-from test_sandbox import Limited, NotStarted, names
+from test_sandbox import LimitReached, Limited, names
 call = Limited(names)
 call.sandbox()
 {}
 try:
     call("a")
-except NotStarted as error:
+except LimitReached as error:
     print(error.exit_code, error)
 """
 
@@ -397,10 +400,10 @@ except NotStarted as error:
 @pytest.mark.parametrize(
     ("limit", "words"),
     [
-        ("call.close(); resource.setrlimit(resource.RLIMIT_NPROC, (1, 1))", "1 processes (ulimit -u)"),
-        ("resource.setrlimit(resource.RLIMIT_NPROC, (1, 1))", "1 processes (ulimit -u)"),
-        ("call.close(); resource.setrlimit(resource.RLIMIT_AS, (2**28, 2**28))", "262144 KiB of address space"),
-        ("call.close(); resource.setrlimit(resource.RLIMIT_AS, (2**25, 2**25))", "32768 KiB of address space"),
+        ("call.close(); resource.setrlimit(resource.RLIMIT_NPROC, (1, 1))", "ulimit -u is 1"),
+        ("resource.setrlimit(resource.RLIMIT_NPROC, (1, 1))", "ulimit -u is 1"),
+        ("call.close(); resource.setrlimit(resource.RLIMIT_AS, (2**28, 2**28))", "ulimit -v is 262144 kB"),
+        ("call.close(); resource.setrlimit(resource.RLIMIT_AS, (2**25, 2**25))", "ulimit -v is 32768 kB"),
     ],
 )
 def test_a_limit_that_stops_all_reading_is_named(limit: str, words: str) -> None:

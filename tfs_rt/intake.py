@@ -18,8 +18,8 @@ from tfs_rt.files import read_regular
 from tfs_rt.formats.picture import MAX_PIXELS, Picture, Rules
 from tfs_rt.images import RGB
 from tfs_rt.os_errors import reason_of
-from tfs_rt.resource_limits import limit_fault
 from tfs_rt.reader import read_picture
+from tfs_rt.resource_limits import limit_fault
 from tfs_rt.spec import SLOTS
 
 MAX_BYTES = 2**30  # of a file

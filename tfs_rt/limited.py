@@ -21,6 +21,7 @@ from typing import Any, Self
 from tfs_rt.errors import (
     EnvironmentFault,
     InputError,
+    LimitReached,
     ModelError,
     TfsRtError,
     first_line,
@@ -30,10 +31,8 @@ from tfs_rt.formats.answers import checked_picture
 from tfs_rt.formats.picture import Picture, Rules
 from tfs_rt.plain import pack, receive, send
 from tfs_rt.reader import format_of, read_picture
+from tfs_rt.resource_limits import limits_in_force
 from tfs_rt.sandbox import Sandbox, child_environment, sandbox_of
-
-if os.name == "posix":
-    from tfs_rt.limits import limits_in_force
 
 START = "import sys; sys.path[:] = sys.argv[4:]; from tfs_rt.child import serve; serve(*sys.argv[1:4])"
 START_SECONDS = 120  # for the child's imports
@@ -43,10 +42,6 @@ LEAST_MEMORY = 2**28  # bytes that a child must have, to read an ordinary file
 ERRORS = {kind.__name__: kind for kind in (InputError, ModelError, EnvironmentFault)}
 BROKEN = ("ended", "nonsense")  # answers by which a child shows that it may be no more what it was
 TIMED_OUT = {getattr(signal, name, None) for name in ("SIGALRM", "SIGXCPU")}  # by which a child ends itself
-
-
-class NotStarted(EnvironmentFault):
-    """The process that reads files cannot be started here: the same holds for every file."""
 
 
 class Limited:
@@ -299,7 +294,7 @@ def _kill(process: subprocess.Popen[bytes]) -> None:
         os.killpg(process.pid, signal.SIGKILL) if os.name == "posix" else process.kill()
 
 
-def _not_started(said: str) -> NotStarted:
-    reason = f"the process that reads files does not start ({printable(said, 200)})"
-    limits = limits_in_force() if os.name == "posix" else ""
-    return NotStarted("tfs-rt", reason, f"raise the limits here ({limits})" if limits else "install tfs-rt again")
+def _not_started(message: str) -> LimitReached:
+    reason = f"the process that reads files does not start ({printable(message, 200)})"
+    limits = limits_in_force()
+    return LimitReached("tfs-rt", reason, f"raise the limits here ({limits})" if limits else "install tfs-rt again")

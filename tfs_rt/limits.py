@@ -119,36 +119,6 @@ def ruleset(version: int) -> bytes:
     return asked[: 24 if version >= 6 else 16 if version >= 4 else 8]
 
 
-def limits_in_force() -> str:
-    """The limits on processes and memory that this process runs under, in words."""
-    found = []
-    for kind, words, unit in (
-        ("RLIMIT_NPROC", "{:.0f} processes (ulimit -u)", 1),
-        ("RLIMIT_AS", "{:.0f} KiB of address space (ulimit -v)", 1024),
-        ("RLIMIT_DATA", "{:.0f} KiB of data (ulimit -d)", 1024),
-    ):
-        soft, _ = resource.getrlimit(getattr(resource, kind))
-        if soft != resource.RLIM_INFINITY:
-            found.append(words.format(soft / unit))
-    if (processes := _process_limit()) is not None:
-        found.append(f"{processes} processes (pids.max of its control group)")
-    return ", ".join(found)
-
-
-def _process_limit() -> int | None:
-    """The least limit on processes of the control groups that this process is in (version 1 or 2)."""
-    limits = []
-    with suppress(OSError):
-        for line in Path("/proc/self/cgroup").read_text(encoding="utf-8").splitlines():
-            _, controllers, folder = line.split(":", 2)
-            root = Path("/sys/fs/cgroup", controllers)
-            own = root / folder.lstrip("/")
-            for group in (own, *own.parents) if controllers in ("", "pids") else ():
-                with suppress(OSError, ValueError):
-                    limits.append(int((group / "pids.max").read_text(encoding="ascii")))
-    return min(limits, default=None)
-
-
 def _is_capable() -> bool:
     """Whether this process may read any file: root may."""
     with suppress(OSError):

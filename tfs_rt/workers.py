@@ -14,9 +14,9 @@ from contextlib import suppress
 
 from tfs_rt.errors import EnvironmentFault
 from tfs_rt.os_errors import remedy_for
+from tfs_rt.resource_limits import limit_fault
 from tfs_rt.shards import Shard
 from tfs_rt.threads import VARIABLE as THREADS
-from tfs_rt.resource_limits import limit_fault
 
 LEASH = "TFS_RT_LEASH"  # in a worker's environment: it ends when its standard input does
 THROUGH = (0, 3, 4)  # exit codes of a worker that has seen to all its cases

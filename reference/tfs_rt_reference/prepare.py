@@ -35,9 +35,9 @@ from tfs_rt.images import RGB
 from tfs_rt.intake import Loaded, load_case
 from tfs_rt.locks import acquire
 from tfs_rt.os_errors import write_fault
+from tfs_rt.resource_limits import limit_fault
 from tfs_rt.results import prepare_output, write_json
 from tfs_rt.spec import SLOTS
-from tfs_rt.resource_limits import limit_fault
 from tfs_rt.writer import encode_png
 from tfs_rt_reference.data import LIMIT, MANIFEST, low_resolution, read_manifest
 from tfs_rt_reference.fusion import bitonicx

@@ -14,8 +14,8 @@ from tfs_rt.backends.host import ForkGuard, HostEngine
 from tfs_rt.bundle import Bundle
 from tfs_rt.errors import ModelError, TfsRtError, first_line
 from tfs_rt.images import Array
-from tfs_rt.spec import ModelSpec
 from tfs_rt.resource_limits import limit_fault
+from tfs_rt.spec import ModelSpec
 from tfs_rt.threads import library_threads
 
 GUARD = ForkGuard("ort-cpu")
