@@ -14,13 +14,14 @@ import numpy as np
 import pytest
 from helpers import Cli, read_png, write_case
 
-from tfs_rt import threads, workers
+from tfs_rt import resource_limits, threads, workers
 from tfs_rt.backends import ort_cpu, ov_cpu
 from tfs_rt.backends import winograd as winograd_backend
 from tfs_rt.cgroups import cpu_quota, process_limit
 from tfs_rt.errors import LimitReached, UsageError
 from tfs_rt.pipeline import load_pipeline
-from tfs_rt.threads import VARIABLE, library_threads, limit_fault, processor_count, thread_count
+from tfs_rt.resource_limits import limit_fault
+from tfs_rt.threads import VARIABLE, library_threads, processor_count, thread_count
 
 CASE = [np.full((16, 16, 3), value, np.uint8) for value in (10, 90, 200)]
 
@@ -193,9 +194,9 @@ def test_a_thread_or_memory_that_cannot_be_had_names_the_limit(monkeypatch: pyte
     assert isinstance(fault, LimitReached)
     assert "pids.max of its control group is 12" in str(fault)
     assert limit_fault(RuntimeError("another")) is None
-    monkeypatch.setattr(threads, "_memory_limits", lambda: iter(()))
+    monkeypatch.setattr(resource_limits, "memory_limits", lambda: iter(()))
     assert limit_fault(MemoryError()) is None  # a case may be too large for any machine
-    monkeypatch.setattr(threads, "_memory_limits", lambda: iter(["ulimit -v is 9 kB"]))
+    monkeypatch.setattr(resource_limits, "memory_limits", lambda: iter(["ulimit -v is 9 kB"]))
     assert "ulimit -v is 9 kB" in str(limit_fault(MemoryError()))
 
 
