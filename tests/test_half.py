@@ -528,5 +528,5 @@ def test_a_bundle_whose_weights_cannot_be_read_is_refused(compact: Exported, tmp
     entry = BundleFile(path="step.onnx", sha256=hashlib.sha256(data).hexdigest())
     files = {**compact[0].manifest.files, "fp32": entry}
     write_manifest(tmp_path / "b", dataclasses.replace(compact[0].manifest, files=files))
-    with pytest.raises(ModelError, match="step.onnx: is no ONNX file"):
+    with pytest.raises(ModelError, match="step.onnx: is not the network"):
         load_bundle(tmp_path / "b").half_graph()

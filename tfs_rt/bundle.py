@@ -9,12 +9,15 @@ import dataclasses
 import hashlib
 import json
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from tfs_rt import selftest
 from tfs_rt.assets import shipped_bundles
 from tfs_rt.errors import ModelError, UsageError, first_line, printable
 from tfs_rt.external_data import has_external_data
@@ -22,6 +25,7 @@ from tfs_rt.files import read_regular, write_file
 from tfs_rt.onnx_graph import check_graph
 from tfs_rt.onnx_tensors import Weights, is_shared, weights, with_weights
 from tfs_rt.spec import QUALITIES, SLOTS, ModelSpec, Recipe, Tier, from_dict
+from tfs_rt.unet_graph import check_half_network, check_network
 
 MANIFEST = "model.json"
 SCHEMA = 1
@@ -65,6 +69,10 @@ class Manifest:
             raise ValueError(f"slots are {self.slots}, expected {SLOTS}")
         if self.tiers and tuple(self.tiers) != QUALITIES:
             raise ValueError(f"tiers are {tuple(self.tiers)}, expected {QUALITIES}")
+        if self.self_test and len(self.self_test) != selftest.MEANS:
+            raise ValueError(f"self_test has {len(self.self_test)} numbers, expected {selftest.MEANS}")
+        if not all(0 <= mean <= 255 for mean in self.self_test):  # NaN is not
+            raise ValueError("self_test has a number that is not within 0 and 255")
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,21 +92,22 @@ class Bundle:
 
     def half_graph(self) -> bytes:
         """What FP16 engines are built from: x, bias -> prediction, with the float32 file's convolutions."""
-        graph, shared = self.read("fp16"), {n: w for n, w in self.weights().items() if is_shared(w)}
+        graph, own = self.read("fp16"), self.weights()
         with np.errstate(over="ignore"):  # infinite, as the export's gate found it
-            return with_weights(graph, {name: weight.astype(np.float16) for name, weight in shared.items()})
+            shared = {name: weight.astype(np.float16) for name, weight in own.items() if is_shared(weight)}
+        whole = with_weights(graph, shared)
+        with self._as_described("fp16"):
+            check_half_network(whole, self.manifest.model.architecture, own, self.manifest.biases)
+        return whole
 
     def weights(self) -> Weights:
-        """The float32 network's weights, by their tensors' names; ModelError if they cannot be read."""
-        try:
-            return weights(self.read("fp32"))
-        except ValueError as error:
-            file = self.path / self.manifest.files["fp32"].path
-            raise ModelError(file, f"is no ONNX file ({first_line(error)})", "export the bundle anew") from error
+        """The float32 network's weights, by their tensors' names."""
+        return weights(self.read("fp32"))
 
     def read(self, precision: str) -> bytes:
         """One network's ONNX bytes, held to their SHA-256, with no reference to other files and no foreign operation.
 
+        The float32 one is also the network that the manifest describes; what the half graph is, `half_graph` checks.
         A link is followed, for model stores are made of them: what it leads to is held to the same SHA-256.
         """
         entry = self.manifest.files.get(precision)
@@ -112,17 +121,35 @@ class Bundle:
             raise ModelError(file, f"cannot be read ({error.strerror})", "export the bundle anew") from error
         if hashlib.sha256(data).hexdigest() != entry.sha256:
             raise ModelError(file, "does not match its SHA-256 in model.json", "restore the file or export anew")
-        try:
-            external = has_external_data(data)
-        except ValueError as error:
-            raise ModelError(file, f"is no ONNX file ({error})", "export the bundle anew") from error
-        if external:
-            raise ModelError(file, "keeps weights in another file", "export the bundle anew: one file holds all")
-        try:
-            check_graph(data)
-        except ValueError as error:
-            raise ModelError(file, f"is no export of this network: {error}", "export the bundle anew") from error
+        _check_onnx(file, data)
+        if precision == "fp32":
+            with self._as_described(precision):
+                check_network(data, self.manifest.model.architecture)
         return data
+
+    @contextmanager
+    def _as_described(self, precision: str) -> Iterator[None]:
+        """ValueError as ModelError: the file is not the manifest's network."""
+        try:
+            yield
+        except ValueError as error:
+            file = self.path / self.manifest.files[precision].path
+            reason = f"is not the network that {MANIFEST} describes ({first_line(error)})"
+            raise ModelError(file, reason, "export the bundle anew") from error
+
+
+def _check_onnx(file: Path, data: bytes) -> None:
+    """ModelError unless the file is ONNX that stands alone and consists of the export's operations."""
+    try:
+        external = has_external_data(data)
+    except ValueError as error:
+        raise ModelError(file, f"is no ONNX file ({error})", "export the bundle anew") from error
+    if external:
+        raise ModelError(file, "keeps weights in another file", "export the bundle anew: one file holds all")
+    try:
+        check_graph(data)
+    except ValueError as error:
+        raise ModelError(file, f"is no export of this network: {error}", "export the bundle anew") from error
 
 
 def load_bundle(model: str | Path) -> Bundle:

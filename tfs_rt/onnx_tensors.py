@@ -12,13 +12,18 @@ from tfs_rt.protobuf import field, fields, varint
 
 GRAPH, INITIALIZER = 7, 5  # of a model, of a graph
 DIMS, DATA_TYPE, NAME, RAW_DATA = 1, 2, 8, 9  # of a tensor
-FLOAT_TYPES: dict[int, Any] = {1: np.dtype("<f4"), 10: np.dtype("<f2")}
+TYPES: dict[int, Any] = {1: np.dtype("<f4"), 7: np.dtype("<i8"), 10: np.dtype("<f2")}
 
 Weights = dict[str, NDArray[Any]]
 
 
 def weights(model: bytes) -> Weights:
     """The float32 and float16 initializers of a model's graph, by name; ValueError if it is damaged."""
+    return {name: array.copy() for name, array in tensors(model).items() if array.dtype != np.int64}
+
+
+def tensors(model: bytes) -> Weights:
+    """The initializers in float32, float16 and int64, by name, as views of the model; ValueError if it is damaged."""
     found: Weights = {}
     for number, graph in fields(memoryview(model)):
         if number != GRAPH or isinstance(graph, int):
@@ -40,7 +45,8 @@ def with_weights(model: bytes, added: Mapping[str, NDArray[Any]]) -> bytes:
 
 
 def _tensor(view: memoryview) -> Weights:
-    dims, kind, name, raw = [], 0, "", b""
+    dims, kind, name = [], 0, ""
+    raw = memoryview(b"")
     for number, value in fields(view):
         if number == DIMS:
             dims += [value] if isinstance(value, int) else _packed(value)
@@ -49,8 +55,13 @@ def _tensor(view: memoryview) -> Weights:
         elif number == NAME and isinstance(value, memoryview):
             name = str(value, "utf-8")
         elif number == RAW_DATA and isinstance(value, memoryview):
-            raw = bytes(value)
-    return {name: np.frombuffer(raw, FLOAT_TYPES[kind]).reshape(dims)} if kind in FLOAT_TYPES else {}
+            raw = value
+    if kind not in TYPES:
+        return {}
+    try:
+        return {name: np.frombuffer(raw, TYPES[kind]).reshape(dims)}
+    except OverflowError as error:
+        raise ValueError(f"{name} has a side of {max(dims)}") from error
 
 
 def _packed(view: memoryview) -> list[int]:
@@ -62,6 +73,6 @@ def _packed(view: memoryview) -> list[int]:
 
 
 def _proto(name: str, array: NDArray[Any]) -> bytes:
-    kind = next(kind for kind, dtype in FLOAT_TYPES.items() if dtype == array.dtype)
+    kind = next(kind for kind, dtype in TYPES.items() if dtype == array.dtype)
     dims = b"".join(field(DIMS, size) for size in array.shape)
     return dims + field(DATA_TYPE, kind) + field(NAME, name.encode()) + field(RAW_DATA, array.tobytes())

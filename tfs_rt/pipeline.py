@@ -16,7 +16,7 @@ import numpy as np
 from tfs_rt import selftest
 from tfs_rt.bundle import Bundle, load_bundle
 from tfs_rt.engine import AUTOMATIC, BACKENDS, Engine, How, Loop, backend_module, load_engine
-from tfs_rt.errors import EnvironmentFault, LimitReached, ModelError, UsageError, printable
+from tfs_rt.errors import EnvironmentFault, InputError, LimitReached, ModelError, UsageError, first_line, printable
 from tfs_rt.fuser import ImageLike, check_cases
 from tfs_rt.images import RGB, Array, from_model, to_condition
 from tfs_rt.noise import gaussian, noise_key
@@ -28,6 +28,11 @@ from tfs_rt.table import StepTable, step_table
 from tfs_rt.threads import MOST
 
 REASON_LENGTH = 160
+
+SELF_TEST_REMEDY = (
+    "restore the bundle or export it anew; if other models fail too, check this machine's memory, driver and packages "
+    "(tfs-rt doctor), or choose another --backend"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +101,7 @@ class Pipeline:
     def self_test(self) -> None:
         """Fuse the fixed case; EnvironmentFault unless the result is what the reference made of it at export.
 
-        Where it cannot be fused at all (no engine takes its size, no memory is left), the cases themselves will tell.
+        Without an engine for its size (InputError) or without memory, there is no result, and the cases will fail, too.
         """
         expected = np.asarray(self.bundle.manifest.self_test)
         if not expected.size:
@@ -105,14 +110,18 @@ class Pipeline:
             error = np.abs(self.self_test_means() - expected).max()
         except EnvironmentFault:
             raise
-        except FloatingPointError:
-            error = np.nan
-        except Exception:
+        except (InputError, MemoryError):
             return
-        if not error <= selftest.TOLERANCE:  # a NaN fails too
-            reason = f"computes wrongly: its self-test is {error:.3g} levels off, not {selftest.TOLERANCE:g} or less"
-            remedy = "check this machine's memory, driver and packages (tfs-rt doctor), or choose another --backend"
-            raise EnvironmentFault(f"backend {self.backend}", reason, remedy)
+        except FloatingPointError:
+            fault = "its self-test gives NaN or infinity"
+        except Exception as unexpected:
+            fault = f"its self-test fails ({type(unexpected).__name__}: {first_line(unexpected)})"
+        else:
+            if error <= selftest.TOLERANCE:
+                return
+            fault = f"its self-test is {error:.3g} levels off, not {selftest.TOLERANCE:g} or less"
+        cause = "the model is not what its manifest says, or this machine computes wrongly"
+        raise EnvironmentFault(self.bundle.path, f"{fault} by {self.backend}: {cause}", SELF_TEST_REMEDY)
 
     def self_test_means(self) -> Float64:
         """What this pipeline makes of the fixed case, by the model's own recipe."""
@@ -247,7 +256,7 @@ def _loaded(backend: str, bundle: Bundle, threads: int | None) -> tuple[str, Loo
             return name, load_loop(name, bundle, threads), "; ".join(reasons)
         except LimitReached:  # which no other backend would mend
             raise
-        except (EnvironmentFault, ModelError) as fault:  # what is wrong with the model itself, the last one says too
+        except EnvironmentFault as fault:  # a model that is refused is refused for all backends
             reasons.append(f"{name} does not run: {printable(fault.reason, REASON_LENGTH)}")
     return last, load_loop(last, bundle, threads), "; ".join(reasons)
 

@@ -11,6 +11,7 @@ from tfs_rt.images import RGB
 from tfs_rt.schedule import Float64
 
 SIDE, BLOCK = 64, 16  # pixels of the result, and of a block's side
+MEANS = (SIDE // BLOCK) ** 2 * 3  # numbers in a manifest
 CASE_ID, SEED = "tfs-rt self-test", 0
 MOST_STEPS = 2  # of the recipe's; a longer one is shortened
 TOLERANCE = 1.0  # level, of any block: half precision stays below 0.1

@@ -19,7 +19,7 @@ import torch
 from tfs_rt import __version__, signals
 from tfs_rt.backends.ort_cpu import load
 from tfs_rt.bundle import MANIFEST, SCHEMA, Bundle, BundleFile, Manifest, load_bundle, write_manifest
-from tfs_rt.errors import UsageError
+from tfs_rt.errors import EnvironmentFault, ModelError, UsageError
 from tfs_rt.files import file_sha256
 from tfs_rt.os_errors import write_fault
 from tfs_rt.pipeline import Pipeline, Stepwise
@@ -111,10 +111,22 @@ def _export(request: Request, folder: Path, log: Callable[[str], None]) -> Manif
     log("fidelity gate: exported graph against the PyTorch reference")
     reference = TorchEngine(source.spec, source.network)
     bundle = load_bundle(folder)
+    _check_graph(bundle)
     manifest.fidelity.update(certify(load(bundle), reference, recipe, weights=request.weights))
     manifest = dataclasses.replace(manifest, self_test=_self_test(bundle, reference))
     write_manifest(folder, manifest)
     return _add_half(manifest, folder, reference, log) if request.half else manifest
+
+
+def _check_graph(bundle: Bundle) -> None:
+    """EnvironmentFault if the packages at hand write a graph in which the runtime does not find the network."""
+    try:
+        bundle.read("fp32")
+    except ModelError as error:
+        packages = f"torch {torch.__version__} with onnxscript {onnxscript.__version__}"
+        reason = f"write a graph that tfs-rt does not know ({error.reason})"
+        remedy = "install the versions that tfs-rt/x4 was exported with (tfs-rt inspect tfs-rt/x4)"
+        raise EnvironmentFault(packages, reason, remedy) from error
 
 
 def _self_test(bundle: Bundle, reference: TorchEngine) -> tuple[float, ...]:

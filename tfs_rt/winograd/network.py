@@ -11,6 +11,7 @@ from weakref import WeakSet
 import numpy as np
 from numpy.typing import NDArray
 
+from tfs_rt.errors import EnvironmentFault
 from tfs_rt.images import Array
 from tfs_rt.noise_bias import bias_rows
 from tfs_rt.onnx_tensors import Weights
@@ -45,7 +46,8 @@ class Laid:
 class Network:
     """An architecture's network from its weights; called with one image.
 
-    Raises KeyError or ValueError, when it is called first, if the weights are not those of the architecture.
+    Raises KeyError or ValueError, when it is called first, if the weights are not those of the architecture, and
+    EnvironmentFault if this processor's kernels do not take its layers.
     """
 
     def __init__(self, arch: Architecture, weights: Weights, shape: Shape, threads: int) -> None:
@@ -99,7 +101,8 @@ class Network:
                 raise ValueError(f"{name} is {'missing' if wanted else 'not expected'}")
         widths = [self.arch.inner_channel * multiplier for multiplier in self.arch.channel_multiplier]
         if any(width % self.machine.shape.panel for width in (*widths, self.arch.inner_channel)):
-            raise ValueError(f"a layer's width is no multiple of {self.machine.shape.panel}")
+            reason = f"computes layers of a multiple of {self.machine.shape.panel} channels, and this model has others"
+            raise EnvironmentFault("backend winograd", reason, "choose --backend ort-cpu")
         layout = Layout(self.arch, self.machine, self.packing)
         folded = self.arch.in_channel * fold**2
         whole = self.packing.whole(folded, self.width)
