@@ -1,13 +1,18 @@
 """Checkpoints of every known shape are read; everything else is refused in one line, and no code is run."""
 
+import argparse
 import dataclasses
+import gzip
+import io
 import json
 import os
 import pickle
-from pathlib import Path
+import zipfile
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from helpers import PAPER_SCHEDULE, TINY, model_spec
@@ -114,6 +119,34 @@ def test_averaged_weights_are_preferred(tmp_path: Path, network: UNet, config: P
     assert same(loaded.network, average)
 
 
+@pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16, torch.float64])
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+def test_a_checkpoint_all_in_another_type_agrees_with_its_option_file(
+    tmp_path: Path, network: UNet, config: Path, kind: torch.dtype, suffix: str
+) -> None:
+    path = tmp_path / f"a{suffix}"
+    state = {name: tensor.to(kind) for name, tensor in published_form(network).items()}
+    save_file(state, path) if suffix == ".safetensors" else torch.save(state, path)
+    loaded = load_checkpoint(path, config=config, scale=2)
+    assert loaded.spec == model_spec(scale=2)
+    assert loaded.network.downs[0].weight.dtype == torch.float32
+    assert inspect_checkpoint(path, config)["configuration"] == "agrees"
+
+
+@pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16])
+def test_another_schedule_is_told_from_a_rounded_one(
+    tmp_path: Path, network: UNet, config: Path, kind: torch.dtype
+) -> None:
+    state = {name: tensor.to(kind) for name, tensor in published_form(network).items()}
+    for name, factor in (("betas", 1.02), ("alphas_cumprod", 0.98)):
+        torch.save(state | {name: state[name] * factor}, tmp_path / "a.pth")
+        refused(tmp_path / "a.pth", f"stored schedule .*{name} .4000,. in .*float16.* differs", scale=2, config=config)
+    torch.save(state, tmp_path / "a.pth")
+    words = "keeps its noise schedule in b?float16, too coarse"
+    refused(tmp_path / "a.pth", words, scale=2, norm_groups=4)  # 1e-6 comes back as 1.01e-6
+    assert "stored in" in inspect_checkpoint(tmp_path / "a.pth", None)["schedule_buffers"]
+
+
 def test_half_precision_weights_are_widened(tmp_path: Path, network: UNet, config: Path) -> None:
     torch.save(
         {name: t.half() if "denoise" in name else t for name, t in published_form(network).items()}, tmp_path / "a.pth"
@@ -159,7 +192,7 @@ def test_a_pickle_with_code_is_refused_and_not_run(tmp_path: Path) -> None:
         def __reduce__(self) -> tuple[Any, ...]:
             return os.system, (f"touch {tmp_path / 'ran'}",)
 
-    (tmp_path / "raw.pth").write_bytes(pickle.dumps(Payload()))
+    (tmp_path / "raw.pth").write_bytes(pickle.dumps(Payload(), protocol=2))
     torch.save({"denoise_fn.downs.0.weight": Payload()}, tmp_path / "zip.pth")
     for name in ("raw.pth", "zip.pth"):
         refused(tmp_path / name, "could run code", scale=2)
@@ -175,15 +208,135 @@ def test_what_is_no_checkpoint_is_refused(tmp_path: Path, network: UNet) -> None
     (tmp_path / "bad.safetensors").write_bytes(whole[:100])
     torch.save([1, 2], tmp_path / "list.pth")
     for name, words in {
-        "cut.pth": "no PyTorch checkpoint",
-        "text.pth": "no PyTorch checkpoint",
-        "empty.pth": "no PyTorch checkpoint",
-        "bad.safetensors": "cannot be read as safetensors",
+        "cut.pth": "its download was cut off",
+        "text.pth": "a text file",
+        "empty.pth": "is empty",
+        "bad.safetensors": "is PyTorch's own format",
         "list.pth": "holds a list",
         "absent.pth": "cannot be read",
         "absent.safetensors": "cannot be read",
     }.items():
         refused(tmp_path / name, words, scale=2)
+
+
+def zipped(**members: bytes) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name, data in members.items():
+            archive.writestr(name.replace("__", "."), data)
+    return buffer.getvalue()
+
+
+PAGE = b"\n<!DOCTYPE html>\n<html><head><title>404</title></head></html>"
+POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 391212032\n"
+MODEL = onnx.ModelProto(ir_version=10, producer_name="pytorch", producer_version="2.13").SerializeToString()
+OTHER_FILES: dict[str, tuple[bytes, str]] = {
+    "a web page": (PAGE, "a web page.*'raw'"),
+    "a web page in UTF-16": (PAGE.decode().encode("utf-16"), "a web page.*'raw'"),
+    "an answer in XML": (b"\xef\xbb\xbf<?xml version='1.0'?><Error><Code>AccessDenied</Code></Error>", "a web page"),
+    "a pointer of Git LFS": (POINTER, "a pointer of Git LFS.*git lfs pull"),
+    "an answer in JSON": (b'{"error": "Repository not found"}', "a text file.*'raw'"),
+    "nothing": (b"", "is empty.*fetch the file again"),
+    "zeros": (bytes(5000), "nothing but zeros.*fetch the file again"),
+    "an ONNX model": (MODEL, "an ONNX model.*exported from"),
+    "gzip": (gzip.compress(b"x" * 100), "a gzip archive.*unpack it"),
+    "HDF5": (b"\x89HDF\r\n\x1a\n" + bytes(100), "HDF5.*PyTorch program"),
+    "an image": (b"\x89PNG\r\n\x1a\n" + bytes(100), "a PNG image"),
+}
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".ckpt", ".safetensors"])
+@pytest.mark.parametrize("what", OTHER_FILES)
+def test_another_file_named_as_a_checkpoint_is_recognised(tmp_path: Path, what: str, suffix: str) -> None:
+    data, words = OTHER_FILES[what]
+    path = tmp_path / f"model{suffix}"
+    path.write_bytes(data)
+    refused(path, words)
+
+
+def test_each_of_two_formats_under_the_others_name_is_told_so(tmp_path: Path, network: UNet) -> None:
+    state = published_form(network)
+    save_file(state, tmp_path / "a.pth")
+    refused(tmp_path / "a.pth", "is safetensors by its content: rename it so that it ends in .safetensors")
+    for form in (True, False):
+        torch.save(state, tmp_path / "a.safetensors", _use_new_zipfile_serialization=form)
+        refused(tmp_path / "a.safetensors", "PyTorch's own format by its content: rename it so that it ends in .pth")
+
+
+@pytest.mark.parametrize("share", [0.001, 0.3, 0.999])
+def test_half_a_download_is_told_so(tmp_path: Path, network: UNet, share: float) -> None:
+    state = published_form(network)
+    torch.save(state, tmp_path / "a.pth")
+    save_file(state, tmp_path / "a.safetensors")
+    for name in ("a.pth", "a.safetensors"):
+        whole = (tmp_path / name).read_bytes()
+        (tmp_path / name).write_bytes(whole[: int(len(whole) * share)])
+        refused(tmp_path / name, "its download was cut off.*: fetch the file again|, or fetch the file again")
+
+
+def test_a_zip_archive_of_other_things_is_told_so(tmp_path: Path) -> None:
+    (tmp_path / "a.pth").write_bytes(zipped(readme__txt=b"x", I1_E1_gen__pth=b"y"))
+    refused(tmp_path / "a.pth", "a zip archive with I1_E1_gen.pth: unpack it, and give I1_E1_gen.pth")
+    (tmp_path / "a.pth").write_bytes(zipped(notes__txt=b"x"))
+    refused(tmp_path / "a.pth", "a zip archive with notes.txt: give the checkpoint")
+
+
+BESIDE: dict[str, tuple[Any, str]] = {
+    "a NumPy scalar": (np.float64(0.1), r"numpy\.\S+\.scalar beside its tensors"),
+    "a NumPy array": (np.zeros(3), r"numpy\.\S+\._reconstruct beside its tensors"),
+    "options": (argparse.Namespace(lr=1), r"argparse\.Namespace beside its tensors"),
+    "a network": (torch.nn.Linear(2, 2), r"torch\.nn\.modules\.linear\.Linear beside its tensors"),
+    "a path": (PurePosixPath("a"), r"pathlib\.PurePosixPath beside its tensors"),
+}
+
+
+@pytest.mark.parametrize("archive", [True, False])
+@pytest.mark.parametrize("what", BESIDE)
+def test_what_stands_beside_the_tensors_is_named(tmp_path: Path, network: UNet, what: str, archive: bool) -> None:
+    beside, words = BESIDE[what]
+    content = {"state_dict": published_form(network), "beside": beside}
+    torch.save(content, tmp_path / "a.pth", _use_new_zipfile_serialization=archive)
+    refused(tmp_path / "a.pth", f"{words}; loading it could run code: .*save its state_dict")
+
+
+@pytest.mark.parametrize("protocol", [4, 5])
+def test_a_pickle_protocol_that_is_not_read_is_named(tmp_path: Path, network: UNet, protocol: int) -> None:
+    torch.save(published_form(network), tmp_path / "a.pth", pickle_protocol=protocol)
+    refused(tmp_path / "a.pth", "pickled by protocol 4 or later.*without pickle_protocol")
+    (tmp_path / "b.pth").write_bytes(pickle.dumps(published_form(network), protocol=protocol))
+    refused(tmp_path / "b.pth", "pickled by protocol 4 or later.*with torch.save")
+
+
+@pytest.mark.parametrize(
+    ("shapes", "words"),
+    [
+        ({"final_conv.block.3.weight": (1, 8, 3, 3)}, "has 1 output channels, and only 3-channel output is supported"),
+        ({"final_conv.block.3.weight": (2, 8, 3, 3)}, "has 2 output channels"),
+        ({"final_conv.block.3.weight": (4, 8, 3, 3)}, "has 4 output channels"),
+        ({"final_conv.block.3.weight": (6, 8, 3, 3)}, "has 6 output channels"),  # learnt variance
+        ({"downs.0.weight": (8, 2, 3, 3)}, "has 2 input channels.*12 for TFS-Diff, 6 for SR3"),
+        ({"downs.0.weight": (8, 3, 3, 3)}, "has 3 input channels"),
+        ({"downs.0.weight": (8, 4, 3, 3)}, "has 4 input channels"),
+        ({"downs.0.weight": (8, 7, 3, 3)}, "has 7 input channels"),
+        ({"downs.0.weight": (8, 12, 3, 3, 3)}, "downs.0.weight is .8, 12, 3, 3, 3."),
+        ({"SE_block.linear2.bias": (7,), "SE_block.linear2.weight": (7, 3)}, "SE_block.linear"),
+        ({"SE_block.linear1.weight": (5, 12), "SE_block.linear1.bias": (5,)}, "SE_block.linear1.weight is .5, 12."),
+        ({"downs.1.res_block.block1.block.0.weight": (0,)}, r"downs.1.res_block.block1.block.0.weight is .0,."),
+        ({"downs.3.res_block.block2.block.3.weight": (4, 8, 3, 3)}, "is not a U-Net|expected"),
+    ],
+)
+def test_a_network_of_odd_shapes_is_refused_by_what_is_odd(
+    tmp_path: Path, network: UNet, shapes: dict[str, tuple[int, ...]], words: str
+) -> None:
+    state = published_form(network, prefix="")
+    torch.save(state | {name: torch.zeros(shape) for name, shape in shapes.items()}, tmp_path / "a.pth")
+    refused(tmp_path / "a.pth", words, scale=2, norm_groups=4)
+
+
+def test_missing_normalisations_are_named(tmp_path: Path, network: UNet) -> None:
+    state = {name: tensor for name, tensor in published_form(network).items() if ".block.0." not in name}
+    torch.save(state, tmp_path / "a.pth")
+    refused(tmp_path / "a.pth", "block.0.weight is missing", scale=2, norm_groups=4)
 
 
 def test_an_optimizers_file_is_refused_by_name(tmp_path: Path) -> None:
@@ -194,7 +347,7 @@ def test_an_optimizers_file_is_refused_by_name(tmp_path: Path) -> None:
 
 def test_other_networks_are_refused_with_the_tensors_that_differ(tmp_path: Path, network: UNet, config: Path) -> None:
     torch.save({"conv.weight": torch.zeros(3)}, tmp_path / "other.pth")
-    refused(tmp_path / "other.pth", "no U-Net of the SR3 family", scale=2)
+    refused(tmp_path / "other.pth", "is not a U-Net of the SR3 family .it has no tensor 'downs.0.weight'", scale=2)
     state = published_form(network)
     del state["denoise_fn.mid.0.attn.out.bias"]
     state["denoise_fn.extra"] = torch.zeros(1)
@@ -264,7 +417,9 @@ HOSTILE = {
 @pytest.mark.parametrize("what", list(HOSTILE))
 def test_hostile_tensors_are_refused(tmp_path: Path, what: str) -> None:
     torch.save(HOSTILE[what], tmp_path / "a.pth")
-    refused(tmp_path / "a.pth", "no U-Net of the SR3 family|no plain floating-point tensor", scale=2)
+    refused(
+        tmp_path / "a.pth", "is not a U-Net of the SR3 family|no plain floating-point tensor|3-channel output", scale=2
+    )
 
 
 @pytest.mark.parametrize("beta", [torch.zeros(10), torch.full((10,), 2.0), torch.tensor(0.1), torch.zeros(0)])

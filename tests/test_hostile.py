@@ -245,9 +245,9 @@ ARCHIVES: dict[str, tuple[Maker, str | None]] = {
     "two folders": (lambda s: rezipped(s, more={"code/data.pkl": b""}), "outside its folder"),
     "overlapping members": (overlapping, "overlap"),
     "30,000 members": (lambda s: rezipped(s, more={f"archive/x{i}": b"" for i in range(30_000)}), "members"),
-    "an archive in an archive": (lambda s: archived(saved(s)), "run code|no PyTorch checkpoint"),
-    "no pickle": (lambda s: rezipped(s, lambda n: n.replace("data.pkl", "data.txt")), "no PyTorch checkpoint"),
-    "half an archive": (lambda s: saved(s)[:-30], "no PyTorch checkpoint"),
+    "an archive in an archive": (lambda s: archived(saved(s)), "run code|is no PyTorch checkpoint"),
+    "no pickle": (lambda s: rezipped(s, lambda n: n.replace("data.pkl", "data.txt")), "a zip archive with"),
+    "half an archive": (lambda s: saved(s)[:-30], "its download was cut off"),
     "a program (TorchScript)": (script, "a program"),
     "a tar": (as_tar, "a tar"),
     "a huge storage of the old format": (old_with_huge_storage, None),
@@ -365,7 +365,7 @@ def test_what_the_hostile_archives_are_made_of_is_taken(state: dict[str, Any], f
     (folder / "a.safetensors").write_bytes(save({name: value.contiguous() for name, value in state.items()}))
     assert read_contents(folder / "a.pth").parameters == read_contents(folder / "a.safetensors").parameters
     (folder / "b.pth").write_bytes(archived(b"\x80\x02" + weight(tensor(storage(), 0, (4,), (1,))) + b"."))
-    with pytest.raises(ModelError, match="no U-Net of the SR3 family"):  # the pickle itself is read
+    with pytest.raises(ModelError, match="is not a U-Net of the SR3 family"):  # the pickle itself is read
         read_contents(folder / "b.pth")
 
 

@@ -19,9 +19,7 @@ def infer_architecture(path: Path, tensors: Tensors, norm_groups: int) -> Archit
     """Read the architecture from tensor shapes (all but the groups of the normalisation)."""
     try:
         stem, head = tensors["downs.0.weight"].shape, tensors["final_conv.block.3.weight"].shape
-        out_channel = 3  # x_0 is RGB in every model of the family
-        patch_size = math.isqrt(head[0] // out_channel)
-        in_channel = stem[1] // patch_size**2
+        out_channel, patch_size, in_channel = _channels(path, stem[1], head[0])
         levels = _levels(tensors)
         gate_width = tensors["SE_block.linear2.bias"].shape[0] if "SE_block.linear2.bias" in tensors else 0
         return Architecture(
@@ -36,9 +34,33 @@ def infer_architecture(path: Path, tensors: Tensors, norm_groups: int) -> Archit
             patch_size=patch_size,
             condition_skip="condition_skip.weight" in tensors,
         )
-    except (KeyError, IndexError, ZeroDivisionError, ValueError) as error:
-        reason = f"is no U-Net of the SR3 family ({first_line(error)})"
-        raise ModelError(path, reason, "give a TFS-Diff or SR3 checkpoint (..._gen.pth)") from error
+    except KeyError as error:
+        raise _another(path, f"it has no tensor {error}") from error
+    except (IndexError, ZeroDivisionError) as error:
+        raise _another(path, "a tensor has too few dimensions, or none of a size") from error
+    except ValueError as error:
+        raise _another(path, first_line(error)) from error
+
+
+def _another(path: Path, why: str) -> ModelError:
+    remedy = "give a TFS-Diff or SR3 checkpoint (..._gen.pth)"
+    return ModelError(path, f"is not a U-Net of the SR3 family ({why})", remedy)
+
+
+def _channels(path: Path, stem: int, head: int) -> tuple[int, int, int]:
+    """(output's channels, patch size, input's channels) of a first and a last convolution of so many channels."""
+    out_channel = 3  # x_0 is RGB in every model of the family
+    patch_size = math.isqrt(head // out_channel)
+    remedy = "train or choose a model for RGB images: grey ones are read as RGB"
+    if head != out_channel * patch_size**2 or not patch_size:
+        reason = f"has {head} output channels, and only 3-channel output is supported"
+        raise ModelError(path, reason, remedy)
+    in_channel, rest = divmod(stem, patch_size**2)
+    condition = in_channel - out_channel
+    if rest or condition < 3 or condition % 3:
+        reason = f"has {stem} input channels, and only whole images of 3 channels beside x_t are supported"
+        raise ModelError(path, f"{reason} ({9 * patch_size**2 + head} for TFS-Diff, {2 * head} for SR3)", remedy)
+    return out_channel, patch_size, in_channel
 
 
 def _levels(tensors: Tensors) -> list[tuple[int, int, bool]]:

@@ -19,10 +19,11 @@ from tfs_rt.errors import ModelError, first_line
 from tfs_rt.files import write_file
 from tfs_rt.schedule import Float64, alphas_cumprod, betas, sigma_range
 from tfs_rt.spec import ModelSpec, Prediction, Schedule
-from tfs_rt_reference.architecture import Tensors
 from tfs_rt_reference.config import PUBLISHED_NORM_GROUPS, PublishedConfig
 from tfs_rt_reference.contents import METADATA_KEY, Contents, read_contents
 from tfs_rt_reference.network import UNet
+
+EXACT = ("float64", "float32")  # types in which a stored schedule tells its ends
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,13 +108,16 @@ def schedules(contents: Contents, config: PublishedConfig | None) -> tuple[Sched
     if config:
         declared = list(config.schedules)
     elif "betas" in stored:
+        if contents.stored["betas"] not in EXACT:
+            reason = f"keeps its noise schedule in {contents.stored['betas']}, too coarse to tell the schedule's ends"
+            raise ModelError(contents.path, reason, "give --config with the published option file")
         declared = [_linear_through(stored["betas"].double().numpy())]
     else:
         reason = "says nothing of its noise schedule"
         raise ModelError(contents.path, reason, "give --config with the published option file")
-    matching = [schedule for schedule in declared if _same_schedule(stored, schedule)]
+    matching = [schedule for schedule in declared if _same_schedule(contents, schedule)]
     if not matching:
-        found = ", ".join(f"{name} {tuple(t.shape)}" for name, t in stored.items())
+        found = ", ".join(f"{name} {tuple(t.shape)} in {contents.stored[name]}" for name, t in stored.items())
         reason = f"its stored schedule ({found}) differs from the declared {declared[0]}"
         raise ModelError(contents.path, reason, "give --config with the option file that it was trained with")
     return declared[0], matching[-1]
@@ -125,7 +129,18 @@ def _linear_through(beta: Float64) -> Schedule:
     return Schedule(schedule="linear", n_timestep=beta.size, linear_start=start, linear_end=end)
 
 
-def _same_schedule(stored: Tensors, schedule: Schedule) -> bool:
+def _same_schedule(contents: Contents, schedule: Schedule) -> bool:
     computed = {"betas": betas(schedule), "alphas_cumprod": alphas_cumprod(schedule)}
-    pairs = [(tensor.double().numpy(), computed[name]) for name, tensor in stored.items()]
-    return all(a.shape == b.shape and np.allclose(a, b, rtol=1e-4, atol=0) for a, b in pairs)
+    for name in computed.keys() & contents.buffers.keys():
+        found, wanted = contents.buffers[name].double().numpy(), computed[name]
+        if found.shape != wanted.shape or not _is_rounded(found, wanted, contents.stored[name]):
+            return False
+    return True
+
+
+def _is_rounded(found: Float64, wanted: Float64, stored: str) -> bool:
+    """Whether numbers are others rounded to a type, within a rounding; near 0 a type has but few numbers."""
+    if stored in EXACT:
+        return np.allclose(found, wanted, rtol=1e-4, atol=0)
+    limits = torch.finfo(getattr(torch, stored))
+    return np.allclose(found, wanted, rtol=limits.eps, atol=limits.smallest_normal * limits.eps)

@@ -15,6 +15,7 @@ import dataclasses
 import json
 import os
 import pickle
+import pickletools
 import re
 import warnings
 from collections.abc import Iterator
@@ -35,12 +36,17 @@ from tfs_rt.limited import Limited
 from tfs_rt.spec import Architecture, ModelSpec, from_dict
 from tfs_rt_reference.architecture import Tensors, compare_tensors, infer_architecture
 from tfs_rt_reference.archive import check_archive, check_header
+from tfs_rt_reference.file_kind import check_kind
 
 METADATA_KEY = "tfs_rt"
 ENDINGS = (".pth", ".pt", ".ckpt", ".bin", ".safetensors")
 ROOTS = ("noise_level_mlp", "downs", "mid", "ups", "final_conv", "SE_block", "condition_skip")  # of the U-Net's names
 EMA = re.compile(r"(^|[._])(ema|shadow)([._]|$)")
 LIMITS = {"seconds": 120, "cpu_seconds": 10, "memory": 2**32}  # the published weights take 1 s, 2 GiB with Adam's
+STORED = ("float64", "float32", "float16", "bfloat16")  # types of schedule buffers
+GLOBAL = re.compile(r"GLOBAL (\S+) was not an allowed global")  # words of PyTorch's unpickler
+OPERAND = re.compile(r"Unsupported operand (\d{1,3})\b")
+ONLY_TENSORS = "where you trust its source, load it with PyTorch and save its state_dict() alone"
 OPTIMIZER = "holds an optimizer's state, not a network"
 SCHEDULE_BUFFERS = frozenset(
     (
@@ -67,7 +73,8 @@ class Contents:
     path: Path
     sha256: str
     tensors: Tensors  # the U-Net's, float32, prefixes stripped
-    buffers: Tensors  # the noise schedule's
+    buffers: Tensors  # the noise schedule's, widened to float32
+    stored: dict[str, str]  # by the buffers' names: the type that they are stored in
     ema: bool  # the tensors are the averaged ones
     declared: ModelSpec | None  # the file's own metadata (safetensors written by this project)
     architecture: Architecture  # read from the tensors; what they do not tell is as declared, or norm_groups 1
@@ -83,6 +90,7 @@ class Parsed(NamedTuple):
 
     tensors: Tensors
     buffers: Tensors
+    stored: dict[str, str]
     ema: bool
     metadata: str  # the spec in the file's own metadata, as JSON, or nothing
 
@@ -114,11 +122,14 @@ def _child() -> Limited:
 def parse(file: str) -> tuple[Any, ...]:
     """What `Parsed` says, arrays in place of tensors: the child's part."""
     path = Path(file)
+    check_kind(path)
     raw, metadata = _read_safetensors(path) if path.suffix.lower() == ".safetensors" else (_read_pth(path), {})
-    tensors, buffers, ema = _choose(path, dict(_flatten(raw, seen=set())))
+    tensors, own, ema = _choose(path, dict(_flatten(raw, seen=set())))
     if not tensors and "optimizer" in raw:
         raise ModelError(path, OPTIMIZER, "give the file that ends in _gen.pth beside it")
-    parsed = Parsed(tensors, buffers, ema, metadata.get(METADATA_KEY, ""))
+    buffers = {name: buffer.float() for name, buffer in own.items()}
+    stored = {name: str(buffer.dtype).removeprefix("torch.") for name, buffer in own.items()}
+    parsed = Parsed(tensors, buffers, stored, ema, metadata.get(METADATA_KEY, ""))
     _checked(path, "", parsed)
     return _as_arrays(tensors), _as_arrays(buffers), *parsed[2:]
 
@@ -132,7 +143,9 @@ def _as_tensors(arrays: dict[str, NDArray[np.float32]]) -> Tensors:
 
 
 def _checked(path: Path, sha256: str, parsed: Parsed) -> Contents:
-    tensors, buffers, ema, metadata = parsed
+    tensors, buffers, stored, ema, metadata = parsed
+    if odd := [f"{name} in {kind}" for name, kind in stored.items() if kind not in STORED or name not in buffers]:
+        raise ModelError(path, f"its schedule buffer {odd[0]} cannot be read", "save the checkpoint anew, in float32")
     if bad := [name for name, buffer in buffers.items() if buffer.ndim != 1 or not buffer.numel()]:
         raise ModelError(path, f"its schedule buffer {bad[0]} is no list of numbers", "save the checkpoint anew")
     declared = from_dict(ModelSpec, json.loads(metadata)) if metadata else None
@@ -145,7 +158,7 @@ def _checked(path: Path, sha256: str, parsed: Parsed) -> Contents:
     if bad := [name for name, tensor in tensors.items() if not bool(tensor.isfinite().all())]:
         remedy = "use a checkpoint from before the training diverged"
         raise ModelError(path, f"NaN or infinite weights in {bad[0]}", remedy)
-    return Contents(path, sha256, tensors, buffers, ema, declared, architecture)
+    return Contents(path, sha256, tensors, buffers, stored, ema, declared, architecture)
 
 
 def _read_safetensors(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
@@ -165,9 +178,8 @@ def _read_pth(path: Path) -> dict[str, Any]:
             warnings.simplefilter("ignore")  # of pickle protocols: what it warns of, it also refuses
             raw = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        reason = "holds more than tensors, or is damaged; loading it could run code"
-        raise ModelError(path, reason, "save it as a plain state_dict or as safetensors") from error
-    except MemoryError:
+        raise _unsafe(path, str(error)) from error
+    except (MemoryError, ModelError):
         raise
     except Exception as error:  # a damaged archive surfaces as any of RuntimeError, EOFError, KeyError, ValueError ...
         if "TorchScript" in str(error):
@@ -176,6 +188,19 @@ def _read_pth(path: Path) -> dict[str, Any]:
     if not isinstance(raw, dict):
         raise ModelError(path, f"holds a {type(raw).__name__}, not a state_dict", "save the model's state_dict()")
     return raw
+
+
+def _unsafe(path: Path, text: str) -> ModelError:
+    """What PyTorch's restricted unpickler refused, by the words of its error."""
+    if match := GLOBAL.search(text):
+        reason = f"holds {match[1]} beside its tensors; loading it could run code"
+        return ModelError(path, reason, f"{ONLY_TENSORS}; numbers as int and float, settings as a dict")
+    code = chr(int(match[1])) if (match := OPERAND.search(text)) else ""
+    operation = next((operation for operation in pickletools.opcodes if operation.code == code), None)
+    if operation and operation.proto > 3:
+        reason = f"is pickled by protocol {operation.proto} or later, which is not read ({operation.name})"
+        return ModelError(path, reason, "save its state_dict() with torch.save, without pickle_protocol")
+    return ModelError(path, "holds more than tensors, or is damaged; loading it could run code", ONLY_TENSORS)
 
 
 def _flatten(raw: dict[Any, Any], prefix: str = "", *, seen: set[int]) -> Iterator[tuple[str, Tensor]]:
@@ -191,7 +216,7 @@ def _flatten(raw: dict[Any, Any], prefix: str = "", *, seen: set[int]) -> Iterat
 
 
 def _choose(path: Path, tree: Tensors) -> tuple[Tensors, Tensors, bool]:
-    """(network, schedule buffers, averaged): averaged weights are preferred, and never mixed with others."""
+    """(network in float32, schedule buffers, averaged): averaged weights are preferred, and never mixed with others."""
     groups: dict[bool, Tensors] = {False: {}, True: {}}
     buffers: dict[bool, Tensors] = {False: {}, True: {}}
     for full, tensor in tree.items():
@@ -200,12 +225,12 @@ def _choose(path: Path, tree: Tensors) -> tuple[Tensors, Tensors, bool]:
         averaged = bool(EMA.search(".".join(parts[:-1])))
         name = ".".join(parts[root:])
         if parts[-1] in SCHEDULE_BUFFERS:
-            buffers[averaged][parts[-1]] = _plain(path, full, tensor)
+            buffers[averaged][parts[-1]] = _plain(path, full, tensor)  # whose type tells how exact it is
         elif parts[root] in ROOTS or tensor.ndim:  # the rest are counters: n_averaged, step, decay
             if name in groups[averaged]:
                 reason = f"holds two networks (two tensors {name})"
                 raise ModelError(path, reason, "save only the generator's state_dict()")
-            groups[averaged][name] = _plain(path, full, tensor)
+            groups[averaged][name] = _plain(path, full, tensor).float()
     ema = any(name.split(".")[0] in ROOTS for name in groups[True])
     return groups[ema], buffers[ema] or buffers[not ema], ema
 
@@ -215,4 +240,4 @@ def _plain(path: Path, name: str, tensor: Tensor) -> Tensor:
         raise ModelError(path, f"{name} is no plain floating-point tensor", "save the weights as float32")
     if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
         raise ModelError(path, f"{name} is larger than what is stored of it", "save the weights as plain tensors")
-    return tensor.float()
+    return tensor

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tfs_rt.errors import ModelError
-from tfs_rt_reference.checkpoint import schedules
+from tfs_rt_reference.checkpoint import EXACT, schedules
 from tfs_rt_reference.config import PublishedConfig
 from tfs_rt_reference.contents import Contents, read_contents
 
@@ -61,4 +61,5 @@ def _schedule(contents: Contents) -> str:
     betas = contents.buffers.get("betas")
     if betas is None:
         return "none"
-    return f"{len(betas)} steps, beta from {float(betas[0]):.3g} to {float(betas[-1]):.3g}"
+    coarse = "" if contents.stored["betas"] in EXACT else f", stored in {contents.stored['betas']}"
+    return f"{len(betas)} steps, beta from {float(betas[0]):.3g} to {float(betas[-1]):.3g}{coarse}"
