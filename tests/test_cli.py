@@ -473,3 +473,45 @@ def test_a_folder_in_the_way_of_a_result_stops_only_its_case(tmp_path: Path, cli
     done = cli("fuse", tmp_path / "in", "-o", tmp_path / "out")
     assert (done.code, "is a folder where a result should go" in done.err) == (3, True)
     assert (tmp_path / "out" / "b.png").is_file()
+
+
+@pytest.mark.parametrize("command", [["inspect", "tfs-rt/x4"], ["fuse", "CASE", "-o", "OUT"]])
+def test_too_little_memory_is_the_environments_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cli: Cli, command: list[str]
+) -> None:
+    def full(*_: object) -> bytes:
+        raise MemoryError
+
+    monkeypatch.setattr("tfs_rt.bundle.read_regular", full)
+    places = {"CASE": write_case(tmp_path / "case"), "OUT": tmp_path / "out"}
+    ended = cli(*(places.get(word, word) for word in command))
+    assert ended.code == 6
+    assert ended.err.startswith("tfs-rt: this machine: has too little memory for this command: free memory")
+    assert len(ended.err.splitlines()) == 1
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits on address space are Linux's")
+def test_a_model_is_loaded_within_two_gigabytes_of_address_space(tmp_path: Path) -> None:
+    import resource
+
+    def limited() -> None:
+        resource.setrlimit(resource.RLIMIT_AS, (2**31, 2**31))
+
+    case = write_case(tmp_path / "case")
+    command = [sys.executable, "-m", "tfs_rt", "fuse", str(case), "-o", str(tmp_path / "out"), "-q"]
+    ended = subprocess.run(command, capture_output=True, text=True, preexec_fn=limited, timeout=120, check=False)
+    assert ended.returncode in (0, 6), ended.stderr  # 6 where the libraries alone map more
+    assert "internal error" not in ended.stderr
+
+
+def test_a_library_that_does_not_load_is_the_environments_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cli: Cli
+) -> None:
+    def broken(name: str) -> None:
+        raise ImportError("libtorch_cpu.so: failed to map segment from shared object")
+
+    monkeypatch.setattr("tfs_rt.cli.lazy.import_module", broken)
+    (tmp_path / "a.pth").write_bytes(b"x")
+    ended = cli("inspect", tmp_path / "a.pth")
+    assert ended.code == 6
+    assert "a library cannot be loaded (libtorch_cpu.so: failed to map segment" in ended.err

@@ -11,7 +11,7 @@ from test_bundle import write_bundle
 
 from tfs_rt.bundle import load_bundle
 from tfs_rt.engine import reverse_step
-from tfs_rt.errors import ModelError
+from tfs_rt.errors import EnvironmentFault, InputError, ModelError
 from tfs_rt.images import RGB, Array, resize
 from tfs_rt.pipeline import Pipeline, Stepwise, load_pipeline
 from tfs_rt.spec import Prediction, Recipe
@@ -119,6 +119,45 @@ def test_padding_mirrors_the_image_without_its_edge(
     rows = [row if row < height else 2 * height - 2 - row for row in range(height + height % 2)]  # row 5 of 5: row 3
     columns = [column if column < width else 2 * width - 2 - column for column in range(width + width % 2)]
     np.testing.assert_allclose(seen[0][0], plain[:, rows][:, :, columns], atol=1e-6)
+
+
+def tested(tmp_path: Path, predict: Callable[[Array, Array, Array], Array]) -> None:
+    """The self-test of a pipeline whose manifest states what `blend` makes."""
+    sound = pipeline(tmp_path, blend)
+    manifest = dataclasses.replace(sound.bundle.manifest, self_test=tuple(sound.self_test_means()))
+    bundle = dataclasses.replace(sound.bundle, manifest=manifest)
+    dataclasses.replace(pipeline(tmp_path, predict), bundle=bundle).self_test()
+
+
+def raising(error: Exception) -> Callable[[Array, Array, Array], Array]:
+    def predict(condition: Array, x_t: Array, noise_level: Array) -> Array:
+        raise error
+
+    return predict
+
+
+@pytest.mark.parametrize(
+    ("predict", "words"),
+    [
+        (lambda c, x, n: -blend(c, x, n), "its self-test is .* levels off, not 1 or less"),
+        (lambda c, x, n: np.full_like(x, np.nan), "its self-test gives NaN or infinity"),
+        (raising(TypeError("no array")), "its self-test fails .TypeError: no array."),
+        (raising(RuntimeError("a library's own")), "its self-test fails .RuntimeError: a library's own."),
+    ],
+)
+def test_a_self_test_that_fails_names_the_model_first(
+    tmp_path: Path, predict: Callable[[Array, Array, Array], Array], words: str
+) -> None:
+    with pytest.raises(EnvironmentFault, match=words) as caught:
+        tested(tmp_path, predict)
+    assert caught.value.subject == str(tmp_path / "b")
+    assert str(caught.value).index("the model is not what its manifest says") < str(caught.value).index("this machine")
+
+
+def test_a_self_test_that_holds_or_cannot_be_fused_ends_no_run(tmp_path: Path) -> None:
+    tested(tmp_path, blend)
+    tested(tmp_path, raising(MemoryError()))
+    tested(tmp_path, raising(InputError("x4", "none of its engines fits", "tfs-rt build")))
 
 
 def test_an_sr3_bundle_cannot_fuse_three_images(tmp_path: Path) -> None:

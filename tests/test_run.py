@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import signal
 import weakref
 from collections.abc import Callable, Sequence
@@ -12,6 +13,7 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 import pytest
+from conftest import ROOT
 from helpers import Here, png, read_png, write_case
 from PIL import Image
 from test_pipeline import blend, pipeline
@@ -23,7 +25,7 @@ from tfs_rt.files import write_file
 from tfs_rt.images import RGB, Array
 from tfs_rt.intake import Loaded, Reading, load_case
 from tfs_rt.publishing import Request
-from tfs_rt.run import Options, Run
+from tfs_rt.run import TESTED_EVERY, Options, Run
 
 
 def cases(tmp_path: Path, count: int) -> Path:
@@ -270,6 +272,22 @@ def test_what_was_fused_since_a_self_test_that_held_is_taken_away_if_the_next_do
     assert (report["done"], len(report["results"]) + len(report["not_run"])) == (kept, 9)
     again = Run(Sound(99), Options(out), discover([tmp_path / "in"], output=out), Here()).fuse()
     assert (again.done, again.kept) == (9, kept)
+
+
+def test_a_run_ends_with_a_self_test(tmp_path: Path) -> None:
+    """Fewer cases than are fused between two self-tests, by a fuser that computes wrongly after its first."""
+    for i in range(2):
+        write_case(tmp_path / "in" / f"k{i}")
+    out = tmp_path / "out"
+    out.mkdir()
+    with pytest.raises(EnvironmentFault, match="computes wrongly"):
+        Run(Sound(1), Options(out), discover([tmp_path / "in"], output=out), Here()).fuse()
+    assert not list(out.glob("k*"))
+
+
+def test_self_tests_come_as_often_as_readme_states() -> None:
+    (stated,) = re.findall(r"self-test before the first case, after every (\d+) ", (ROOT / "README.md").read_text())
+    assert int(stated) == TESTED_EVERY
 
 
 def test_strict_fails_what_otherwise_earns_a_warning(tmp_path: Path) -> None:

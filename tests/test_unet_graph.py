@@ -3,6 +3,8 @@
 import dataclasses
 import hashlib
 import importlib.util
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -270,6 +272,26 @@ def test_a_weight_that_is_not_finite_is_refused(shipped: Bundle, model: ModelPro
             with pytest.raises(ValueError, match=f"{tensor.name} has NaN or infinite values"):
                 check_network(model.SerializeToString(), shipped.manifest.model.architecture)
             tensor.CopyFrom(numpy_helper.from_array(value, tensor.name))
+
+
+@pytest.mark.filterwarnings("default")
+@pytest.mark.parametrize("backend", ["winograd", "ort-cpu"])
+def test_huge_weights_end_in_one_line(shipped: Bundle, model: ModelProto, tmp_path: Path, backend: str) -> None:
+    """They are finite, and what is computed of them is not; NumPy would warn of that, on stderr."""
+    if importlib.util.find_spec(BACKENDS[backend]) is None:
+        pytest.skip(f"{BACKENDS[backend]} is not installed")
+    for tensor in model.graph.initializer:
+        value = numpy_helper.to_array(tensor)
+        if value.dtype.kind == "f" and value.size > 64:
+            huge = np.full(value.shape, 65504 if value.dtype == np.float16 else 3e38, dtype=value.dtype)
+            tensor.CopyFrom(numpy_helper.from_array(huge, tensor.name))
+    bundle = sealed(shipped, tmp_path / "b", model.SerializeToString())
+    line = ["fuse", write_case(tmp_path / "case"), "-o", tmp_path / "out", "--model", bundle, "--backend", backend]
+    command = [sys.executable, "-m", "tfs_rt", *map(str, line), "-q"]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert ended.returncode == 6
+    (only,) = ended.stderr.splitlines()
+    assert "self-test" in only
 
 
 # --- the half graph

@@ -17,6 +17,7 @@ from tfs_rt.schedule import Float64
 from tfs_rt.spec import Architecture
 
 
+@np.errstate(over="ignore", invalid="ignore")  # of huge weights; what is not finite is found in the image
 def bias_rows(arch: Architecture, weights: Weights, biases: Sequence[str], noise_level: Float64) -> Array:
     """(steps,) noise levels -> (steps, n) float32: the biases of each module of `biases`, one after the other.
 

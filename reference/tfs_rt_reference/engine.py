@@ -73,6 +73,8 @@ def load(bundle: Bundle, threads: int | None = None) -> TorchEngine:
             for name in network.state_dict()
         }
         network.load_state_dict(weights, assign=True)
+    except MemoryError:
+        raise
     except Exception as error:  # of protobuf, a dict or PyTorch: it is not what the manifest says
         reason = f"is not the network that model.json describes ({first_line(error)})"
         raise ModelError(file, reason, "export the bundle anew, or use --backend ort-cpu") from error

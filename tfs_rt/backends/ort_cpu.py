@@ -70,11 +70,13 @@ def started(bundle: Bundle, engine: type[OrtEngine], providers: Sequence[Any], t
     try:
         ready = engine(spec, make(), make)
         ready.try_out()
-    except TfsRtError:
+    except (TfsRtError, MemoryError):
         raise
     except Exception as error:  # ONNX Runtime raises a class of its own for each of a dozen faults
         if fault := limit_fault(error):
             raise fault from error
+        if "bad_alloc" in str(error):
+            raise MemoryError from error
         reason = f"cannot be run ({first_line(error)})"
         raise ModelError(file, reason, "update onnxruntime, or export the bundle anew") from error
     return ready

@@ -96,9 +96,13 @@ def load(bundle: Bundle, threads: int | None = None, *, precision: Literal["f32"
         facts = {"threads": compiled.get_property("INFERENCE_NUM_THREADS")}
         engine = HostEngine(bundle.manifest.model, CompiledNetwork(compiled), facts)
         engine.try_out()
+    except MemoryError:
+        raise
     except Exception as error:  # OpenVINO's own are RuntimeErrors, what it answers may be anything
         if fault := limit_fault(error):
             raise fault from error
+        if "bad_alloc" in str(error):
+            raise MemoryError from error
         file = bundle.path / bundle.manifest.files["fp32"].path
         reason = f"cannot be run ({last_line(error)})"
         raise ModelError(file, reason, "update openvino, or export the bundle anew") from error

@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from types import ModuleType
 
-from tfs_rt.errors import EnvironmentFault
+from tfs_rt.errors import EnvironmentFault, first_line
 
 
 def workshop(module: str, *, extras: str) -> ModuleType:
@@ -15,3 +15,6 @@ def workshop(module: str, *, extras: str) -> ModuleType:
     except ModuleNotFoundError as error:
         reason = f"the package {error.name!r} is not installed"
         raise EnvironmentFault("this command", reason, f"pip install 'tfs-rt[{extras}]'") from error
+    except (ImportError, OSError) as error:  # a library of the package does not load
+        remedy = f"raise the limit on memory (ulimit -v), or pip install --force-reinstall 'tfs-rt[{extras}]'"
+        raise EnvironmentFault("this command", f"a library cannot be loaded ({first_line(error)})", remedy) from error
