@@ -121,7 +121,7 @@ def test_padding_mirrors_the_image_without_its_edge(
     np.testing.assert_allclose(seen[0][0], plain[:, rows][:, :, columns], atol=1e-6)
 
 
-def tested(tmp_path: Path, predict: Callable[[Array, Array, Array], Array]) -> None:
+def self_test_of(tmp_path: Path, predict: Callable[[Array, Array, Array], Array]) -> None:
     """The self-test of a pipeline whose manifest states what `blend` makes."""
     sound = pipeline(tmp_path, blend)
     manifest = dataclasses.replace(sound.bundle.manifest, self_test=tuple(sound.self_test_means()))
@@ -149,15 +149,15 @@ def test_a_self_test_that_fails_names_the_model_first(
     tmp_path: Path, predict: Callable[[Array, Array, Array], Array], words: str
 ) -> None:
     with pytest.raises(EnvironmentFault, match=words) as caught:
-        tested(tmp_path, predict)
+        self_test_of(tmp_path, predict)
     assert caught.value.subject == str(tmp_path / "b")
     assert str(caught.value).index("the model is not what its manifest says") < str(caught.value).index("this machine")
 
 
 def test_a_self_test_that_holds_or_cannot_be_fused_ends_no_run(tmp_path: Path) -> None:
-    tested(tmp_path, blend)
-    tested(tmp_path, raising(MemoryError()))
-    tested(tmp_path, raising(InputError("x4", "none of its engines fits", "tfs-rt build")))
+    self_test_of(tmp_path, blend)
+    self_test_of(tmp_path, raising(MemoryError()))
+    self_test_of(tmp_path, raising(InputError("x4", "none of its engines fits", "tfs-rt build")))
 
 
 def test_an_sr3_bundle_cannot_fuse_three_images(tmp_path: Path) -> None:

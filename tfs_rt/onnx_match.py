@@ -23,6 +23,7 @@ Shape = tuple[Size, ...]
 MOST_TERMS, LARGEST, LONGEST = 8, 2**40, 8  # of sizes: an export writes two terms, small factors, six numbers
 ROUNDINGS = 32  # by which a constant may be off, in units of the last place: the noise level's frequencies are, by 5
 INFINITE_HALF = 0x7C00  # the exponent of a half that is infinite or NaN
+PREFIX = "network."  # of weights' names in a half graph
 TWO_WAYS = ("Add", "Mul")  # whose inputs may come in either order
 DEFAULTS: dict[str, dict[str, Any]] = {  # attributes that mean nothing, where they are what the export writes
     "Conv": {"group": 1, "auto_pad": b"NOTSET", "dilations": (1, 1)},
@@ -84,10 +85,11 @@ class Graph:
         """All outputs of a node."""
         source = next(operand for operand in operands if isinstance(operand, str))
         wanted = DEFAULTS.get(operation, {}) | attributes
-        for node in self.consumers[source]:
-            same = node.operation == operation and DEFAULTS.get(operation, {}) | node.attributes == wanted
-            if same and self._takes(node, operands):
-                return node.outputs
+        for by_name in (True, False):  # of equal weights the export may use one for all, under one of their names
+            for node in self.consumers[source]:
+                same = node.operation == operation and DEFAULTS.get(operation, {}) | node.attributes == wanted
+                if same and self._takes(node, operands, by_name=by_name):
+                    return node.outputs
         weights = "".join(f" and {operand.name}" for operand in operands if isinstance(operand, Weight))
         raise ValueError(f"it has no {operation} of {source!r}{weights} as the network does")
 
@@ -134,21 +136,23 @@ class Graph:
         (a,), (b,) = parts
         return (ARITHMETIC[node.operation](a, b),)
 
-    def _takes(self, node: Node, operands: tuple[Operand, ...]) -> bool:
+    def _takes(self, node: Node, operands: tuple[Operand, ...], *, by_name: bool) -> bool:
         ways = [operands, operands[::-1]] if node.operation in TWO_WAYS else [operands]
         if len(node.inputs) != len(operands):
             return False
-        return any(all(map(self._is, node.inputs, way)) for way in ways)
+        return any(all(self._is(*pair, by_name=by_name) for pair in zip(node.inputs, way, strict=True)) for way in ways)
 
-    def _is(self, name: str, operand: Operand) -> bool:
+    def _is(self, name: str, operand: Operand, *, by_name: bool) -> bool:
         if isinstance(operand, str):
             return name == operand
-        found = self._tensor(name)
-        if found is None:
+        name = self._stored_name(name)
+        if name not in self.tensors:
             return False
-        if isinstance(operand, Weight):
-            return self._is_weight(found, operand)
-        return _is_constant(found, operand)
+        if not isinstance(operand, Weight):
+            return _is_constant(self.tensors[name], operand)
+        if by_name and name.removeprefix(PREFIX) != operand.name:
+            return False
+        return self._is_weight(self.tensors[name], operand)
 
     def _is_weight(self, found: NDArray[Any], wanted: Weight) -> bool:
         weight = self.weights.get(wanted.name)
@@ -160,7 +164,7 @@ class Graph:
             raise ValueError(f"{wanted.name} has NaN or infinite values")
         if found is weight:
             return True
-        return found.shape == weight.shape and self._is_equal(found, weight)  # of equal weights one may stand for all
+        return found.shape == weight.shape and self._is_equal(found, weight)
 
     def _is_equal(self, found: NDArray[Any], weight: NDArray[Any]) -> bool:
         with np.errstate(over="ignore"):  # in half a large weight is infinite, as the export's gate found it
@@ -168,12 +172,10 @@ class Graph:
                 return True
         return bool(np.allclose(found, weight, rtol=self.tolerance, atol=self.tolerance * 1e-4))
 
-    def _tensor(self, name: str) -> NDArray[Any] | None:
-        """A constant or a weight, also one that is stored in half and cast to float32."""
+    def _stored_name(self, name: str) -> str:
+        """The name of a tensor that is stored in half, if a value is that one cast to float32; or the value's own."""
         maker = self.makers.get(name)
-        if maker and maker.operation == "Cast" and maker.attributes == {"to": 1}:
-            name = maker.inputs[0]
-        return self.tensors.get(name)
+        return maker.inputs[0] if maker and maker.operation == "Cast" and maker.attributes == {"to": 1} else name
 
 
 def _is_constant(found: NDArray[Any], wanted: NDArray[Any]) -> bool:
