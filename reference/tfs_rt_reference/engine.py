@@ -77,7 +77,7 @@ def load(bundle: Bundle, threads: int | None = None) -> TorchEngine:
         raise
     except Exception as error:  # of protobuf, a dict or PyTorch: it is not what the manifest says
         reason = f"is not the network that model.json describes ({first_line(error)})"
-        raise ModelError(file, reason, "export the bundle anew, or use --backend ort-cpu") from error
+        raise ModelError(file, reason, "export the bundle anew") from error
     return TorchEngine(spec, network.eval().requires_grad_(requires_grad=False))
 
 

@@ -31,7 +31,7 @@ def load(bundle: Bundle, threads: int | None = None) -> HostEngine:
     except (KeyError, ValueError) as error:
         file = bundle.path / bundle.manifest.files["fp32"].path
         reason = f"is not the network that model.json describes ({first_line(error)})"
-        raise ModelError(file, reason, "export the bundle anew, or choose --backend ort-cpu") from error
+        raise ModelError(file, reason, "export the bundle anew") from error
     return engine
 
 
