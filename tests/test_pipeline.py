@@ -1,6 +1,7 @@
 """The pipeline's promises, on networks that need no training."""
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
