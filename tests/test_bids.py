@@ -16,9 +16,10 @@ from test_pipeline import blend, pipeline
 from test_unattended import VARYING, killed, watched
 
 from tfs_rt import verification
-from tfs_rt.cases import REPORT, SHEETS, STATE, Case, Found, RefusedCase, discover, modality_of
+from tfs_rt.cases import Case, Found, RefusedCase, discover, modality_of
 from tfs_rt.errors import EnvironmentFault, NothingFound, UsageError
 from tfs_rt.files import TEMPORARY, write_file
+from tfs_rt.names import REPORT, SHEETS, STATE
 from tfs_rt.publishing import Request
 from tfs_rt.run import Options, Run
 from tfs_rt.sidecar import SPREAD, place, read_sidecar

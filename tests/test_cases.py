@@ -107,8 +107,8 @@ def test_a_csv_without_its_columns_is_refused(tmp_path: Path) -> None:
     table.write_text("id,m1,functional\na,b,c\n")
     with pytest.raises(UsageError, match="has 0 columns 'm2'"):
         find(table)
-    table.write_text("id;m1;m2;functional\na;b;c;d\n")
-    with pytest.raises(UsageError, match="first line: id;m1;m2;functional.*with commas"):
+    table.write_text("id m1 m2 functional\na b c d\n")
+    with pytest.raises(UsageError, match="first line: id m1 m2 functional.*with commas, semicolons or tabs"):
         find(table)
     table.write_text("id,m1,m2,m2,functional\na,b,c,d,e\n")
     with pytest.raises(UsageError, match="has 2 columns 'm2'"):
@@ -116,21 +116,31 @@ def test_a_csv_without_its_columns_is_refused(tmp_path: Path) -> None:
 
 
 def test_the_same_id_twice_is_refused_both_times_even_in_other_case(tmp_path: Path) -> None:
-    write_case(tmp_path / "one" / "K1")
-    write_case(tmp_path / "two" / "k1")
+    one, two = write_case(tmp_path / "one" / "K1"), write_case(tmp_path / "two" / "k1")
     cases = discover([tmp_path / "one", tmp_path / "two"], output=tmp_path / "out")
-    assert [refusal(case) for case in cases] == [
-        "K1: 2 cases have this id: rename all but one",
-        "k1: 2 cases have this id: rename all but one",
-    ]
+    said = f"2 cases have this id ({one}, {two}): rename all but one, or list them in a CSV under ids of their own"
+    assert [refusal(case) for case in cases] == [f"K1: {said}", f"k1: {said}"]
 
 
-@pytest.mark.parametrize("case_id", ["../up", "a/b", "report", "SHEETS", ".hidden", "a\nb", "x" * 201, "c:d"])
-def test_an_id_that_cannot_be_a_file_name_is_refused(tmp_path: Path, case_id: str) -> None:
+@pytest.mark.parametrize(
+    ("case_id", "words"),
+    [
+        ("../up", "it holds '/'"),
+        ("a/b", "it holds '/'"),
+        ("report", "a run has a file of its own by that name"),
+        ("SHEETS", "a run has a file of its own by that name"),
+        (".hidden", "it begins with a dot"),
+        ("a\nb", r"it holds '\n'"),
+        ("c:d", "it holds ':'"),
+        ("x" * 201, "it has 201 bytes, and a result's name has room for 200: shorten it"),
+        ("ä" * 101, "it has 202 bytes"),
+    ],
+)
+def test_an_id_that_cannot_be_a_file_name_is_refused_with_the_cause(tmp_path: Path, case_id: str, words: str) -> None:
     table = tmp_path / "cases.csv"
-    table.write_text(f'id,m1,m2,functional\n"{case_id}",a,b,c\n')
+    table.write_text(f'id,m1,m2,functional\n"{case_id}",a,b,c\n', encoding="utf-8")
     (found,) = discover([table], output=tmp_path)
-    assert "cannot name a result" in refusal(found)
+    assert f"this id cannot name a result: {words}" in refusal(found)
 
 
 def test_results_inside_the_source_are_no_cases(tmp_path: Path) -> None:
@@ -181,12 +191,78 @@ def test_a_case_beside_folders_of_cases_is_not_taken_for_all(tmp_path: Path) -> 
         find(tmp_path)
 
 
-def test_cases_a_level_deeper_are_pointed_out(tmp_path: Path) -> None:
+def test_cases_in_deeper_folders_are_called_by_their_path(tmp_path: Path) -> None:
     write_case(tmp_path / "p2")
-    write_case(tmp_path / "site1" / "p1")
+    for session in ("p1/s1", "p1/s2", "p3/s1", "site/p4/s1"):
+        write_case(tmp_path / session)
     found = find(tmp_path)
-    assert isinstance(found["p2"], Case)
-    assert "holds 1 folders of cases" in refusal(found["site1"])
+    assert set(found) == {"p2", "p1_s1", "p1_s2", "p3_s1", "site_p4_s1"}
+    assert all(isinstance(case, Case) for case in found.values())
+    assert set(find(tmp_path / "p1")) == {"s1", "s2"}  # by the path from the source
+    write_case(tmp_path / "p9")
+    assert set(found) < set(find(tmp_path))  # an id depends on no other case
+
+
+def test_paths_that_give_one_id_are_refused_with_both_named(tmp_path: Path) -> None:
+    write_case(tmp_path / "a_b" / "c")
+    write_case(tmp_path / "a" / "b_c")
+    cases = discover([tmp_path])
+    assert len(cases) == 2
+    for case in cases:
+        assert str(tmp_path / "a" / "b_c") in refusal(case)
+        assert str(tmp_path / "a_b" / "c") in refusal(case)
+
+
+def test_an_incomplete_case_in_a_deeper_folder_is_refused_alone_and_by_its_path(tmp_path: Path) -> None:
+    write_case(tmp_path / "p1" / "s1")
+    (write_case(tmp_path / "p1" / "s2") / "pet.png").unlink()
+    (tmp_path / "p2" / "s1").mkdir(parents=True)
+    (tmp_path / "p2" / "s1" / "scan.png").write_bytes(b"")
+    (tmp_path / "p1" / "overview.png").write_bytes(b"")  # beside folders of cases, as beside a source's
+    found = find(tmp_path)
+    assert set(found) == {"p1_s1", "p1_s2", "p2_s1"}
+    assert "found 0 functional" in refusal(found["p1_s2"])
+    assert "no file is named by its modality" in refusal(found["p2_s1"])
+
+
+def test_links_in_a_circle_end_the_search_and_lead_to_each_case_once(tmp_path: Path) -> None:
+    write_case(tmp_path / "in" / "p1" / "s1")
+    (tmp_path / "in" / "p1" / "up").symlink_to(tmp_path / "in")
+    (tmp_path / "in" / "p1" / "s1" / "self").symlink_to("self")
+    (tmp_path / "far" / "p2").mkdir(parents=True)
+    (tmp_path / "in" / "far").symlink_to(tmp_path / "far")
+    (tmp_path / "far" / "p2" / "back").symlink_to(tmp_path / "in" / "far")
+    write_case(tmp_path / "far" / "p2" / "s1")
+    assert set(find(tmp_path / "in")) == {"p1_s1", "far_p2_s1"}
+
+
+def test_folders_too_deep_to_be_walked_are_refused_with_a_way_on(tmp_path: Path) -> None:
+    deep = tmp_path / "in"
+    for _ in range(33):
+        deep /= "d"
+    write_case(deep)
+    (refused,) = discover([tmp_path / "in"])
+    assert "more than 32 folders" in refusal(refused)
+    assert isinstance(refused, RefusedCase)
+    assert discover([Path(refused.error.subject)])
+
+
+def test_a_case_folder_that_holds_folders_of_cases_is_refused_and_loses_none(tmp_path: Path) -> None:
+    write_case(tmp_path / "good")
+    write_case(tmp_path / "p1")
+    write_case(tmp_path / "p1" / "later")
+    (tmp_path / "good" / "thumbnails").mkdir()
+    (tmp_path / "good" / "thumbnails" / "1.png").write_bytes(b"")
+    found = find(tmp_path)
+    assert isinstance(found["good"], Case)
+    assert "holds images of one case and folders of others (later)" in refusal(found["p1"])
+
+
+def test_a_bids_dataset_below_a_source_is_pointed_out(tmp_path: Path) -> None:
+    write_case(tmp_path / "p1")
+    (tmp_path / "data" / "sub-01" / "anat").mkdir(parents=True)
+    (tmp_path / "data" / "dataset_description.json").write_text("{}")
+    assert "is a BIDS dataset: give it as a source of its own" in refusal(find(tmp_path)["data"])
 
 
 def test_an_earlier_output_folder_is_no_case(tmp_path: Path) -> None:
@@ -294,8 +370,7 @@ def test_what_lies_beside_images_and_folders_of_cases_disturb_nobody(tmp_path: P
     write_case(tmp_path / "ct")
     found = find(tmp_path)
     assert isinstance(found["ct"], Case)
-    assert "give this folder itself as a source" in refusal(found["pet"])
-    assert isinstance(find(tmp_path / "pet")["a"], Case)
+    assert isinstance(found["pet_a"], Case)
 
 
 def test_a_source_without_cases_says_that_names_need_endings(tmp_path: Path) -> None:

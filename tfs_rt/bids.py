@@ -15,13 +15,13 @@ import os
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Set
-from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote, unquote_to_bytes
 
 from tfs_rt import __version__
 from tfs_rt.errors import UsageError
 from tfs_rt.files import read_regular, write_file
+from tfs_rt.names import Candidate
 from tfs_rt.sidecar import FUSED, LIMIT, RESEARCH_USE, Facts, as_json, is_ours
 from tfs_rt.spec import SLOTS
 
@@ -36,16 +36,6 @@ IGNORED = b"/report.json\n/spread\n/sheets\n/.tfs-rt\n"  # what of an output fol
 VERSION, RAW = "1.10.0", "raw"  # of BIDS; the name by which results call the dataset that they are made of
 
 
-@dataclass(frozen=True, slots=True)
-class Session:
-    """What is there of a subject, in one of its sessions or without any."""
-
-    id: str  # of the case
-    folder: Path
-    present: dict[str, list[Path]] = field(default_factory=dict)  # images by modality
-    problem: tuple[str, str] | None = None  # what keeps them from being a case: (reason, remedy)
-
-
 def dataset_of(folder: Path) -> Path | None:
     """The dataset that a folder is, or that it is a subject of, if it looks like one."""
     if (folder / DESCRIPTION).is_file() or any(map(_holds_data, _folders(folder, "sub-"))):
@@ -53,7 +43,7 @@ def dataset_of(folder: Path) -> Path | None:
     return folder.parent if folder.name.startswith("sub-") and _holds_data(folder) else None
 
 
-def sessions(folder: Path) -> Iterator[Session]:
+def sessions(folder: Path) -> Iterator[Candidate]:
     """All sessions of a dataset or of a subject, in a stable order, but for those without an image of a modality."""
     for subject in [folder] if dataset_of(folder) != folder else _folders(folder, "sub-"):
         try:
@@ -62,7 +52,7 @@ def sessions(folder: Path) -> Iterator[Session]:
                 if session.present or session.problem:
                     yield session
         except OSError as error:
-            yield Session(subject.name, subject, {}, (f"cannot be read ({error.strerror})", "check its permissions"))
+            yield Candidate(subject.name, subject, {}, (f"cannot be read ({error.strerror})", "check its permissions"))
 
 
 def modality_of(name: str) -> str | None:
@@ -71,7 +61,7 @@ def modality_of(name: str) -> str | None:
     return parsed[1] if parsed else None
 
 
-def _session(subject: Path, folder: Path) -> Session:
+def _session(subject: Path, folder: Path) -> Candidate:
     labels = [subject.name] if folder == subject else [subject.name, folder.name]
     case_id = f"{'_'.join(labels)}_desc-fused_T2w"
     present, problem = defaultdict(list), None
@@ -85,15 +75,22 @@ def _session(subject: Path, folder: Path) -> Session:
             problem = f"{file.name} lies in a folder of {' and '.join(labels)}", "move it to its own, or rename it"
     if not FUSED.fullmatch(case_id):
         problem = f"{labels[-1]} is no label of BIDS", "write letters and digits alone"
-    return Session(case_id, folder, dict(present), problem)
+    return Candidate(case_id, folder, dict(present), problem)
 
 
 def _images(folder: Path) -> list[Path]:
     """What is called like an image in a session's datatype folders, fetched or not, but for results of ours."""
-    files = [file for place in _folders(folder) if place.name in DATATYPES for file in sorted(place.iterdir())]
-    named = [file for file in files if not file.name.startswith(".") and IMAGE.fullmatch(file.name)]
-    results = [file for file in named if FUSED.fullmatch(file.name.partition(".")[0]) and is_ours(file)]
-    return [file for file in named if file not in results and not file.is_dir()]
+    images = []
+    for place in _folders(folder):
+        if place.name in DATATYPES:
+            with os.scandir(place) as entries:
+                names = [entry.name for entry in entries if IMAGE.fullmatch(entry.name) and not entry.is_dir()]
+            images += [place / name for name in sorted(names) if not name.startswith(".")]
+    return [file for file in images if not _is_result(file)]
+
+
+def _is_result(file: Path) -> bool:
+    return bool(FUSED.fullmatch(file.name.partition(".")[0])) and is_ours(file)
 
 
 def _parsed(name: str) -> tuple[dict[str, str], str] | None:
@@ -110,7 +107,9 @@ def _parsed(name: str) -> tuple[dict[str, str], str] | None:
 
 
 def _folders(folder: Path, prefix: str = "") -> list[Path]:
-    return [path for path in sorted(folder.iterdir()) if path.name.startswith(prefix) and path.is_dir()]
+    with os.scandir(folder) as entries:
+        names = [entry.name for entry in entries if entry.name.startswith(prefix) and entry.is_dir()]
+    return [folder / name for name in sorted(names)]
 
 
 def _holds_data(subject: Path) -> bool:

@@ -1,41 +1,46 @@
 """Find cases: which three files belong together, by name and never by position.
 
-A source is a folder of case folders (files named by modality), a folder with nnU-Net names (`case_0000.png` = m1,
-`_0001` = m2, `_0002` = functional), a BIDS dataset or a subject of one, one case folder, or a CSV with the columns id,
-m1, m2, functional.
-A case that is not complete is refused on its own; the others stand.
+A source is a folder of case folders at any depth (files named by modality), a folder with nnU-Net names
+(`case_0000.png` = m1, `_0001` = m2, `_0002` = functional), a BIDS dataset or a subject of one, one case folder, or a
+CSV with the columns id, m1, m2, functional.
+A case that is not complete is refused on its own; the others stand. No folder is listed once per case, so that time
+grows with the number of files and no faster.
 """
 
 from __future__ import annotations
 
-import csv
 import os
 import re
 import unicodedata
-from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Iterator
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from io import TextIOWrapper
 from pathlib import Path
 
 from tfs_rt import bids
-from tfs_rt.errors import InputError, NothingFound, TfsRtError, UsageError, first_line
-from tfs_rt.files import TEMPORARY, linked, open_regular
-from tfs_rt.names import folded, images_in, stem_of
-from tfs_rt.sidecar import SPREAD, is_ours, result_names, sidecar_name, spread_names
+from tfs_rt.case_folders import NAMING, case_folders
+from tfs_rt.case_list import ENDINGS, read_list
+from tfs_rt.errors import InputError, NothingFound, TfsRtError, UsageError
+from tfs_rt.names import (
+    ANATOMICAL,
+    FUNCTIONAL,
+    SHEETS,
+    Listing,
+    folded,
+    list_folder,
+    modality_named,
+    stem_of,
+    stem_of_name,
+)
+from tfs_rt.output_conflicts import OutputFolder
+from tfs_rt.sidecar import SPREAD, is_ours
 from tfs_rt.spec import SLOTS
 
-ANATOMICAL = ("ct", "mr-t1", "mr-gad", "mr-pd", "mr-t2")  # in slot order: mr-t2 is m2 in every published group
-FUNCTIONAL = ("pet", "spect")
-MODALITIES = (*ANATOMICAL, *FUNCTIONAL)
 NNUNET = re.compile(r"(?P<id>.+)_(?P<channel>\d{4})")
-REPORT, SHEETS, STATE = "report.json", "sheets", ".tfs-rt"  # names of our own in the output folder
 RESERVED = {"report", SHEETS, SPREAD, "model", "dataset_description"}  # which no case may have
-NAMING = (
-    "name files by modality (ct, mr-t1, mr-t2, mr-gad, mr-pd, pet, spect), with the ending of their format (.dcm for "
-    "DICOM), or give a CSV with id,m1,m2,functional"
-)
-BESIDE = (".json", ".txt", ".csv", ".tsv", ".xml", ".md", ".log")  # endings of what lies beside images
+LONGEST = 200  # bytes of an id: a file name holds 255, its ending and a temporary name's included
+FORBIDDEN = '/\\:*?"<>|'  # by one file system or another
+SEVERAL = 3  # places of one id that a message names
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,20 +85,18 @@ def discover(
             empty.append(error)
     if not found and empty:
         raise empty[0]
-    counts = Counter(folded(case.id) for case in found)
-    inputs = {_resolved(file) for case in found for file in _files(case)}
-    if output and (hit := sorted(file for file in inputs if _is_of_a_run(file, _resolved(output)))):
-        raise UsageError(hit[0], "is an input of this run, and a run writes there", "choose another --output")
+    places = _places(found)
+    target = OutputFolder.of(output, (file for case in found for file in _files(case))) if output else None
     if output:
         bids.check_derivative(output, {case.dataset for case in found if isinstance(case, Case) and case.dataset})
-    checked = [_checked(case, counts[folded(case.id)], output, inputs) for case in found]
+    checked = [_checked(case, places[folded(case.id)], target) for case in found]
     return [*checked, *(RefusedCase(Path(error.subject).name, error) for error in empty)]
 
 
 def single(m1: Path, m2: Path, functional: Path, case_id: str | None) -> Case:
     """One case by its files; its id, if not given: the file's stem, or the folder's name if that is a modality."""
     folder = Path(os.path.abspath(functional)).parent.name  # noqa: PTH100
-    own = case_id or (folder if _modality(functional) and folder else stem_of(functional))
+    own = case_id or (folder if modality_named(functional.name) and folder else stem_of(functional))
     files = {"m1": m1, "m2": m2, "functional": functional}
     return Case(own, {slot: Path(os.path.abspath(file)) for slot, file in files.items()})  # noqa: PTH100
 
@@ -111,9 +114,11 @@ def _from_source(source: Path, output: Path | None, any_pair: bool) -> list[Foun
             raise NothingFound(source, "no such file or folder", "check the path")
     except OSError as error:
         raise NothingFound(source, f"cannot be read ({error.strerror})", "check its permissions") from error
-    if source.suffix.lower() == ".csv":
+    if source.suffix.lower() in ENDINGS:
         return list(_from_csv(source))
-    raise UsageError(source, "is neither a folder nor a CSV", "give single images as --m1 A --m2 B --functional C")
+    as_files = "give single images as --m1 A --m2 B --functional C"  # `output` is given by tfs-rt fuse alone
+    listed = "give the folder that holds it, or list its case in a CSV with id,m1,m2,functional"
+    raise UsageError(source, "is neither a folder nor a CSV", as_files if output else listed)
 
 
 def _from_bids(folder: Path, dataset: Path, any_pair: bool) -> Iterator[Found]:
@@ -123,85 +128,15 @@ def _from_bids(folder: Path, dataset: Path, any_pair: bool) -> Iterator[Found]:
 
 
 def _from_folder(folder: Path, output: Path | None, any_pair: bool) -> Iterator[Found]:
-    inner = [path for path in sorted(folder.iterdir()) if path.is_dir() and not path.name.startswith(".")]
-    ours = (output, output / SHEETS, output / SPREAD) if output else ()
-    inner = [path for path in inner if path.resolve() not in ours and not _is_output(path)]
-    if not any(_modality(file) for file in images_in(folder)):
-        yield from _from_nnunet(folder)
-        if stray := _stray(folder):
-            yield RefusedCase(folder.name, InputError(folder, *stray))
-        for path in inner:
-            if not _is_series(path):
-                yield from _from_inner_folder(path, any_pair)
-    elif any(_holds_a_case(path) for path in inner):
-        raise UsageError(folder, "holds images of one case and folders of others", "move the images into a folder")
-    else:
-        yield _from_case_folder(folder, any_pair)
-
-
-def _from_inner_folder(folder: Path, any_pair: bool) -> Iterator[Found]:
-    try:
-        if images_in(folder):
-            yield _from_case_folder(folder, any_pair)
-        elif deeper := [path for path in sorted(folder.iterdir()) if path.is_dir() and _holds_a_case(path)]:
-            reason = f"holds {len(deeper)} folders of cases, not images"
-            yield RefusedCase(folder.name, InputError(folder, reason, "give this folder itself as a source"))
-        elif stray := _stray(folder):
-            yield RefusedCase(folder.name, InputError(folder, *stray))
-    except OSError as error:
-        fault = InputError(folder, f"cannot be read ({error.strerror})", "check its permissions")
-        yield RefusedCase(folder.name, fault)
-
-
-def _is_output(folder: Path) -> bool:
-    """Whether an earlier run wrote its results there."""
-    return _is_there(folder / REPORT) and not _holds_a_case(folder)
-
-
-def _is_there(path: Path) -> bool:
-    try:
-        return path.exists()
-    except OSError:  # whoever reads or writes there will say so
-        return False
-
-
-def _holds_a_case(folder: Path) -> bool:
-    try:
-        return any(_modality(file) for file in images_in(folder))
-    except OSError:
-        return False
-
-
-def _from_case_folder(folder: Path, any_pair: bool) -> Found:
-    present: dict[str, list[Path]] = defaultdict(list)
-    for file in images_in(folder):
-        if modality := _modality(file):
-            present[modality].append(file)
-    problem = _problem(present, any_pair)
-    return _paired(folder.name, folder, present, problem and (_stray(folder, present) or problem))
-
-
-def _stray(folder: Path, present: Collection[str] = ()) -> tuple[str, str] | None:
-    """What is wrong with things named by a modality that no image is there of: (reason, remedy); None without such."""
-    things = [path for path in sorted(folder.iterdir()) if not path.name.startswith(".")]
-    if series := [path.name for path in things if _modality(path) not in present and _is_series(path)]:
-        reason = f"holds folders instead of files ({', '.join(series)})"
-        return reason, "one file a modality: turn the series into NIfTI (dcm2niix) or one multi-frame DICOM"
-    files = [path for path in things if path.is_file() and path.suffix.lower() not in BESIDE]
-    files = [path for path in files if path not in images_in(folder)]
-    if odd := [path.name for path in files if (named := _modality(path.with_suffix(""))) and named not in present]:
-        reason = f"holds files whose format their ending does not say ({', '.join(odd)})"
-        return reason, "give the files the ending of their format, .dcm for DICOM"
-    return None
-
-
-def _is_series(folder: Path) -> bool:
-    """Whether a folder looks like the slices of one modality's image, in a file each."""
-    try:
-        inner = list(folder.iterdir()) if folder.is_dir() and _modality(folder) else []
-        return any(path.is_file() for path in inner) and not any(_holds_a_case(path) for path in (folder, *inner))
-    except OSError:
-        return False
+    top = list_folder(folder)
+    if not top.named_by_modality():
+        yield from _from_nnunet(top)
+    ours = {str(path) for path in (output, output / SHEETS, output / SPREAD)} if output else set()
+    for found in case_folders(folder, top, ours):
+        problem = found.problem
+        if not problem and (incomplete := _problem(found.present, any_pair)):
+            problem = found.hint or incomplete
+        yield _paired(found.id, found.folder, found.present, problem)
 
 
 def _paired(
@@ -242,11 +177,11 @@ def _problem(present: dict[str, list[Path]], any_pair: bool) -> tuple[str, str] 
     return None
 
 
-def _from_nnunet(folder: Path) -> Iterator[Found]:
+def _from_nnunet(top: Listing) -> Iterator[Found]:
     groups: dict[str, list[tuple[int, Path]]] = defaultdict(list)
-    for file in images_in(folder):
-        match = NNUNET.fullmatch(stem_of(file))
-        if match and not is_ours(file):  # or it is a result
+    for name in top.images:
+        match = NNUNET.fullmatch(stem_of_name(name))
+        if match and not is_ours(file := top.folder / name):  # or it is a result
             groups[match["id"]].append((int(match["channel"]), file))
     for case_id, members in groups.items():
         channels = sorted(channel for channel, _ in members)
@@ -256,90 +191,73 @@ def _from_nnunet(folder: Path) -> Iterator[Found]:
             have = ", ".join(f"_{channel:04d}" for channel in channels)
             reason = f"has the channels {have}, expected _0000 (m1), _0001 (m2), _0002 (functional)"
             there = tuple(file for _, file in members)
-            yield RefusedCase(case_id, InputError(folder / case_id, reason, "add or remove files"), there)
-
-
-def read_list(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str | None]]]]:
-    """A list of cases as its header and its rows, each with its line number; UsageError if it is no such CSV."""
-    try:
-        with TextIOWrapper(open_regular(path), newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file, strict=True)
-            header = list(reader.fieldnames or [])
-            rows = [(reader.line_num, row) for row in reader]
-    except (OSError, ValueError, csv.Error) as error:
-        raise UsageError(path, f"cannot be read as CSV ({first_line(error)})", "save it as UTF-8 CSV") from error
-    for name in dict.fromkeys(("id", *SLOTS, *filter(None, header))):
-        if header.count(name) != 1:
-            reason = f"has {header.count(name)} columns {name!r} (first line: {','.join(header)})"
-            raise UsageError(path, reason, "its first line must be id,m1,m2,functional, with commas")
-    return header, rows
+            yield RefusedCase(case_id, InputError(top.folder / case_id, reason, "add or remove files"), there)
 
 
 def _from_csv(path: Path) -> Iterator[Found]:
-    _, rows = read_list(path)
+    header, rows = read_list(path)
     if not rows:
         raise NothingFound(path, "lists no case", "add a line per case under id,m1,m2,functional")
-    for number, row in rows:
-        cells = {name: (row[name] or "").strip() for name in ("id", *SLOTS)}
-        labels = {name: (value or "").strip() for name, value in row.items() if name and name not in cells}
-        case_id = cells.pop("id") or f"line {number}"
-        if empty := [slot for slot, value in cells.items() if not value or "\0" in value]:
-            there = tuple(path.parent / value for slot, value in cells.items() if slot not in empty)
-            fault = InputError(f"{path}, line {number}", f"{empty[0]} is empty", "fill it in")
+    columns = [name for name in header if name and name not in ("id", *SLOTS)]
+    for row in rows:
+        labels = {name: row.cells[name] for name in columns}
+        files = {slot: row.cells[slot] for slot in SLOTS}
+        case_id = row.cells["id"] or f"line {row.line}"
+        missing = [slot for slot, value in files.items() if not value or "\0" in value]
+        problem = row.problem or (missing and (f"{missing[0]} is empty", "fill it in"))
+        if problem:
+            there = tuple(path.parent / value for slot, value in files.items() if slot not in missing)
+            fault = InputError(f"{path}, line {row.line}", *problem)
             yield RefusedCase(case_id, fault, there, labels=labels)
         else:
-            yield Case(case_id, {slot: path.parent / value for slot, value in cells.items()}, labels)
+            yield Case(case_id, {slot: path.parent / value for slot, value in files.items()}, labels)
 
 
-def _checked(case: Found, count: int, output: Path | None, inputs: set[Path]) -> Found:
+def _places(found: Iterable[Found]) -> dict[str, list[str]]:
+    """Where the cases of each id are, by folded id."""
+    places: dict[str, list[str]] = defaultdict(list)
+    for case in found:
+        files = _files(case)
+        places[folded(case.id)].append(str(files[0].parent if files else case.id))
+    return places
+
+
+def _checked(case: Found, places: list[str], target: OutputFolder | None) -> Found:
     """The case itself, or refused if its id is not unique, cannot be a file name, or would overwrite an input."""
     fault = None
-    results = [output / name for name in (*result_names(case.id), sidecar_name(case.id))] if output else []
-    spreads = [output / name for name in spread_names(case.id)] if output else []
-    if count > 1:
-        fault = InputError(case.id, f"{count} cases have this id", "rename all but one")
-    elif not _can_be_a_file_name(case.id):
-        fault = InputError(case.id, "this id cannot name a result", "choose letters and digits")
-    elif hit := [result for result in results if _resolved(result) in inputs]:
-        fault = InputError(hit[0], "is an input of this run", "choose another --output")
-    elif blocked := [path for path in (*results, *spreads) if _is_there(path) and path.is_dir()]:
-        fault = InputError(blocked[0], "is a folder where a result should go", "choose another --output")
-    elif output and (link := linked(results[0].parent, output)):
-        fault = InputError(link, "is a link where a result should go", "remove it, or choose another --output")
+    if len(places) > 1:
+        more = ", ..." if len(places) > SEVERAL else ""
+        reason = f"{len(places)} cases have this id ({', '.join(places[:SEVERAL])}{more})"
+        fault = InputError(case.id, reason, "rename all but one, or list them in a CSV under ids of their own")
+    elif problem := _id_problem(case.id):
+        fault = InputError(case.id, *problem)
+    elif target:
+        fault = target.conflict(case.id)
     if isinstance(case, RefusedCase):
         return replace(case, owns_result=fault is None)
     return RefusedCase(case.id, fault, labels=case.labels) if fault else case
 
 
-def _can_be_a_file_name(case_id: str) -> bool:
-    if any(unicodedata.category(c).startswith("C") or c in '/\\:*?"<>|' for c in case_id):
-        return False
-    return not case_id.startswith(".") and len(case_id.encode()) <= 200 and folded(case_id) not in RESERVED
-
-
-def _is_of_a_run(file: Path, output: Path) -> bool:
-    """Whether a run may write to a file or remove it, whatever its cases are called."""
-    own = file.name == REPORT or TEMPORARY.fullmatch(file.name) is not None
-    return (file.parent == output and own) or file.parent in (output / SHEETS, output / SPREAD, output / STATE)
+def _id_problem(case_id: str) -> tuple[str, str] | None:
+    """What keeps an id from being a file's name on some system: (reason, remedy)."""
+    reason = ""
+    remedy = "rename it with letters, digits, - and _, or list the case in a CSV under another id"
+    if bad := sorted({c for c in case_id if unicodedata.category(c).startswith("C") or c in FORBIDDEN}):
+        reason = f"it holds {', '.join(map(ascii, bad))}"
+    elif case_id.startswith("."):
+        reason = "it begins with a dot, and would be hidden"
+    elif folded(case_id) in RESERVED:
+        reason = f"a run has a file of its own by that name ({', '.join(sorted(RESERVED))})"
+    elif (length := len(case_id.encode())) > LONGEST:
+        reason = f"it has {length} bytes, and a result's name has room for {LONGEST}"
+        remedy = "shorten it, or list the case in a CSV under a shorter id"
+    return (f"this id cannot name a result: {reason}", remedy) if reason else None
 
 
 def _files(case: Found) -> tuple[Path, ...]:
     return case.files if isinstance(case, RefusedCase) else tuple(case.files.values())
 
 
-def _resolved(path: Path) -> Path:
-    try:
-        return path.resolve()
-    except (OSError, RuntimeError):  # a link to itself: reading it will say so
-        return path
-
-
 def modality_of(file: Path) -> str | None:
     """The modality that a file's name says, in a case folder's way or in that of BIDS; None if it says none."""
-    return _modality(file) or bids.modality_of(file.name)
-
-
-def _modality(file: Path) -> str | None:
-    """The modality that a file is named by, whatever its case and ending."""
-    name = stem_of(file).lower().replace("_", "-")
-    return name if name in MODALITIES else None
+    return modality_named(file.name) or bids.modality_of(file.name)

@@ -15,11 +15,11 @@ from pathlib import Path
 
 from filelock import BaseFileLock, Timeout
 
-from tfs_rt.cases import STATE
 from tfs_rt.errors import EnvironmentFault, UsageError
 from tfs_rt.files import read_regular, sweep, write_file
 from tfs_rt.journal import Journal, holder, is_of_this_machine
 from tfs_rt.locks import acquire, is_held, marker_of
+from tfs_rt.names import STATE
 from tfs_rt.os_errors import reason_of, remedy_for
 from tfs_rt.shards import Job, Shard, shard_of
 from tfs_rt.sidecar import SPREAD

@@ -7,9 +7,10 @@ import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from tfs_rt.cases import REPORT, Case, Found
+from tfs_rt.cases import Case, Found
 from tfs_rt.errors import EnvironmentFault, TfsRtError, UsageError
 from tfs_rt.formats.picture import MAX_PIXELS
+from tfs_rt.names import REPORT
 from tfs_rt.sidecar import Facts, read_sidecar, result_folders, sidecar_name
 
 SPARE = 1.2

@@ -15,14 +15,13 @@ import numpy as np
 from PIL import Image
 
 from tfs_rt import __version__, bids, uncertainty
-from tfs_rt.cases import SHEETS
 from tfs_rt.files import write_file
 from tfs_rt.formats import hounsfield
 from tfs_rt.formats.levels import SHOWS
 from tfs_rt.fuser import Fuser
 from tfs_rt.images import RGB, Array
 from tfs_rt.intake import Loaded, Reading
-from tfs_rt.names import stem_of
+from tfs_rt.names import SHEETS, stem_of
 from tfs_rt.sheet import ROWS, contact_sheet
 from tfs_rt.sidecar import ENDINGS, RESEARCH_USE, SPREAD, Facts, place, png_text, recipe_sha256, sealed
 from tfs_rt.spec import SLOTS

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tfs_rt.cases import REPORT
 from tfs_rt.claim import beginning, shards_of, state_of
 from tfs_rt.files import read_regular
+from tfs_rt.names import REPORT
 from tfs_rt.results import write_json
 from tfs_rt.shards import Job, Shard
 

@@ -11,9 +11,10 @@ import tempfile
 from pathlib import Path
 
 from tfs_rt.bundle import MANIFEST
-from tfs_rt.cases import SHEETS, Case, Found
+from tfs_rt.cases import Case, Found
 from tfs_rt.errors import EnvironmentFault, TfsRtError, UsageError
 from tfs_rt.files import file_sha256, sweep, sync_folder, write_file
+from tfs_rt.names import SHEETS
 from tfs_rt.os_errors import write_fault
 from tfs_rt.sidecar import Facts, as_json, files_of, read_sidecar, recipe_of, recipe_sha256, sidecar_name
 

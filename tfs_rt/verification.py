@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from tfs_rt.cases import REPORT
 from tfs_rt.claim import is_written_to
 from tfs_rt.errors import InputError, NothingFound, TfsRtError
 from tfs_rt.files import file_sha256
-from tfs_rt.names import images_in, stem_of
+from tfs_rt.names import REPORT, images_in, stem_of
 from tfs_rt.sidecar import Facts, files_of, is_ours, is_sealed, place, read_sidecar, result_folders
 
 Inputs = Literal["as they were", "changed", "gone", "not looked at"]

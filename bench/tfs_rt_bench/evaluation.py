@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from tfs_rt.cases import Case, discover, images_in
+from tfs_rt.cases import Case, discover
 from tfs_rt.errors import InputError, NothingFound, TfsRtError, UsageError
 from tfs_rt.images import RGB, resize
 from tfs_rt.intake import load_case, read_file
+from tfs_rt.names import images_in
 from tfs_rt_bench.fusion_metrics import FUSION_METRICS, against_sources
 from tfs_rt_bench.intervals import Comparison, Summary, compare, summarise
 from tfs_rt_bench.metrics import METRICS, Metric, Scores, average_gradient, colour_bias, fidelity, in_head

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-import io
 import math
 import sys
 from pathlib import Path
@@ -14,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from tfs_rt import __version__
+from tfs_rt import __version__, case_list
 from tfs_rt.errors import printable
 from tfs_rt.files import write_file
 from tfs_rt.results import write_json
@@ -123,15 +121,13 @@ def to_json(evaluation: Evaluation) -> dict[str, Any]:
 
 def to_csv(evaluation: Evaluation) -> str:
     """A row for each method and case; undefined values are empty."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["method", "case", *evaluation.metrics])
+    rows: list[list[object]] = [["method", "case", *evaluation.metrics]]
     for method in evaluation.methods:
         for case in evaluation.cases:
             scores = evaluation.scores[method][case]
             cells = [_plain(scores.get(key)) for key in evaluation.metrics]
-            writer.writerow([method, case, *("" if cell is None else cell for cell in cells)])
-    return text.getvalue()
+            rows.append([method, case, *("" if cell is None else cell for cell in cells)])
+    return case_list.to_csv(rows)
 
 
 def to_table_1(evaluation: Evaluation) -> str:

@@ -15,8 +15,6 @@ that the heads' centres meet; it is never resampled, which would blur it.
 from __future__ import annotations
 
 import argparse
-import csv
-import io
 import re
 import sys
 from collections import Counter
@@ -26,7 +24,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tfs_rt.cases import read_list
+from tfs_rt.case_list import Row, read_list, to_csv
 from tfs_rt.errors import InputError, TfsRtError, UsageError
 from tfs_rt.files import write_file
 from tfs_rt.images import RGB
@@ -68,18 +66,20 @@ def read_pairs(path: Path) -> list[Pair]:
     header, rows = read_list(path)
     if lacking := sorted({"patient", "split"} - set(header)):
         raise UsageError(path, f"has no column {', '.join(lacking)}", "add it")
-    pairs = [_pair(path, row) for _, row in rows]
+    pairs = [_pair(path, row) for row in rows]
     if repeated := [id_ for id_, times in Counter(pair.id for pair in pairs).items() if times > 1]:
         raise UsageError(path, f"lists {repeated[0]} more than once", "give every pair an id of its own")
     return pairs
 
 
-def _pair(path: Path, row: dict[str, str | None]) -> Pair:
-    id_, patient, split = (row[key] or "" for key in ("id", "patient", "split"))
+def _pair(path: Path, row: Row) -> Pair:
+    if row.problem:
+        raise UsageError(f"{path}, line {row.line}", *row.problem)
+    id_, patient, split = (row.cells[key] for key in ("id", "patient", "split"))
     if not ID.fullmatch(id_) or not patient or not split:
         reason = f"has a row without a patient, a split, or an id that a file can be named by ({id_!r})"
         raise UsageError(path, reason, "fill it in")
-    files = {slot: path.parent / name for slot in SLOTS if (name := row[slot])}
+    files = {slot: path.parent / name for slot in SLOTS if (name := row.cells[slot])}
     if len(files) != len(SLOTS) - 1:
         raise UsageError(path, f"{id_} has {len(files)} files, not two", "leave one of m1,m2,functional empty")
     images = {slot: read_file(file)[0] for slot, file in files.items()}
@@ -159,14 +159,12 @@ def run(source: Path, output: Path, *, seed: int) -> None:
         raise UsageError(output, "holds the list or images of it that would be overwritten", "choose another -o")
     images = complete(pairs, np.random.default_rng(seed))
     prepare_output(output)
-    table = io.StringIO()
-    writer = csv.writer(table, lineterminator="\n")
-    writer.writerow(["id", *SLOTS, "patient", "split"])
+    table = [["id", *SLOTS, "patient", "split"]]
     for pair, image in zip(pairs, images, strict=True):
         write_file(files[pair.id], encode_png(image))
         whole = {slot: str(path.resolve()) for slot, path in pair.files.items()} | {pair.missing: str(files[pair.id])}
-        writer.writerow([pair.id, *(whole[slot] for slot in SLOTS), pair.patient, pair.split])
-    write_file(output / "cases.csv", table.getvalue().encode())
+        table.append([pair.id, *(whole[slot] for slot in SLOTS), pair.patient, pair.split])
+    write_file(output / "cases.csv", to_csv(table).encode())
 
 
 def main() -> None:

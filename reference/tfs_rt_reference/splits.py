@@ -7,8 +7,9 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 
-from tfs_rt.cases import Case, Found, folded
+from tfs_rt.cases import Case, Found
 from tfs_rt.errors import UsageError
+from tfs_rt.names import folded
 
 SPLITS = ("train", "val", "test")
 
