@@ -19,6 +19,7 @@ from tfs_rt.formats.picture import MAX_PIXELS, Picture, Rules
 from tfs_rt.images import RGB
 from tfs_rt.os_errors import reason_of
 from tfs_rt.reader import read_picture
+from tfs_rt.remedies import without_options
 from tfs_rt.resource_limits import limit_fault
 from tfs_rt.spec import SLOTS
 
@@ -81,10 +82,17 @@ def load_case(
     reading: Reading | None = None,
     decode: Decode = read_picture,
 ) -> Loaded:
-    """Read and check the three files of a case; InputError says what is wrong with which."""
+    """Read and check the three files of a case; InputError says what is wrong with which.
+
+    Without `reading` the command has no options for it, and no remedy names one.
+    """
+    if reading is None:
+        with without_options():
+            return load_case(case, scale, target_size, Reading(), decode)
     if isinstance(case, RefusedCase):
         raise case.error
-    reading, pictures, inputs = reading or Reading(), {}, {}
+    pictures: dict[str, Picture] = {}
+    inputs: dict[str, dict[str, Any]] = {}
     for slot in SLOTS:
         path = case.files[slot]
         data, sha256 = read_bytes(path)
@@ -114,7 +122,8 @@ def load_case(
 def read_file(path: Path) -> tuple[RGB, str]:
     """An image (H, W, 3) uint8 and its file's SHA-256; InputError says what is wrong with the file."""
     data, sha256 = read_bytes(path)
-    slices = read_picture(data, path, Rules()).slices
+    with without_options():
+        slices = read_picture(data, path, Rules()).slices
     first, *more = slices
     if more:
         raise InputError(path, f"is a volume of {len(more) + 1} slices", "give a single slice")
