@@ -258,7 +258,7 @@ def test_what_lies_in_a_shards_folder_is_not_waited_for_nor_believed(
 ) -> None:
     out = tmp_path / "out"
     begin(out, Shard(2, 2)).fuse()
-    report = out / ".tfs-rt" / "shards" / "2-of-2" / "report.json"
+    report = out / ".tfs-rt" / "shards" / "2-of-2" / "report.jsonl"
     report.unlink()
     os.mkfifo(report) if content == "pipe" else report.write_text(content)
     (out / ".tfs-rt" / "shards" / "1-of-99999").mkdir()

@@ -29,9 +29,9 @@ SEPARATORS = ",;\t"
 DECLARED = re.compile(r"\"?sep=(.)\"?(?:\r\n|\r|\n)", re.IGNORECASE)
 # A formula begins a cell, or what another program takes for one: a semicolon may separate cells there.
 FORMULA = r"(?=[' ]*[=+\-@＝＋－＠])"  # noqa: RUF001 - full-width signs begin a formula, too
-START, BLANK = r"(^|[;\t\r\n])", r"^(?='*[\t\r\n])"
-EXPOSED = re.compile(f"{BLANK}|{START}{FORMULA}")
-PROTECTED = re.compile(f"^'{BLANK[1:]}|{START}'{FORMULA}")
+BLANK = r"(?='*[\t\r\n])"
+EXPOSED = re.compile(rf"^{BLANK}|(^|[;\t\r\n]){FORMULA}")
+PROTECTED = re.compile(rf"^'{BLANK}|(^|[;\t\r\n])'{FORMULA}")
 
 
 @dataclass(frozen=True, slots=True)

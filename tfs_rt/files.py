@@ -8,6 +8,7 @@ import os
 import re
 import secrets
 import stat
+from collections.abc import Iterable
 from io import BufferedReader
 from pathlib import Path
 
@@ -74,11 +75,11 @@ def _open_at_once(path: Path) -> int:
         return os.open(path, os.O_RDONLY | BINARY)
 
 
-def write_file(path: Path, data: bytes, *, mode: int = 0o666, within: Path | None = None) -> None:
+def write_file(path: Path, data: bytes | Iterable[bytes], *, mode: int = 0o666, within: Path | None = None) -> None:
     """Write to a temporary name, flush it to the disk, rename, and flush the folder.
 
-    The temporary name is in the same folder; or in the folder `within`, from which on folders are made and links
-    refused. Raises EnvironmentFault.
+    Data may come in pieces, so that they need not be in memory at once. The temporary name is in the same folder; or
+    in the folder `within`, from which on folders are made and links refused. Raises EnvironmentFault.
     """
     temporary = (within or path.parent) / f".{path.name[:100]}.{secrets.token_hex(4)}.tmp"
     try:
@@ -145,10 +146,11 @@ def write_all(descriptor: int, data: bytes) -> None:
         rest = rest[os.write(descriptor, rest) :]
 
 
-def _write(path: Path, data: bytes, mode: int) -> None:
+def _write(path: Path, data: bytes | Iterable[bytes], mode: int) -> None:
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | BINARY, mode)
     try:
-        write_all(descriptor, data)
+        for piece in (data,) if isinstance(data, bytes) else data:
+            write_all(descriptor, piece)
         os.fsync(descriptor)
     finally:
         os.close(descriptor)

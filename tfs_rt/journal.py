@@ -13,17 +13,20 @@ import json
 import os
 import platform
 import stat
+from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from tfs_rt.errors import EnvironmentFault
-from tfs_rt.files import AT_ONCE, BINARY, read_regular, write_all
+from tfs_rt.files import AT_ONCE, BINARY, open_regular, write_all
 from tfs_rt.os_errors import write_fault
 
 JOURNAL = "journal.jsonl"
 TAIL = 2**16  # bytes, in which the last whole line is found
 LIMIT = 2**30
+LONGEST = 2**20  # bytes of a line, which names a case, however long its id
 NUMBER = (int, float)
 SHAPES: dict[str, dict[str, Any]] = {
     "begin": {"cases": int, "pid": int, "host": str, "time": str},
@@ -100,26 +103,33 @@ def is_of_this_machine(state: Path) -> bool:
 
 def _begun(state: Path) -> Event | None:
     """The beginning of the run that goes on, as the journal says; None if it does not say."""
-    try:
-        events = read_events(state)
-    except OSError:
-        return None
-    last = next((event for event in reversed(events) if event["event"] in ("begin", "end")), None)
+    last: Event | None = None
+    with suppress(OSError):
+        for event in read_events(state):
+            if event["event"] in ("begin", "end"):
+                last = event
     return last if last and last["event"] == "begin" else None
 
 
-def read_events(state: Path) -> list[Event]:
-    """The whole lines of a state folder's journal; none if there is no journal, OSError if it cannot be read."""
+def read_events(state: Path, start: int = 0) -> Iterator[Event]:
+    """The whole lines of a state folder's journal from a byte on, one at a time; OSError if it cannot be read."""
+    return (event for event, _ in read_lines(state, start))
+
+
+def read_lines(state: Path, start: int = 0) -> Iterator[tuple[Event, int]]:
+    """As `read_events`, each with the byte at which the next line begins; no lines if there is no journal."""
     try:
-        return parsed(read_regular(state / JOURNAL, LIMIT))[0]
+        file = open_regular(state / JOURNAL)
     except FileNotFoundError:
-        return []
-
-
-def last_run(events: list[Event]) -> list[Event]:
-    """The events of the run that began last, from its beginning; none if none has begun."""
-    start = next((i for i in reversed(range(len(events))) if events[i]["event"] == "begin"), len(events))
-    return events[start:]
+        return
+    with file:
+        if os.fstat(file.fileno()).st_size > LIMIT:
+            raise OSError(errno.EFBIG, "too large", str(state / JOURNAL))
+        file.seek(start)
+        while line := file.readline(LONGEST):
+            start += len(line)
+            if event := _event(line.decode(errors="replace")):
+                yield event, start
 
 
 def parsed(data: bytes) -> tuple[list[Event], bool]:

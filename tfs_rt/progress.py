@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter, deque
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from tfs_rt.claim import current_job, is_claimed, removable_lock, shards_of, state_of
 from tfs_rt.errors import NothingFound
-from tfs_rt.journal import Event, last_run, read_events
+from tfs_rt.journal import Event, read_events, read_lines
 from tfs_rt.shards import Shard
 
 RECENT = 20  # cases whose pace tells how long the rest will take
@@ -33,35 +35,81 @@ def status(folder: Path) -> dict[str, Any]:
     return _together({shard: one for shard, one in found.items() if shard and one["job"] == job} or {last: found[last]})
 
 
+@dataclass(slots=True)
+class _LastRun:
+    """The run that began last, as far as its journal says; of each case, the last event alone."""
+
+    begun: Event
+    ended: str | None = None
+    through: dict[str, str] = field(default_factory=dict)  # by case: done, kept or failed
+    errors: dict[str, str] = field(default_factory=dict)
+    recent: deque[float] = field(default_factory=lambda: deque(maxlen=RECENT))  # seconds
+
+    def add(self, event: Event) -> None:
+        """Note an event that followed."""
+        kind = event["event"]
+        if kind == "end":
+            self.ended = self.ended or event["ended"]
+            return
+        self.through[event["case"]] = kind
+        if kind == "done":
+            self.recent.append(event["seconds"])
+        elif kind == "failed":
+            self.errors[event["case"]] = event["error"]
+
+    def seconds_left(self, left: int) -> float | None:
+        """At the pace of the cases that were fused last."""
+        return round(left * sum(self.recent) / len(self.recent), 1) if self.recent else None
+
+
 def _status(folder: Path, shard: Shard | None) -> dict[str, Any] | None:
+    run: _LastRun | None = None
     try:
-        events = read_events(state_of(folder, shard))
+        for event in read_events(state_of(folder, shard)):
+            if event["event"] == "begin":
+                run = _LastRun(event)
+            elif run:
+                run.add(event)
     except OSError as error:
         raise NothingFound(folder, f"holds no run that can be read ({error.strerror})", REMEDY) from error
-    if not (last := last_run(events)):
+    if not run:
         return None
-    begun, *later = last
-    ended = next((event["ended"] for event in later if event["event"] == "end"), None)
-    state = RUNNING if ended is None and is_claimed(folder, shard) else ended or BROKEN
-    through = {event["case"]: event["event"] for event in later if "case" in event}  # by the last that was said of it
-    counts = {kind: sum(event == kind for event in through.values()) for kind in ("done", "kept", "failed")}
-    left = begun["cases"] - len(through)
-    found = {"state": state, "cases": begun["cases"], **counts, "left": left, "begun": begun["time"]}
-    found["job"] = begun.get("job")
+    begun = run.begun
+    state = RUNNING if run.ended is None and is_claimed(folder, shard) else run.ended or BROKEN
+    counts = Counter(run.through.values())
+    left = begun["cases"] - len(run.through)
+    found = {"state": state, "cases": begun["cases"], **{kind: counts[kind] for kind in ("done", "kept", "failed")}}
+    found |= {"left": left, "begun": begun["time"], "job": begun.get("job")}
     if state == RUNNING:
-        found |= {"process": begun["pid"], "host": begun["host"], "seconds_left": _seconds_left(later, left)}
+        found |= {"process": begun["pid"], "host": begun["host"], "seconds_left": run.seconds_left(left)}
         if lock := removable_lock(state_of(folder, shard)):
             found["lock"] = str(lock)
-    return found | {"errors": {event["case"]: event["error"] for event in later if event["event"] == "failed"}}
+    return found | {"errors": run.errors}
 
 
-def counted(folder: Path, shards: Sequence[Shard]) -> int:
-    """How many cases of some shards are through, in their last runs, as far as their journals can be read."""
-    through = 0
-    for shard in shards:
-        with suppress(OSError):
-            through += sum("case" in event for event in last_run(read_events(state_of(folder, shard))))
-    return through
+class Progress:
+    """The number of cases that some shards are through with, in their last runs; only new lines are read."""
+
+    def __init__(self, folder: Path, shards: Sequence[Shard]) -> None:
+        self._states = [state_of(folder, shard) for shard in shards]
+        self._read = [0] * len(shards)  # bytes
+        self._through = [0] * len(shards)
+
+    @property
+    def through(self) -> int:
+        """Of all shards."""
+        return sum(self._through)
+
+    def update(self) -> int:
+        """Read on, as far as the journals can be read."""
+        for number, state in enumerate(self._states):
+            with suppress(OSError):
+                for event, end in read_lines(state, self._read[number]):
+                    self._read[number] = end
+                    self._through[number] = (
+                        0 if event["event"] == "begin" else self._through[number] + ("case" in event)
+                    )
+        return self.through
 
 
 def _together(shards: dict[Shard, dict[str, Any]]) -> dict[str, Any]:
@@ -77,8 +125,3 @@ def _together(shards: dict[Shard, dict[str, Any]]) -> dict[str, Any]:
     found["errors"] = {case: error for one in shards.values() for case, error in one["errors"].items()}
     states = {str(shard): shards[shard]["state"] if shard in shards else "not begun" for shard in Shard.all(total)}
     return found | {"shards": states}
-
-
-def _seconds_left(events: list[Event], left: int) -> float | None:
-    done = [event["seconds"] for event in events if event["event"] == "done"][-RECENT:]
-    return round(left * sum(done) / len(done), 1) if done else None

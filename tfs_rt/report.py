@@ -1,21 +1,31 @@
-"""What became of every case of a run."""
+"""The report of a run: `report.json`, and what shards tell each other for it.
+
+    OUTPUT/report.json                           of all cases
+    OUTPUT/.tfs-rt/shards/2-of-8/report.jsonl    of a shard: one line of facts, then a line for each result
+
+Reports are written and read one result at a time, for there may be very many.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from tfs_rt.case_results import CaseResults, Result
 from tfs_rt.claim import beginning, shards_of, state_of
-from tfs_rt.files import read_regular
+from tfs_rt.files import open_regular, write_file
 from tfs_rt.names import REPORT
-from tfs_rt.results import write_json
 from tfs_rt.shards import Job, Shard
+from tfs_rt.sidecar import Facts
 
 COUNTS = ("cases", "done", "kept", "failed")
-LIMIT = 2**30  # bytes of a report
+SHARD_REPORT = "report.jsonl"
+LONGEST = 2**28  # bytes of a line: a shard's facts name each case that it has not run
+PIECE = 2**16  # bytes that are written at once
 
 
 @dataclass(slots=True)
@@ -23,18 +33,22 @@ class Report:
     """What became of every case."""
 
     found: int
-    results: list[dict[str, Any]] = field(default_factory=list)
+    folder: Path  # where results lie that are too many for memory
+    results: CaseResults = field(init=False)
     ended: str = "interrupted"  # until the last case is through
+
+    def __post_init__(self) -> None:
+        self.results = CaseResults(self.folder)
 
     @property
     def done(self) -> int:
         """Number of cases fused, now or by the run that was gone on with."""
-        return sum(result["status"] != "failed" for result in self.results)
+        return len(self.results) - self.results.counts["failed"]
 
     @property
     def kept(self) -> int:
         """Number of cases that were fused already."""
-        return sum(result["status"] == "kept" for result in self.results)
+        return self.results.counts["kept"]
 
     @property
     def exit_code(self) -> int:
@@ -43,59 +57,120 @@ class Report:
             return 0
         return 3 if self.done else 4
 
-    def summary(self, ids: Sequence[str], seconds: float) -> dict[str, Any]:
-        """`report.json`'s facts of the cases, in the order of their ids."""
-        through = {result["id"] for result in self.results}
-        order = {case_id: number for number, case_id in enumerate(ids)}
-        failed = len(self.results) - self.done
-        counts = {"cases": self.found, "done": self.done, "kept": self.kept, "failed": failed}
-        results = sorted(self.results, key=lambda result: order[result["id"]])
+    def summary(self, ids: Sequence[str], seconds: float) -> Facts:
+        """`report.json`'s facts of the cases but their results, in the order of their ids."""
+        through = self.results.ids()
+        counts = {"cases": self.found, "done": self.done, "kept": self.kept, "failed": len(self.results) - self.done}
         not_run = [case_id for case_id in ids if case_id not in through]
-        return {**counts, "ended": self.ended, "seconds": seconds, "results": results, "not_run": not_run}
+        return {**counts, "ended": self.ended, "seconds": seconds, "not_run": not_run}
 
 
-def write_report(folder: Path, job: Job | None, facts: dict[str, Any]) -> None:
-    """Write `report.json`: a run's own, or that of all shards of a job as far as they are."""
+def write_report(folder: Path, job: Job | None, report: Report, facts: Facts, ids: Sequence[str]) -> None:
+    """Write `report.json`: a run's own, or that of all shards of a job as far as they are.
+
+    `facts` are those of the summary and of what made the results.
+    """
     if job is None:
-        write_json(folder / REPORT, facts)
+        order = {case_id: number for number, case_id in enumerate(ids)}
+        write_file(folder / REPORT, _as_json(facts, report.results.in_order(order)))
         return
-    write_json(state_of(folder, job.shard) / REPORT, facts | {"job": job.sha256, "token": job.token})
+    head = facts | {"job": job.sha256, "token": job.token}
+    write_file(state_of(folder, job.shard) / SHARD_REPORT, _as_lines(head, report.results))
     with beginning(folder):
-        write_json(folder / REPORT, _together(folder, job))
+        together = CaseResults(state_of(folder, job.shard))
+        facts = _together(folder, job, together)
+        write_file(folder / REPORT, _as_json(facts, together.in_order()))
 
 
 def read_report(folder: Path, shards: Sequence[Shard], token: str, cases: int) -> Report:
     """What became of so many cases of some shards, by those of their reports that have this token."""
-    found = [facts for shard in shards if (facts := _read(state_of(folder, shard) / REPORT))]
-    results = [result for facts in found if facts["token"] == token for result in facts["results"]]
-    return Report(cases, sorted(results, key=lambda result: result["id"]))
+    report = Report(cases, state_of(folder))
+    for shard in shards:
+        before = len(report.results)
+        head = _read(state_of(folder, shard) / SHARD_REPORT, report.results)
+        if head and head["token"] != token:
+            report.results.truncate(before)
+    return report
 
 
-def _together(folder: Path, job: Job) -> dict[str, Any]:
+def _together(folder: Path, job: Job, results: CaseResults) -> Facts:
+    """The facts of all shards of a job, whose results are added."""
     count = job.shard.count
-    read = {shard: _read(state_of(folder, shard) / REPORT) for shard in shards_of(folder) if shard.count == count}
-    found = {shard: facts for shard, facts in read.items() if facts and facts["job"] == job.sha256}
-    first, *_ = reports = list(found.values())
+    found: dict[Shard, Facts] = {}
+    for shard in shards_of(folder):
+        before = len(results)
+        if shard.count == count and (head := _read(state_of(folder, shard) / SHARD_REPORT, results)):
+            if head["job"] == job.sha256:
+                found[shard] = head
+            else:
+                results.truncate(before)
+    first, *_ = heads = list(found.values())
     states = {str(shard): found[shard]["ended"] if shard in found else "not begun" for shard in Shard.all(count)}
-    results = sorted((result for facts in reports for result in facts["results"]), key=lambda result: result["id"])
     return {key: value for key, value in first.items() if key not in ("job", "token")} | {
-        **{key: sum(facts[key] for facts in reports) for key in COUNTS},
+        **{key: sum(head[key] for head in heads) for key in COUNTS},
         "ended": "complete" if set(states.values()) == {"complete"} else "interrupted",
-        "seconds": max(facts["seconds"] for facts in reports),
-        "results": results,
-        "not_run": sorted(case_id for facts in reports for case_id in facts["not_run"]),
+        "seconds": max(head["seconds"] for head in heads),
+        "not_run": sorted(case_id for head in heads for case_id in head["not_run"]),
         "shards": states,
     }
 
 
-def _read(path: Path) -> dict[str, Any] | None:
-    """A shard's report, as it was written; None if it is damaged or not there."""
+def _read(path: Path, results: CaseResults) -> Facts | None:
+    """A shard's facts, as they were written, and its results added; None, and none, if it is damaged or not there."""
+    before = len(results)
     try:
-        facts = json.loads(read_regular(path, LIMIT))
-        numbers = all(isinstance(facts[key], int | float) for key in (*COUNTS, "seconds"))
-        texts = all(isinstance(facts[key], str) for key in ("ended", "job", "token"))
-        ids = [*facts["not_run"], *(result["id"] for result in facts["results"])]
-        known = all(result["status"] in ("done", "kept", "failed") for result in facts["results"])
-        return facts if numbers and texts and known and all(isinstance(one, str) for one in ids) else None
+        with open_regular(path) as file:
+            head = json.loads(file.readline(LONGEST))
+            numbers = all(isinstance(head[key], int | float) for key in (*COUNTS, "seconds"))
+            texts = all(isinstance(head[key], str) for key in ("ended", "job", "token"))
+            if not (numbers and texts and all(isinstance(case_id, str) for case_id in head["not_run"])):
+                return None
+            while line := file.readline(LONGEST):
+                results.append(_checked(json.loads(line)))
+        return head
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        results.truncate(before)
         return None
+
+
+def _checked(result: Any) -> Result:
+    """ValueError, or another, unless this is a result."""
+    if not isinstance(result["id"], str) or result["status"] not in COUNTS[1:]:
+        raise ValueError("not a result")
+    return result
+
+
+def _as_json(facts: Facts, results: Iterable[Result]) -> Iterator[bytes]:
+    """The pieces of one JSON object, laid out as all files of ours: the facts, and the results before `not_run`."""
+    names = list(facts)
+    place = names.index("not_run")
+    head, tail = ({name: facts[name] for name in part} for part in (names[:place], names[place:]))
+    return _pieces(_json_texts(head, results, tail))
+
+
+def _json_texts(head: Facts, results: Iterable[Result], tail: Facts) -> Iterator[str]:
+    yield json.dumps(head, indent=1).removesuffix("\n}")
+    yield ',\n "results": ['
+    between = "\n  "
+    for result in results:
+        yield between + json.dumps(result, indent=1).replace("\n", "\n  ")
+        between = ",\n  "
+    yield "]" if between == "\n  " else "\n ]"
+    yield "," + json.dumps(tail, indent=1).removeprefix("{") + "\n"
+
+
+def _as_lines(head: Facts, results: Iterable[Result]) -> Iterator[bytes]:
+    """The pieces of a shard's report."""
+    return _pieces(json.dumps(facts) + "\n" for facts in chain([head], results))
+
+
+def _pieces(texts: Iterable[str]) -> Iterator[bytes]:
+    """Texts as pieces that are worth a write each."""
+    piece = bytearray()
+    for text in texts:
+        piece += text.encode()
+        if len(piece) >= PIECE:
+            yield bytes(piece)
+            piece.clear()
+    if piece:
+        yield bytes(piece)

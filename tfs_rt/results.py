@@ -106,8 +106,9 @@ def clear_sheets(folder: Path) -> None:
         raise EnvironmentFault(sheets, "is a link", "remove it, or choose another --output")
     if sheets.is_dir():
         sweep(sheets)
-    for path in sheets.glob("[0-9][0-9][0-9].png"):
-        path.unlink()
+    for path in sheets.glob("[0-9][0-9][0-9]*.png"):
+        if path.stem.isdecimal():
+            path.unlink()
 
 
 def write_json(path: Path, data: Facts) -> None:

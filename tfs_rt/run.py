@@ -15,7 +15,7 @@ from typing import Any
 
 from tfs_rt import bids, signals
 from tfs_rt.cases import Case, Found
-from tfs_rt.claim import claimed
+from tfs_rt.claim import claimed, state_of
 from tfs_rt.errors import EnvironmentFault, InputError, LimitReached, TfsRtError, first_line
 from tfs_rt.formats.picture import Rules
 from tfs_rt.fuser import Fuser
@@ -73,7 +73,7 @@ class Run:
     def __post_init__(self) -> None:
         shard, ids = self.options.shard, sorted(case.id for case in self.cases)
         self.cases = [case for case in self.cases if shard is None or shard.holds(case.id)]
-        self.report = Report(len(self.cases))
+        self.report = Report(len(self.cases), state_of(self.options.output, shard))
         self.sheets = Sheets(self.options.output)
         self.provenance = provenance(self.fuser, self.options.request)
         self.recipe = recipe_of(self.provenance)
@@ -137,7 +137,7 @@ class Run:
         try:
             self.fuser.self_test()
         except EnvironmentFault as fault:
-            self.report.results = [result for result in self.report.results if result["id"] not in self.untested]
+            self.report.results.remove(set(self.untested))
             for case_id in self.untested:
                 withdraw(self.options.output, case_id)
                 self._record_failure(case_id, fault)
@@ -307,8 +307,9 @@ class Run:
     def _write_report(self, started: float) -> None:
         self.journal.check_place()
         seconds = round(time.monotonic() - started, 3)
-        summary = self.report.summary([case.id for case in self.cases], seconds)
-        write_report(self.options.output, self.job, {**summary, **self.provenance})
+        ids = [case.id for case in self.cases]
+        facts = {**self.report.summary(ids, seconds), **self.provenance}
+        write_report(self.options.output, self.job, self.report, facts, ids)
 
 
 def _fault(work: Work, error: Exception) -> TfsRtError:

@@ -275,7 +275,7 @@ def _in_workers(
     shards: list[Shard], devices: list[str], found: list[Found], output: Path, talk: Talk, threads: int
 ) -> int:
     """Fuse in a process for each shard, with its part of the threads; the exit code."""
-    from tfs_rt.progress import counted
+    from tfs_rt.progress import Progress
     from tfs_rt.report import read_report
     from tfs_rt.results import prepare_output
     from tfs_rt.shards import owner
@@ -291,13 +291,11 @@ def _in_workers(
     )
     token = secrets.token_hex(8)
     with talk.progress("fusing", own, "cases") as advance:
-        before = 0
+        progress = Progress(output, shards)
 
         def watch() -> None:
-            nonlocal before
-            now = counted(output, shards)
-            advance(now - before)
-            before = now
+            before = progress.through
+            advance(progress.update() - before)
 
         fault = run_workers(
             arguments, shards, token=token, devices=devices, threads=threads, say=talk.pass_on, watch=watch
@@ -305,7 +303,7 @@ def _in_workers(
     if fault:
         raise typer.Exit(fault)
     report = read_report(output, shards, token, own)
-    for result in report.results:
+    for result in report.results.in_order():
         if result["status"] != "failed":  # which its worker has said
             talk.result(result)
     _say_done(talk, output, report.done, report.kept, len(report.results))
