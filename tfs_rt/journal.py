@@ -111,13 +111,13 @@ def _begun(state: Path) -> Event | None:
     return last if last and last["event"] == "begin" else None
 
 
-def read_events(state: Path, start: int = 0) -> Iterator[Event]:
-    """The whole lines of a state folder's journal from a byte on, one at a time; OSError if it cannot be read."""
-    return (event for event, _ in read_lines(state, start))
+def read_events(state: Path) -> Iterator[Event]:
+    """The whole lines of a state folder's journal, one at a time; OSError if it cannot be read."""
+    return (event for event, _ in read_lines(state))
 
 
 def read_lines(state: Path, start: int = 0) -> Iterator[tuple[Event, int]]:
-    """As `read_events`, each with the byte at which the next line begins; no lines if there is no journal."""
+    """As `read_events` from a byte on, each with the byte at which the next line begins; none without a journal."""
     try:
         file = open_regular(state / JOURNAL)
     except FileNotFoundError:
