@@ -486,7 +486,7 @@ def test_too_little_memory_is_the_environments_fault(
     places = {"CASE": write_case(tmp_path / "case"), "OUT": tmp_path / "out"}
     ended = cli(*(places.get(word, word) for word in command))
     assert ended.code == 6
-    assert ended.err.startswith("tfs-rt: this machine: has too little memory for this command: free memory")
+    assert ended.err.startswith("tfs-rt: memory: no more can be had (")
     assert len(ended.err.splitlines()) == 1
 
 
@@ -515,3 +515,24 @@ def test_a_library_that_does_not_load_is_the_environments_fault(
     ended = cli("inspect", tmp_path / "a.pth")
     assert ended.code == 6
     assert "a library cannot be loaded (libtorch_cpu.so: failed to map segment" in ended.err
+
+
+@pytest.mark.parametrize("arguments", [["fuse", "in", "-o", ""], ["fuse", "in", "--output="], ["verify", ""]])
+def test_an_empty_argument_is_refused_and_not_taken_for_the_current_folder(cli: Cli, arguments: list[str]) -> None:
+    ended = cli(*arguments)
+    assert (ended.code, "is followed by an empty argument" in ended.err) == (2, True)
+
+
+def test_a_removed_current_folder_and_a_link_to_itself_are_named(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    case = write_case(tmp_path / "case")
+    (tmp_path / "loop").symlink_to("loop")
+    ended = cli("fuse", case, "-o", tmp_path / "loop")
+    assert (ended.code, "internal error" in ended.err) == (6, False)
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    ended = cli("fuse", case, "-o", "out")
+    assert (ended.code, "the current folder: was removed" in ended.err) == (6, True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -322,7 +321,7 @@ def test_where_nothing_runs_the_exit_code_is_that_of_the_environment(cli: Cli, m
 def test_fuse_takes_auto(cli: Cli, monkeypatch: pytest.MonkeyPatch, x4: Path, tmp_path: Path) -> None:
     asked: list[str] = []
 
-    def load(name: str, *, backend: str, recipe: Callable[..., Any]) -> None:
+    def load(name: str, *, backend: str, **_: Any) -> None:
         asked.append(backend)
         raise UsageError("enough", "seen", "")
 

@@ -127,7 +127,7 @@ def test_a_command_that_cannot_start_a_thread_says_which_limit(cli: Cli, monkeyp
 
     monkeypatch.setattr("tfs_rt.cli.inspect._bundle", refuse_thread)
     done = cli("inspect", "tfs-rt/x4")
-    assert (done.code, "cannot start another thread: raise the limit on processes" in done.err) == (6, True)
+    assert (done.code, "no more threads or processes can be started" in done.err) == (6, True)
 
 
 def unreadable(folder: Path) -> dict[str, Path]:

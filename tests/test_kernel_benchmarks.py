@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -31,7 +32,8 @@ def test_every_kernel_equals_its_other_formulation_and_leaves_a_line(
     options = ["--benchmark-only", "--benchmark-json", "k.json", "--benchmark-max-time=0.001"]
     options += ["--benchmark-min-rounds=1", "-q", "-p", "no:cacheprovider", "-c", str(ROOT / "pyproject.toml")]
     command = [sys.executable, "-m", "pytest", str(ROOT / "bench" / "kernels"), *options]
-    ended = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
+    alone = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_XDIST")}
+    ended = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False, env=alone)
     assert ended.returncode == 0, ended.stdout
     monkeypatch.setattr(sys, "argv", ["kernel_history", str(tmp_path / "k.json"), "--folder", str(tmp_path / "lines")])
     main()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import pickle
 import signal
@@ -20,11 +21,12 @@ import pytest
 from helpers import png
 
 from tfs_rt import limited as module
-from tfs_rt.errors import EnvironmentFault, InputError, ModelError, TfsRtError
+from tfs_rt.errors import EnvironmentFault, InputError, LimitReached, ModelError, TfsRtError
 from tfs_rt.formats.picture import Rules
 from tfs_rt.limited import Limited, Reader
 from tfs_rt.plain import pack, receive, send
 from tfs_rt.reader import read_picture
+from tfs_rt.resource_limits import limit_fault
 from tfs_rt.sandbox import LANDLOCK, MEMORY
 
 PATH = Path("somewhere/pet.png")
@@ -453,3 +455,20 @@ def test_a_small_image_takes_little_longer_than_without_a_child(rng: np.random.G
             read_picture(data, PATH, Rules())
             times.append(middle - started - (time.perf_counter() - middle))
     assert min(times) < 0.003
+
+
+@pytest.mark.parametrize(
+    ("message", "limit", "words"),
+    [
+        ("unexpected: AttributeError: no function", None, "install tfs-rt again"),
+        ("unexpected: ImportError: a.so: failed to map segment from shared object", "ulimit -v is 9 kB", "memory"),
+        ("[Errno 24] Too many open files", OSError(errno.EMFILE, "Too many open files"), "ulimit -n"),
+    ],
+)
+def test_a_child_that_does_not_start_names_a_limit_only_if_it_reached_one(
+    monkeypatch: pytest.MonkeyPatch, message: str, limit: Any, words: str
+) -> None:
+    monkeypatch.setattr("tfs_rt.resource_limits.memory_limits", lambda: iter(["ulimit -v is 9 kB"]))
+    fault = module._not_started(message, limit_fault(limit) if isinstance(limit, OSError) else None)
+    assert isinstance(fault, LimitReached) == (limit is not None)
+    assert words in str(fault)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -78,6 +79,17 @@ def test_the_marker_of_another_machine_is_named_and_can_be_removed(begin: Callab
     for _ in range(2):
         with pytest.raises(EnvironmentFault, match=f"if that run has ended, remove {marker}"):
             begin().fuse()
+    marker.unlink()
+    assert begin().fuse().done == 1
+
+
+def test_a_broken_link_in_the_markers_place_is_the_file_to_remove(begin: Callable[[], Run], tmp_path: Path) -> None:
+    state = state_of(tmp_path / "out")
+    state.mkdir(parents=True)
+    marker = marker_of(state / LOCK)
+    marker.symlink_to("nothing")
+    with pytest.raises(EnvironmentFault, match=re.escape(f"remove {marker}")):
+        begin().fuse()
     marker.unlink()
     assert begin().fuse().done == 1
 

@@ -12,7 +12,7 @@ from test_bundle import write_bundle
 
 from tfs_rt.bundle import load_bundle
 from tfs_rt.engine import reverse_step
-from tfs_rt.errors import EnvironmentFault, InputError, ModelError
+from tfs_rt.errors import EnvironmentFault, InputError, LimitReached, ModelError
 from tfs_rt.images import RGB, Array, resize
 from tfs_rt.pipeline import Pipeline, Stepwise, load_pipeline
 from tfs_rt.spec import Prediction, Recipe
@@ -157,8 +157,12 @@ def test_a_self_test_that_fails_names_the_model_first(
 
 def test_a_self_test_that_holds_or_cannot_be_fused_ends_no_run(tmp_path: Path) -> None:
     self_test_of(tmp_path, blend)
-    self_test_of(tmp_path, raising(MemoryError()))
     self_test_of(tmp_path, raising(InputError("x4", "none of its engines fits", "tfs-rt build")))
+
+
+def test_a_self_test_without_memory_is_a_limit_and_blames_no_model(tmp_path: Path) -> None:
+    with pytest.raises(LimitReached, match="memory: no more can be had"):
+        self_test_of(tmp_path, raising(MemoryError()))
 
 
 def test_an_sr3_bundle_cannot_fuse_three_images(tmp_path: Path) -> None:

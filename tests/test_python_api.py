@@ -41,7 +41,9 @@ def pipeline() -> Pipeline:
     return load_pipeline("tfs-rt/x4", threads=2)
 
 
-@pytest.mark.parametrize("given", [Image.fromarray, np.ndarray.tolist, lambda image: list(image)], ids=["Pillow", "lists", "rows"])
+@pytest.mark.parametrize(
+    "given", [Image.fromarray, np.ndarray.tolist, lambda image: list(image)], ids=["Pillow", "lists", "rows"]
+)
 def test_pillow_images_and_lists_are_taken(pipeline: Pipeline, given: Callable[[RGB], Any]) -> None:
     (expected,) = pipeline.fuse([case()], ["a"], size=SIZE)
     np.testing.assert_array_equal(pipeline.fuse([[given(image) for image in case()]], ["a"], size=SIZE)[0], expected)

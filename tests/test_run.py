@@ -1,6 +1,7 @@
 """What a run does when the engine fails: nothing is lost that was done, and the report says the rest."""
 
 import contextlib
+import dataclasses
 import json
 import os
 import re
@@ -20,7 +21,7 @@ from test_pipeline import blend, pipeline
 
 from tfs_rt import signals
 from tfs_rt.cases import Case, discover
-from tfs_rt.errors import EnvironmentFault, InputError
+from tfs_rt.errors import EnvironmentFault, InputError, ModelError, TfsRtError
 from tfs_rt.files import write_file
 from tfs_rt.images import RGB, Array
 from tfs_rt.intake import Loaded, Reading, load_case
@@ -59,6 +60,33 @@ def test_what_cannot_run_fails_alone(tmp_path: Path, fail: Exception, batch: int
     assert report.exit_code == 3
     assert {r["id"]: r["status"] for r in report.results} == {"k0": "done", "k1": "failed", "k2": "done", "k3": "done"}
     assert sorted(p.name for p in (tmp_path / "out").iterdir() if p.suffix == ".png") == ["k0.png", "k2.png", "k3.png"]
+
+
+def test_a_case_without_memory_fails_alone_and_names_the_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A limit that is set, however high, is no reason to end the run."""
+    monkeypatch.setattr("tfs_rt.run.memory_limits", lambda: iter(["ulimit -v is 67108864 kB"]))
+    report = run(tmp_path, MemoryError("no room"), 4, 2).fuse()
+    failed = [result for result in report.results if result["status"] == "failed"]
+    assert [result["id"] for result in failed] == ["k1"]
+    assert "needs more memory to be fused at 64x64 than there is (ulimit -v is 67108864 kB)" in str(failed[0]["error"])
+
+
+@pytest.mark.parametrize("fault", [EnvironmentFault("disk", "full", "rm"), ModelError("a", "b", "c")])
+def test_a_finished_case_whose_reading_fails_is_on_no_sheet_and_ends_no_run(
+    tmp_path: Path, fault: TfsRtError, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = run(tmp_path, ValueError(), 2, 1)
+    first.fuse()
+
+    def refuse(*_: Any) -> None:
+        raise fault
+
+    monkeypatch.setattr("tfs_rt.run.load_case", refuse)
+    options = dataclasses.replace(first.options, sheet=True)
+    found = [case for case in discover([tmp_path / "in"], output=tmp_path / "out") if case.id == "k0"]
+    report = Run(first.fuser, options, found, Here()).fuse()
+    (kept,) = report.results
+    assert (kept["status"], "is on no sheet" in str(kept["warnings"])) == ("kept", True)
 
 
 def test_an_interruption_leaves_the_finished_cases_and_a_report(tmp_path: Path) -> None:

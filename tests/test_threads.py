@@ -189,15 +189,15 @@ def test_a_gpu_takes_no_threads(cli: Cli, tmp_path: Path) -> None:
 
 
 def test_a_thread_or_memory_that_cannot_be_had_names_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(threads, "process_limit", lambda: 12)
+    monkeypatch.setattr(resource_limits, "process_limit", lambda: 12)
     fault = limit_fault(RuntimeError("can't start new thread"))
     assert isinstance(fault, LimitReached)
     assert "pids.max of its control group is 12" in str(fault)
     assert limit_fault(RuntimeError("another")) is None
-    monkeypatch.setattr(resource_limits, "memory_limits", lambda: iter(()))
-    assert limit_fault(MemoryError()) is None  # a case may be too large for any machine
     monkeypatch.setattr(resource_limits, "memory_limits", lambda: iter(["ulimit -v is 9 kB"]))
-    assert "ulimit -v is 9 kB" in str(limit_fault(MemoryError()))
+    for said in ("libtiff.so: failed to map segment from shared object", "[Errno 12] Cannot allocate memory"):
+        assert "ulimit -v is 9 kB" in str(limit_fault(ImportError(said)))
+    assert limit_fault(MemoryError()) is None  # a case may be too large for any machine
 
 
 STARTED = """
@@ -244,9 +244,9 @@ print(load_pipeline("tfs-rt/x4", threads=3).fuse([case], ["a"], size=(64, 64))[0
     assert run(code).stdout.splitlines() == [refused, "1", refused, "1", "(64, 64, 3)"]
 
 
-@pytest.mark.parametrize("latest", [1, 4, 6])
+@pytest.mark.parametrize("latest", [1, 4])
 def test_a_command_whose_thread_cannot_be_started_ends_with_exit_code_6(latest: int, tmp_path: Path) -> None:
-    """Whichever thread it is: two that are tried out, two of the pool, and those that watch the reading child."""
+    """Whichever thread it is: two that are tried out, or two of the pool."""
     write_case(tmp_path / "in" / "k0")
     code = STARTED.replace("LATEST", str(latest)) + (
         "from tfs_rt.cli import main\n"

@@ -21,7 +21,7 @@ from urllib.parse import quote, unquote_to_bytes
 from tfs_rt import __version__
 from tfs_rt.errors import UsageError
 from tfs_rt.files import read_regular, write_file
-from tfs_rt.names import Candidate
+from tfs_rt.names import Candidate, real_path
 from tfs_rt.sidecar import FUSED, LIMIT, RESEARCH_USE, Facts, as_json, is_ours
 from tfs_rt.spec import SLOTS
 
@@ -126,7 +126,7 @@ def check_derivative(output: Path, datasets: Set[Path]) -> None:
         names = " and ".join(sorted(str(path) for path in datasets))
         raise UsageError(names, "are two BIDS datasets, and a derivative is of one", "give each an --output of its own")
     for dataset in datasets:
-        if dataset.resolve() == output.resolve():
+        if real_path(dataset) == real_path(output):
             raise UsageError(output, "is the dataset itself", "choose another --output, as its derivatives/tfs-rt")
         _described(output, dataset)
 
@@ -189,8 +189,8 @@ def _described(output: Path, dataset: Path) -> Facts:
     if not facts or not isinstance(made_by, list) or not any(map(_is_us, made_by)):
         raise UsageError(path, "describes a dataset that tfs-rt has not made", "choose another --output")
     link = _links(facts).get(RAW)
-    there = output.resolve() / os.fsdecode(unquote_to_bytes(link)) if isinstance(link, str) else output
-    if there.is_dir() and there.resolve() not in (dataset.resolve(), output.resolve()):
+    there = real_path(output) / os.fsdecode(unquote_to_bytes(link)) if isinstance(link, str) else output
+    if there.is_dir() and real_path(there) not in (real_path(dataset), real_path(output)):
         raise UsageError(path, f"describes a derivative of another dataset ({link})", "choose another --output")
     return facts
 
@@ -207,9 +207,9 @@ def _links(facts: Facts) -> Facts:
 def _link(output: Path, dataset: Path) -> str:
     """A URI from an output folder to a dataset: relative, so that both can be moved together."""
     try:
-        relative = os.path.relpath(dataset.resolve(), output.resolve())
+        relative = os.path.relpath(real_path(dataset), real_path(output))
     except ValueError:  # on another drive
-        return dataset.resolve().as_uri()
+        return real_path(dataset).as_uri()
     return quote(os.fsencode(Path(relative).as_posix()))
 
 

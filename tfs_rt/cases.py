@@ -29,6 +29,7 @@ from tfs_rt.names import (
     folded,
     list_folder,
     modality_named,
+    real_path,
     stem_of,
     stem_of_name,
 )
@@ -80,7 +81,7 @@ def discover(
     empty: list[NothingFound] = []
     for source in dict.fromkeys(Path(os.path.abspath(source)) for source in sources):  # noqa: PTH100 - links keep their names
         try:
-            found += _from_source(source, output and output.resolve(), any_pair)
+            found += _from_source(source, output and real_path(output), any_pair)
         except NothingFound as error:
             empty.append(error)
     if not found and empty:

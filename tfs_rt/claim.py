@@ -9,6 +9,7 @@ see `tfs_rt.locks`.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -95,7 +96,7 @@ def _take(held: ExitStack, folder: Path, shard: Shard | None, patience: float) -
 def removable_lock(state: Path) -> Path | None:
     """The file that holds a lock which may be a dead machine's; None if its run is alive on this machine."""
     marker = marker_of(state / LOCK)
-    if marker.exists():
+    if os.path.lexists(marker):
         return marker
     return None if is_of_this_machine(state) else state / LOCK
 

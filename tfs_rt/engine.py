@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, Protocol, Required, TypedDict, TypeVar, Unpa
 from tfs_rt.bundle import Bundle
 from tfs_rt.errors import EnvironmentFault, first_line
 from tfs_rt.images import RGB, Array
+from tfs_rt.resource_limits import limit_fault
 from tfs_rt.spec import ModelSpec
 from tfs_rt.table import StepRow, StepTable
 
@@ -133,6 +134,8 @@ def imported(module: str, subject: str, remedy: str) -> ModuleType:
     except ModuleNotFoundError as error:
         raise EnvironmentFault(subject, f"the package {error.name!r} is not installed", remedy) from error
     except Exception as error:  # a library of it that does not load is an OSError, another version's names are anything
+        if limit := limit_fault(error):
+            raise limit from error
         reason = f"cannot be loaded ({first_line(error)})"
         raise EnvironmentFault(subject, reason, remedy) from error
 

@@ -31,7 +31,7 @@ from tfs_rt.formats.answers import checked_picture
 from tfs_rt.formats.picture import Picture, Rules
 from tfs_rt.plain import pack, receive, send
 from tfs_rt.reader import format_of, read_picture
-from tfs_rt.resource_limits import limits_in_force
+from tfs_rt.resource_limits import limit_fault, limits_in_force, memory_fault
 from tfs_rt.sandbox import Sandbox, child_environment, sandbox_of
 
 START = "import sys; sys.path[:] = sys.argv[4:]; from tfs_rt.child import serve; serve(*sys.argv[1:4])"
@@ -90,7 +90,7 @@ class Limited:
                 start_new_session=True,  # the terminal's signals are the parent's
             )
         except OSError as error:
-            raise _not_started(first_line(error)) from error
+            raise _not_started(first_line(error), limit_fault(error)) from error
 
     def __call__(
         self, subject: str | Path, *arguments: Any, check: Callable[[Any], Any] = lambda result: result
@@ -165,7 +165,7 @@ class Limited:
                     self.held, self._left = held, left
                 case ["ready", _, left]:
                     self.close(kill=True)
-                    raise _not_started(f"{left} bytes of memory are left to it")
+                    raise _not_started(f"{left} bytes of memory are left to it", memory_fault())
                 case _:
                     self.close(kill=True)
                     raise _not_started(": ".join(map(str, answer)))
@@ -244,7 +244,7 @@ class Limited:
         try:  # a Thread object would wait for ever for one that has no memory to begin
             start_new_thread(watch, ())
         except RuntimeError as error:
-            raise _not_started(first_line(error)) from error
+            raise _not_started(first_line(error), limit_fault(error)) from error
         try:
             yield
         finally:
@@ -294,7 +294,12 @@ def _kill(process: subprocess.Popen[bytes]) -> None:
         os.killpg(process.pid, signal.SIGKILL) if os.name == "posix" else process.kill()
 
 
-def _not_started(message: str) -> LimitReached:
+def _not_started(message: str, limit: LimitReached | None = None) -> EnvironmentFault:
+    """The fault of a child that does not start: a limit if its message names one, or a broken installation."""
     reason = f"the process that reads files does not start ({printable(message, 200)})"
-    limits = limits_in_force()
-    return LimitReached("tfs-rt", reason, f"raise the limits here ({limits})" if limits else "install tfs-rt again")
+    limit = limit or limit_fault(RuntimeError(message))
+    if limit:
+        return LimitReached("tfs-rt", f"{reason}: {limit.reason}", limit.remedy)
+    if limits := limits_in_force() if message == "ended" else "":
+        return LimitReached("tfs-rt", reason, f"raise the limits here ({limits})")
+    return EnvironmentFault("tfs-rt", reason, "install tfs-rt again")

@@ -80,6 +80,11 @@ def modality_named(name: str) -> str | None:
     return stem if stem in MODALITIES else None
 
 
+def real_path(path: Path) -> Path:
+    """A path with its links followed; a link to itself stays as it is, for whoever opens it to say so."""
+    return Path(os.path.realpath(path))
+
+
 def folded(name: str) -> str:
     """A name without what a file system or a slip may not tell apart: letter case, composed characters."""
     return unicodedata.normalize("NFC", name).casefold()

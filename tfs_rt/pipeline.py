@@ -101,7 +101,8 @@ class Pipeline:
     def self_test(self) -> None:
         """Fuse the fixed case; EnvironmentFault unless the result is what the reference made of it at export.
 
-        Without an engine for its size (InputError) or without memory, there is no result, and the cases will fail, too.
+        LimitReached if it cannot be computed for want of memory or threads. Without an engine for its size, there is
+        no result, and the cases will fail, too.
         """
         expected = np.asarray(self.bundle.manifest.self_test)
         if not expected.size:
@@ -110,7 +111,7 @@ class Pipeline:
             error = np.abs(self.self_test_means() - expected).max()
         except EnvironmentFault:
             raise
-        except (InputError, MemoryError):
+        except InputError:
             return
         except FloatingPointError:
             fault = "its self-test gives NaN or infinity"

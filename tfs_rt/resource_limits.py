@@ -3,35 +3,40 @@
 from __future__ import annotations
 
 import errno
-import sys
 from collections.abc import Iterator
 from math import inf
 
-from tfs_rt.cgroups import process_limit
-from tfs_rt.errors import EnvironmentFault, LimitReached
+try:
+    import resource
+except ImportError:  # Windows has none
+    resource = None
 
-REFUSALS = ("can't start new thread", "pthread_create", "Resource temporarily unavailable")  # Python, libraries, libc
+from tfs_rt.cgroups import process_limit
+from tfs_rt.errors import LimitReached
+
+NO_THREAD = ("can't start new thread", "pthread_create", "Resource temporarily unavailable")  # Python, libraries, libc
+# The loader of libraries, libc and C++ say so where address space runs out.
+NO_MEMORY = ("failed to map segment", "cannot enable executable stack", "annot allocate memory", "bad_alloc")
 FEWER_THREADS = (
     "raise the limit on processes and threads (ulimit -u, or pids.max of the container), "
     "or use fewer threads: TFS_RT_THREADS=1"
 )
-FREE_MEMORY = "free memory, or raise its limit (ulimit -v, or that of the container)"
+MORE_MEMORY = "free memory, or raise the limit on it (ulimit -v, or that of the container)"
 REMEDIES = {
     errno.EMFILE: "raise the limit on open files (ulimit -n)",
     errno.ENFILE: "close programs: the machine has too many open files",
-    errno.ENOMEM: FREE_MEMORY,
 }
 
 
 def limit_fault(error: BaseException) -> LimitReached | None:
     """The fault of an error that says that a limit is reached; None for any other error.
 
-    A MemoryError is one only where a limit on memory is set: without, one case may be too large for any machine.
+    A MemoryError is not one: a single case may need more memory than there is.
     """
-    if isinstance(error, MemoryError):
-        limits = ", ".join(memory_limits())
-        return LimitReached("memory", f"no more can be had ({limits})", "raise that limit") if limits else None
-    if any(words in str(error) for words in REFUSALS):
+    text = str(error)
+    if any(words in text for words in NO_MEMORY):
+        return memory_fault()
+    if any(words in text for words in NO_THREAD):
         limits = limits_in_force() or "no limit of this process shows"
         return LimitReached("threads", f"no more threads or processes can be started ({limits})", FEWER_THREADS)
     if isinstance(error, OSError) and (remedy := REMEDIES.get(error.errno or 0)):
@@ -39,10 +44,10 @@ def limit_fault(error: BaseException) -> LimitReached | None:
     return None
 
 
-def memory_fault(error: MemoryError) -> EnvironmentFault:
+def memory_fault() -> LimitReached:
     """The fault for a command that has run out of memory."""
-    remedy = "end other programs, or use a machine with more memory"
-    return limit_fault(error) or EnvironmentFault("memory", "this machine has no more", remedy)
+    limits = ", ".join(memory_limits()) or "no limit of this process shows"
+    return LimitReached("memory", f"no more can be had ({limits})", MORE_MEMORY)
 
 
 def limits_in_force() -> str:
@@ -67,9 +72,7 @@ def _process_limits() -> Iterator[str]:
 
 def _soft_limit(name: str) -> int | None:
     """The limit of a kind; None where there is none, as on Windows."""
-    if sys.platform == "win32":
+    if resource is None:
         return None
-    import resource
-
     number, _ = resource.getrlimit(getattr(resource, name))
     return None if number == resource.RLIM_INFINITY else number

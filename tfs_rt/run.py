@@ -27,7 +27,7 @@ from tfs_rt.os_errors import write_fault
 from tfs_rt.preflight import check_recipe, check_room
 from tfs_rt.publishing import Request, Sheets, drafted, provenance, warnings_of
 from tfs_rt.report import Report, write_report
-from tfs_rt.resource_limits import limit_fault
+from tfs_rt.resource_limits import MORE_MEMORY, limit_fault, memory_limits
 from tfs_rt.results import clear_sheets, is_done, remove_result, withdraw, write_result
 from tfs_rt.shards import Job, Shard
 from tfs_rt.sidecar import Facts, digest, recipe_of
@@ -136,6 +136,9 @@ class Run:
         """EnvironmentFault if the fuser computes wrongly; what was made since it last did not is then taken away."""
         try:
             self.fuser.self_test()
+        except LimitReached:  # it could not be computed, which says nothing of what was made before
+            if not self.report.results:
+                raise
         except EnvironmentFault as fault:
             self.report.results.remove(set(self.untested))
             for case_id in self.untested:
@@ -185,7 +188,9 @@ class Run:
             try:
                 file = self.options.output / facts["result"]["file"]
                 self.sheets.show(self._read(case), self.reader.read(read_bytes(file)[0], file, Rules()).slices)
-            except InputError as error:
+            except LimitReached:
+                raise
+            except TfsRtError as error:
                 warnings.append(f"is on no sheet: {error}")
         self.on_step(self.fuser.steps)
         result = {key: facts["result"][key] for key in KEPT if key in facts["result"]}
@@ -203,7 +208,7 @@ class Run:
         except Exception as error:  # no file, however odd, may stop the others
             if limit := limit_fault(error):
                 raise limit from error
-            fault = InputError(case.id, f"cannot be read ({first_line(error)})", "report this case")
+            fault = _unread(case, error)
         else:
             return work
         self._failed(case, fault)
@@ -312,6 +317,13 @@ class Run:
         write_report(self.options.output, self.job, self.report, facts, ids)
 
 
+def _unread(case: Found, error: Exception) -> InputError:
+    """The fault of a case whose reading ended in an exception of no kind of ours."""
+    if isinstance(error, MemoryError):
+        return InputError(case.id, f"needs more memory to be read than there is{_memory_limits()}", MORE_MEMORY)
+    return InputError(case.id, f"cannot be read ({first_line(error)})", "report this case")
+
+
 def _fault(work: Work, error: Exception) -> TfsRtError:
     """An engine's exception as a fault of ours, without the frames that hold its memory."""
     if isinstance(error, TfsRtError):
@@ -319,5 +331,14 @@ def _fault(work: Work, error: Exception) -> TfsRtError:
     if limit := limit_fault(error):
         return limit
     height, width = work.loaded.size
+    if isinstance(error, MemoryError):
+        reason = f"needs more memory to be fused at {width}x{height} than there is{_memory_limits()}"
+        return InputError(work.loaded.case.id, reason, f"fuse it at a smaller size, or {MORE_MEMORY}")
     reason = f"could not be fused at {width}x{height} ({type(error).__name__}: {first_line(error)})"
     return InputError(work.loaded.case.id, reason, "try a smaller size, or report this case")
+
+
+def _memory_limits() -> str:
+    """The limits on memory in parentheses, to follow a reason; empty without limits."""
+    limits = ", ".join(memory_limits())
+    return f" ({limits})" if limits else ""

@@ -36,14 +36,18 @@ def library_threads(threads: int | None = None) -> int:
     return count if count < (os.cpu_count() or 1) else 0
 
 
-def prepare_threads(threads: int | None = None) -> None:
-    """Before numerical libraries are loaded: limit their threads, unless the user has done so, and try some out.
-
-    LimitReached if so many cannot be started: OpenBLAS would raise SIGINT, as if the user had interrupted the command.
-    """
+def limit_libraries(threads: int | None = None) -> None:
+    """Before numerical libraries are loaded: limit their threads, unless the user has done so."""
     count = library_threads(threads)
     for name in LIBRARIES if count else ():
         os.environ.setdefault(name, str(count))
+
+
+def try_threads(threads: int | None = None) -> None:
+    """Before numerical libraries are loaded: start as many threads as they will, and end them.
+
+    LimitReached if so many cannot be started: OpenBLAS would raise SIGINT, as if the user had interrupted the command.
+    """
     end = Event()
     try:
         for _ in range(thread_count(threads)):

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import signal
 import sys
+from collections.abc import Sequence
+from pathlib import Path
 
 import typer
 
@@ -29,7 +31,7 @@ from tfs_rt.cli import (
     verify,
 )
 from tfs_rt.cli import eval as evaluation
-from tfs_rt.errors import TfsRtError, first_line, printable
+from tfs_rt.errors import EnvironmentFault, TfsRtError, UsageError, first_line, printable
 from tfs_rt.resource_limits import limit_fault, memory_fault
 
 THROUGH = (0, 3, 4)  # exit codes of a command that has printed its results
@@ -75,11 +77,20 @@ def main() -> None:
     streams.install()
     with signals.raising():
         try:
+            _check_arguments(sys.argv[1:])
             app()
         except BaseException as error:
             code = _ended(error)
             fault = streams.stdout_fault(to_the_end="--json" in sys.argv) if code in THROUGH else None
             raise SystemExit(_ended(fault) if fault else code) from None
+
+
+def _check_arguments(arguments: Sequence[str]) -> None:
+    """UsageError for an empty argument, which as a path would be the current folder."""
+    for before, argument in zip(("tfs-rt", *arguments), arguments, strict=False):
+        if not argument or (argument.startswith("--") and argument.endswith("=")):
+            name = argument or before
+            raise UsageError(name, "is followed by an empty argument", "fill it in: the variable it came from is empty")
 
 
 def _ended(error: BaseException) -> int:
@@ -91,13 +102,24 @@ def _ended(error: BaseException) -> int:
     if isinstance(error, SystemExit):
         return error.code if isinstance(error.code, int) else int(error.code is not None)
     if isinstance(error, MemoryError):
-        error = memory_fault(error)
-    fault = error if isinstance(error, TfsRtError) else limit_fault(error)
+        error = memory_fault()
+    fault = error if isinstance(error, TfsRtError) else limit_fault(error) or _lost_folder(error)
     if fault:
         _say(str(fault))
         return fault.exit_code
     _say(f"internal error: {type(error).__name__}: {first_line(error)}: please report it")
     return 70
+
+
+def _lost_folder(error: BaseException) -> EnvironmentFault | None:
+    """The fault of a current folder that was removed; None for any other error."""
+    if not isinstance(error, FileNotFoundError):
+        return None
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        return EnvironmentFault("the current folder", "was removed", "change to another folder")
+    return None
 
 
 def _say(text: str) -> None:

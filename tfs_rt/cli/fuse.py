@@ -18,7 +18,7 @@ from tfs_rt.cli.choices import SCALES, check_scale_value
 from tfs_rt.cli.lazy import workshop
 from tfs_rt.cli.talk import Talk
 from tfs_rt.errors import UsageError
-from tfs_rt.threads import prepare_threads, thread_count
+from tfs_rt.threads import limit_libraries, thread_count, try_threads
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -182,8 +182,9 @@ def fuse(  # noqa: PLR0913 - one parameter an option
     shards, listed = choices.shards(shard, workers, devices, os.environ)
     in_workers = len(shards) > 1 or bool(listed)
     _check_company(shards, listed, backend, sheet=sheet, threads=threads)
-    if not in_workers:
-        prepare_threads(threads)
+    if not in_workers:  # each worker limits its own
+        limit_libraries(threads)
+    try_threads(threads)
     size, drawn = choices.target_size(target_size), None if method else seed or 0
     asked = {"seed": drawn, "samples": tier.samples if tier else samples or 1, "target_size": size}
     reading = {"windows": choices.windows(window or []), "colormap": colormap, "allow_lossy": allow_lossy}

@@ -6,6 +6,7 @@ from importlib import import_module
 from types import ModuleType
 
 from tfs_rt.errors import EnvironmentFault, first_line
+from tfs_rt.resource_limits import limit_fault
 
 
 def workshop(module: str, *, extras: str) -> ModuleType:
@@ -16,5 +17,7 @@ def workshop(module: str, *, extras: str) -> ModuleType:
         reason = f"the package {error.name!r} is not installed"
         raise EnvironmentFault("this command", reason, f"pip install 'tfs-rt[{extras}]'") from error
     except (ImportError, OSError) as error:  # a library of the package does not load
-        remedy = f"raise the limit on memory (ulimit -v), or pip install --force-reinstall 'tfs-rt[{extras}]'"
+        if limit := limit_fault(error):
+            raise limit from error
+        remedy = f"pip install --force-reinstall 'tfs-rt[{extras}]'"
         raise EnvironmentFault("this command", f"a library cannot be loaded ({first_line(error)})", remedy) from error

@@ -13,7 +13,7 @@ from tfs_rt.cli.choices import SCALES
 from tfs_rt.cli.lazy import workshop
 from tfs_rt.cli.talk import Talk
 from tfs_rt.errors import TfsRtError, UsageError
-from tfs_rt.threads import prepare_threads, thread_count
+from tfs_rt.threads import limit_libraries, thread_count, try_threads
 
 
 def prepare(  # noqa: PLR0913 - one parameter an option
@@ -48,7 +48,8 @@ def prepare(  # noqa: PLR0913 - one parameter an option
     Run it again to finish what was interrupted. Exit codes: 0 all done, 2 usage, 3 some cases failed, 4 none succeeded
     or found, 6 environment.
     """
-    prepare_threads()
+    limit_libraries()
+    try_threads()
     from tfs_rt.cases import discover
 
     talk = Talk(quiet=quiet)
