@@ -7,6 +7,7 @@ import json
 import os
 import re
 import resource
+import shutil
 import signal
 import socket
 import struct
@@ -148,6 +149,31 @@ def test_a_network_of_its_own_reaches_no_port_of_this_machine() -> None:
         abstract.listen()
         port, name = server.getsockname()[1], f"tfs-rt-test-{os.getpid()}"
         assert alone(code, str(port), name) == "True\nTrue\nTrue\n"
+
+
+READ_PRIVATE_FILE = """
+held = bool(limits.leave_network())
+limits.drop_capabilities()
+print(held, open(sys.argv[1]).read())
+"""
+
+
+def test_root_without_the_right_to_administer_still_reads_files_of_other_users(tmp_path: Path) -> None:
+    """A container's root: a user namespace would be permitted, and would take its right to read any file."""
+    setpriv = shutil.which("setpriv")
+    if os.getuid() != 0 or setpriv is None:
+        pytest.skip("only root, with setpriv, can give up one capability")
+    private = tmp_path / "private"
+    private.write_text("content")
+    private.chmod(0o600)
+    os.chown(private, NOBODY, NOBODY)
+    code = "import sys; from tfs_rt import limits\n" + READ_PRIVATE_FILE
+    command = [setpriv, "--bounding-set=-sys_admin", "--inh-caps=-all", sys.executable, "-P", "-c", code, str(private)]
+    environment = {**os.environ, "PYTHONPATH": PATHS}
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=60)
+    if ended.returncode and "setpriv" in ended.stderr:
+        pytest.skip("this root may not give up a capability")
+    assert ended.stdout == "False content\n", ended.stderr
 
 
 def test_the_other_parts_hold_without_the_filter(uid: int) -> None:

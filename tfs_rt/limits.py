@@ -68,11 +68,16 @@ def within(seconds: float, cpu_seconds: float) -> Iterator[None]:
 
 
 def leave_network() -> bool:
-    """Move to a network of its own, without devices."""
+    """Move to a network of its own, without devices; False where that is not permitted.
+
+    A new user namespace would take away the right to read any file, so a process that has this right makes none.
+    """
     if sys.platform != "linux":
         return False
     libc = ctypes.CDLL(None)
-    return libc.unshare(NEW_NETWORK) == 0 or libc.unshare(NEW_USER | NEW_NETWORK) == 0  # root's way, and anyone's
+    if libc.unshare(NEW_NETWORK) == 0:
+        return True
+    return not _is_capable() and libc.unshare(NEW_USER | NEW_NETWORK) == 0
 
 
 def drop_capabilities() -> None:
