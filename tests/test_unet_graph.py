@@ -201,6 +201,42 @@ def turned_where_large(model: ModelProto) -> None:
         model.graph.node.insert(at, node)
 
 
+def dimension(value: str, axis: int, size: int | None) -> Callable[[ModelProto], None]:
+    """Another size of an input or output; None leaves it open."""
+
+    def change(model: ModelProto) -> None:
+        (declared,) = (v for v in [*model.graph.input, *model.graph.output] if v.name == value)
+        dim = declared.type.tensor_type.shape.dim[axis]
+        if size is None:
+            dim.dim_param = "any"
+        else:
+            dim.dim_value = size
+
+    return change
+
+
+def element_type(value: str, kind: int) -> Callable[[ModelProto], None]:
+    def change(model: ModelProto) -> None:
+        (declared,) = (v for v in [*model.graph.input, *model.graph.output] if v.name == value)
+        declared.type.tensor_type.elem_type = kind
+
+    return change
+
+
+def no_shape(model: ModelProto) -> None:
+    model.graph.input[0].type.tensor_type.ClearField("shape")
+
+
+def typed_data(field: str) -> Callable[[ModelProto], None]:
+    """Other values beside a weight's raw data."""
+
+    def change(model: ModelProto) -> None:
+        tensor = next(t for t in model.graph.initializer if t.data_type == TensorProto.FLOAT and len(t.dims) == 1)
+        getattr(tensor, field).extend([5] * tensor.dims[0])
+
+    return change
+
+
 CHANGES: dict[str, Callable[[ModelProto], None]] = {
     "another stride": attribute("Conv", "strides", [2, 2]),
     "other pads": attribute("Conv", "pads", [0, 1, 1, 1]),
@@ -228,6 +264,16 @@ CHANGES: dict[str, Callable[[ModelProto], None]] = {
     "a second output": second_output,
     "another input": another_input,
     "another shape where images are large": turned_where_large,
+    "an input of one height": dimension("condition", 2, 64),
+    "an input of no height": dimension("condition", 2, 0),
+    "an input of one batch": dimension("noise_level", 0, 1),
+    "an output of one width": dimension("prediction", 3, 64),
+    "an output of any channels": dimension("prediction", 1, None),
+    "an input without a shape": no_shape,
+    "an output in half": element_type("prediction", TensorProto.FLOAT16),
+    "an input in double": element_type("x_t", TensorProto.DOUBLE),
+    "a weight with float data beside its raw data": typed_data("float_data"),
+    "a weight with integers beside its raw data": typed_data("int32_data"),
 }
 
 
@@ -316,10 +362,17 @@ def test_a_half_graph_of_other_weights_or_another_order_of_biases_is_refused(shi
 
 def test_a_half_graph_with_one_change_is_refused(shipped: Bundle, whole: bytes) -> None:
     arch, own, biases = shipped.manifest.model.architecture, shipped.weights(), shipped.manifest.biases
-    for change in (negated, attribute("Cast", "to", TensorProto.BFLOAT16), attribute("Slice", "axis", 1)):
+    changes = (
+        negated,
+        attribute("Cast", "to", TensorProto.BFLOAT16),
+        attribute("Slice", "axis", 1),
+        dimension("bias", 1, 7),
+        element_type("x", TensorProto.FLOAT16),
+    )
+    for change in changes:
         model = onnx.load_from_string(whole)
         changed = change(model) or model.SerializeToString()
-        with pytest.raises(ValueError, match="network"):
+        with pytest.raises(ValueError, match="network|declared"):
             check_half_network(changed, arch, own, biases)
 
 

@@ -56,7 +56,10 @@ class Graph:
 
     def __init__(self, model: bytes, weights: Weights | None = None, *, tolerance: float = 0.0) -> None:
         """`weights`: those it should have, if not its own, from which its may differ by `tolerance`, relatively."""
-        nodes, self.inputs, self.outputs = graph_parts(model)
+        nodes, inputs, outputs = graph_parts(model)
+        self.declared = [*inputs, *outputs]
+        self.inputs = [value.name for value in inputs]
+        self.outputs = [value.name for value in outputs]
         self.tensors = tensors(model)
         self.weights, self.tolerance = self.tensors if weights is None else weights, tolerance
         self.shapes: dict[str, Shape] = {}  # of the values whose shape is asked for in the graph

@@ -23,12 +23,20 @@ class Node(NamedTuple):
     attributes: dict[str, Any]
 
 
+class Value(NamedTuple):
+    """An input or output of a graph, as it is declared; a dimension without a fixed size is None."""
+
+    name: str
+    element_type: int
+    dimensions: tuple[int | None, ...]
+
+
 class Parts(NamedTuple):
     """A graph without its tensors."""
 
     nodes: list[Node]
-    inputs: list[str]
-    outputs: list[str]
+    inputs: list[Value]
+    outputs: list[Value]
 
 
 def graph_parts(model: bytes) -> Parts:
@@ -41,9 +49,29 @@ def graph_parts(model: bytes) -> Parts:
             if inner == NODES:
                 parts.nodes.append(_node(_bytes(value)))
             elif inner in (INPUTS, OUTPUTS):
-                names = [_text(name) for field, name in fields(_bytes(value)) if field == 1]
-                (parts.inputs if inner == INPUTS else parts.outputs).append(_single(names, "name"))
+                (parts.inputs if inner == INPUTS else parts.outputs).append(_value(_bytes(value)))
     return parts
+
+
+def _value(message: memoryview) -> Value:
+    """An input or output (onnx.proto3's ValueInfoProto, whose type is a TypeProto.Tensor)."""
+    name = _text(_only_field(message, 1, "name"))
+    tensor = _bytes(_only_field(_bytes(_only_field(message, 2, f"type of {name!r}")), 1, f"tensor type of {name!r}"))
+    element_type = _only_field(tensor, 1, f"element type of {name!r}")
+    if not isinstance(element_type, int):
+        raise ValueError(f"the element type of {name!r} is not a number")
+    shape = _bytes(_only_field(tensor, 2, f"shape of {name!r}"))
+    return Value(name, element_type, tuple(_dimension(_bytes(value)) for field, value in fields(shape) if field == 1))
+
+
+def _dimension(message: memoryview) -> int | None:
+    """A fixed size; None for a size that only has a name."""
+    size = _single([value for number, value in fields(message) if number in (1, 2)], "size of a dimension")
+    return size if isinstance(size, int) else None
+
+
+def _only_field(message: memoryview, number: int, what: str) -> memoryview | int:
+    return _single([value for field, value in fields(message) if field == number], what)
 
 
 def _node(message: memoryview) -> Node:

@@ -12,6 +12,7 @@ from tfs_rt.protobuf import field, fields, varint
 
 GRAPH, INITIALIZER = 7, 5  # of a model, of a graph
 DIMS, DATA_TYPE, NAME, RAW_DATA = 1, 2, 8, 9  # of a tensor
+TYPED_DATA = {3, 4, 5, 6, 7, 10, 11}  # of a tensor: values outside its raw data, or a part of it
 TYPES: dict[int, Any] = {1: np.dtype("<f4"), 7: np.dtype("<i8"), 10: np.dtype("<f2")}
 
 Weights = dict[str, NDArray[Any]]
@@ -56,6 +57,8 @@ def _tensor(view: memoryview) -> Weights:
             name = str(value, "utf-8")
         elif number == RAW_DATA and isinstance(value, memoryview):
             raw = value
+        elif number in TYPED_DATA:  # beside raw data, readers would differ in which they take
+            raise ValueError("a tensor has values that are not raw data")
     if kind not in TYPES:
         return {}
     try:

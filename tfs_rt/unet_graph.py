@@ -49,6 +49,10 @@ def _check(network: StepGraph) -> None:
         raise ValueError("its arithmetic of shapes is nested too deeply") from error
     if found != PREDICTION or graph.outputs != [PREDICTION]:
         raise ValueError(f"it answers {graph.outputs}, where the network ends with {found!r}")
+    expected = network.dimensions()
+    for value in graph.declared:
+        if (value.element_type, value.dimensions) != (FLOAT32, expected[value.name]):
+            raise ValueError(f"{value.name} is declared as type {value.element_type} of {value.dimensions}")
 
 
 class StepGraph:
@@ -63,6 +67,11 @@ class StepGraph:
         """The graph's inputs, with the shapes that it may ask for."""
         images = {"condition": self.arch.condition_channels, "x_t": self.arch.out_channel}
         return {name: self.image(channels) for name, channels in images.items()} | {"noise_level": ({"n": 1}, {"": 1})}
+
+    def dimensions(self) -> dict[str, tuple[int | None, ...]]:
+        """The dimensions of the inputs and the output as the exporter declares them; None is a size left open."""
+        shapes = self.inputs | {PREDICTION: self.image(self.arch.out_channel)}
+        return {name: tuple(size.get("") for size in shape) for name, shape in shapes.items()}
 
     def image(self, channels: int, shrink: int = 1) -> Shape:
         """(B, channels, H / shrink, W / shrink), with H and W multiples of the stride."""
@@ -252,6 +261,11 @@ class HalfGraph(StepGraph):
             return output
         kept, factor = (self.column_of_bias(column) for column in (-2, -1))
         return self.find("Sub", self.find("Mul", kept, x_t), self.find("Mul", factor, output))
+
+    def dimensions(self) -> dict[str, tuple[int | None, ...]]:
+        """Those of the float32 graph, and one row of all biases. The row's length is known after `prediction`."""
+        columns = self.column + (2 if self.arch.sigma_data else 0)
+        return super().dimensions() | {"bias": (1, columns)}
 
     def column_of_bias(self, column: int) -> str:
         """(1, columns) -> (1, 1, 1, 1)."""
