@@ -154,6 +154,52 @@ def test_nothing_of_a_lie_is_unplain_where_a_format_has_more_to_say(tmp_path: Pa
         {"copied": {**answer[3]["copied"], "magic": 1}},
         {"copied": {}},
         {"pixdim": [1.0]},
+        {"pixdim": [10**400] * 4},
+        {"pixdim": [1.0, math.nan, 1.0, 1.0]},
+        {"pixdim": [1.0, 1.0, 1.0, 1e39]},
+        {"sform": [[1e300] * 4] * 4},
+        {"sform": [[10**37] * 4] * 4},
+        {"qform": [[math.inf] * 4] * 4},
+        {"to_view": [[0.0, 1.0]] * 3},
+        {"to_view": [[0.0, 0.0], [1.0, 1.0], [2.0, 1.0]]},
+        {"to_view": [[-1.0, 1.0], [1.0, 1.0], [2.0, 1.0]]},
+        {"copied": {**answer[3]["copied"], "quatern_b": 10**400}},
+        {"copied": {**answer[3]["copied"], "quatern_b": 1e39}},
+        {"copied": {**answer[3]["copied"], "qform_code": 1, "quatern_c": math.nan}},
+        {"copied": {**answer[3]["copied"], "xyzt_units": 1e10}},
+        {"copied": {**answer[3]["copied"], "xyzt_units": 256}},
+        {"copied": {**answer[3]["copied"], "xyzt_units": 2.0}},
     ):
         with pytest.raises(ValueError, match="its frame"):
             checked_picture((*answer[:3], answer[3] | lie_of), format_of(path))
+
+
+@pytest.mark.parametrize("kind", [float, np.int64, lambda side: np.array([side])], ids=["float", "int64", "array"])
+def test_a_size_of_equal_numbers_of_another_type_does_not_pass(kind: Callable[[int], Any], tmp_path: Path) -> None:
+    path, (slices, facts, subject, frame) = answers(tmp_path)["n.nii"]
+    assert checked_picture((slices, facts, subject, frame), "nifti")
+    lie_of = {"grid": {**subject["grid"], "size": tuple(map(kind, subject["grid"]["size"]))}}
+    with pytest.raises(ValueError, match="its subject"):
+        checked_picture((slices, facts, subject | lie_of, frame), format_of(path))
+
+
+def test_true_is_no_side_of_one(tmp_path: Path) -> None:
+    volume = nib.Nifti1Image(np.arange(12, dtype=np.int16).reshape(3, 4, 1), np.diag([2.0, 2.0, 3.0, 1.0]))
+    nib.save(volume, tmp_path / "n.nii")
+    picture = read_picture((tmp_path / "n.nii").read_bytes(), tmp_path / "n.nii", Rules())
+    width, height, _ = picture.subject["grid"]["size"]
+    lie_of = {"grid": {**picture.subject["grid"], "size": (width, height, True)}}
+    with pytest.raises(ValueError, match="its subject"):
+        checked_picture((picture.slices, picture.facts, picture.subject | lie_of, picture.frame), "nifti")
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_an_honest_header_with_any_value_in_a_form_that_does_not_count_passes(version: int, tmp_path: Path) -> None:
+    kind = nib.Nifti1Image if version == 1 else nib.Nifti2Image
+    volume = kind(np.arange(60, dtype=np.int16).reshape(3, 4, 5), np.diag([2.0, 2.0, 3.0, 1.0]))
+    volume.header["qform_code"] = 0
+    volume.header["quatern_b"] = np.nan
+    volume.header["quatern_c"] = np.inf
+    nib.save(volume, tmp_path / "n.nii")
+    picture = read_picture((tmp_path / "n.nii").read_bytes(), tmp_path / "n.nii", Rules())
+    assert checked_picture((picture.slices, picture.facts, picture.subject, picture.frame), "nifti")

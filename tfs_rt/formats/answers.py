@@ -16,8 +16,10 @@ from tfs_rt.formats.picture import MAX_PIXELS, Picture
 
 TEXT = 2**14  # characters
 LARGEST = 1e300
+LARGEST_SINGLE = float(np.finfo(np.float32).max)  # what a NIfTI-1 header can hold
+LARGEST_INT = 2**53  # up to which a float is as exact
 TAGS, VALUES = 64, 256  # attributes of a source, and values of one
-COPIED = ("sform_code", "qform_code", "quatern_b", "quatern_c", "quatern_d", "xyzt_units")  # of a NIfTI header
+QUATERNION = ("quatern_b", "quatern_c", "quatern_d")  # of a NIfTI header
 Check = Callable[[Any], bool]
 
 
@@ -57,12 +59,19 @@ def _text(value: Any) -> bool:
     return type(value) is str and len(value) <= TEXT
 
 
-def _real(value: Any) -> bool:
-    return type(value) in (int, float)
-
-
 def _number(value: Any) -> bool:
-    return _real(value) and abs(value) <= LARGEST
+    if type(value) is int:
+        return abs(value) <= LARGEST_INT
+    return type(value) is float and abs(value) <= LARGEST
+
+
+def _single(value: Any) -> bool:
+    return _number(value) and abs(value) <= LARGEST_SINGLE
+
+
+def _single_or_none(value: Any) -> bool:
+    """A float32; NaN and infinity too, which stand in fields that do not count."""
+    return type(value) is float and (not math.isfinite(value) or _single(value))
 
 
 def _whole(least: int, most: int) -> Check:
@@ -70,7 +79,16 @@ def _whole(least: int, most: int) -> Check:
 
 
 def _one_of(*values: Any) -> Check:
-    return lambda value: type(value) in {type(one) for one in values} and value in values
+    return lambda value: any(_same(value, one) for one in values)
+
+
+def _same(value: Any, wanted: Any) -> bool:
+    """Equality in value and type, for the items of a tuple as well: 1, 1.0, True and an array of one 1 differ."""
+    if type(value) is not type(wanted):
+        return False
+    if type(value) is not tuple:
+        return value == wanted
+    return len(value) == len(wanted) and all(map(_same, value, wanted))
 
 
 def _either(*checks: Check) -> Check:
@@ -174,17 +192,33 @@ def _nifti(count: int, height: int, width: int) -> Checks:
     )
     grid = _grid((width, height, count), _many(list, _many(list, _number, 3), 8))
     subject = _record({"orientation": _one_of("none", "in the header")}, {"grid": grid})
-    form = _either(_absent, _many(list, _many(list, _number, 4), 4))
+    form = _either(_absent, _many(list, _many(list, _single, 4), 4))
     frame = {
         "version": _one_of(1, 2),
         "shape": _shape(tuple, voxels),
-        "to_view": _many(list, _many(list, _one_of(0.0, 1.0, 2.0, -1.0), 2), 3),
+        "to_view": _turn,
         "sform": form,
         "qform": form,
-        "pixdim": _many(list, _real, 4),
-        "copied": _record({**dict.fromkeys(COPIED, _real), "sform_code": code, "qform_code": code}),
+        "pixdim": _many(list, _single, 4),
+        "copied": _copied,
     }
     return facts, subject, _record(frame)
+
+
+def _turn(value: Any) -> bool:
+    """A permutation of three axes, each with its direction: nibabel's notation of an orientation."""
+    if not _many(list, _many(list, _one_of(0.0, 1.0, 2.0, -1.0), 2), 3)(value):
+        return False
+    return {axis for axis, _ in value} == {0.0, 1.0, 2.0} and all(abs(direction) == 1 for _, direction in value)
+
+
+def _copied(value: Any) -> bool:
+    """Fields that a result takes over from its header; the quaternion is finite where its form counts."""
+    code = _whole(0, 5)
+    codes = {"sform_code": code, "qform_code": code, "xyzt_units": _whole(0, 255)}
+    if not _record(codes | dict.fromkeys(QUATERNION, _single_or_none))(value):
+        return False
+    return value["qform_code"] == 0 or all(math.isfinite(value[name]) for name in QUATERNION)
 
 
 def _shape(kind: type, voxels: int) -> Check:
