@@ -1,6 +1,7 @@
 """The pipeline's promises, on networks that need no training."""
 
 import dataclasses
+import errno
 from collections.abc import Callable
 from pathlib import Path
 
@@ -160,9 +161,14 @@ def test_a_self_test_that_holds_or_cannot_be_fused_ends_no_run(tmp_path: Path) -
     self_test_of(tmp_path, raising(InputError("x4", "none of its engines fits", "tfs-rt build")))
 
 
-def test_a_self_test_without_memory_is_a_limit_and_blames_no_model(tmp_path: Path) -> None:
-    with pytest.raises(LimitReached, match="memory: no more can be had"):
-        self_test_of(tmp_path, raising(MemoryError()))
+@pytest.mark.parametrize(
+    "error", [MemoryError(), RuntimeError("can't start new thread"), OSError(errno.EMFILE, "Too many open files")]
+)
+def test_a_limit_that_a_self_test_reaches_is_not_blamed_on_the_model(tmp_path: Path, error: Exception) -> None:
+    with pytest.raises(LimitReached) as caught:
+        self_test_of(tmp_path, raising(error))
+    assert "the model" not in str(caught.value)
+    assert caught.value.__cause__ is error
 
 
 def test_an_sr3_bundle_cannot_fuse_three_images(tmp_path: Path) -> None:

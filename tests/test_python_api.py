@@ -77,6 +77,8 @@ REFUSED: list[tuple[type[Exception], str, Callable[[list[RGB]], Any]]] = [
     (TypeError, "case a, m1: found NoneType, expected uint8 (h, w, 3), a Pillow", lambda c: [None, *c[1:]]),
     (TypeError, "case a, functional: found str", lambda c: [*c[:2], "pet.png"]),
     (TypeError, "case a, m1: found str", lambda c: dict.fromkeys(("m1", "m2", "functional")) and ["m1", *c[1:]]),
+    (TypeError, "case a, m1: found a masked array", lambda c: [np.ma.masked_array(c[0]), *c[1:]]),
+    (TypeError, "case a, m2: found a masked array", lambda c: [c[0], list(np.ma.masked_array(c[1])), c[2]]),
     (TypeError, "case a: found dict, expected a list", lambda c: dict(zip("abc", c, strict=True))),
     (TypeError, "case a: found NoneType, expected a list", lambda c: None),
 ]
@@ -101,6 +103,15 @@ def test_what_is_not_a_case_is_refused_in_words(
         (ValueError, "size: found (32.0, 40), expected (height, width)", {"size": (32.0, 40)}),
         (ValueError, "size: found (32, 40, 3), expected (height, width)", {"size": (32, 40, 3)}),
         (TypeError, "seed: found float 1.0, expected an int", {"seed": 1.0}),
+        (TypeError, "seed: found bool True, expected an int", {"seed": True}),
+        (ValueError, "0 cases with 0 ids: give a list of cases", {"cases": [], "ids": []}),
+        (TypeError, "cases: found generator, expected a list of cases", {"cases": (c for c in [case()])}),
+        (TypeError, "ids: found generator, expected a list of str", {"ids": (i for i in "a")}),
+        (ValueError, r"ids: found '\ud800', expected text without lone surrogates", {"ids": ["\ud800"]}),
+        (TypeError, "size: found int 64, expected (height, width)", {"size": 64}),
+        (TypeError, "size: found str '64', expected (height, width)", {"size": "64"}),
+        (TypeError, "size: missing, expected (height, width)", {"size": None}),
+        (ValueError, "size: found (True, True), expected (height, width)", {"size": (True, True)}),
     ],
 )
 def test_what_is_not_a_request_is_refused_in_words(
@@ -110,6 +121,12 @@ def test_what_is_not_a_request_is_refused_in_words(
         pipeline.fuse(**{"cases": [case()], "ids": ["a"], "size": SIZE, **change})
 
 
+def test_a_request_without_its_size_is_refused_by_name(pipeline: Pipeline) -> None:
+    for fuse in (pipeline.fuse, pipeline.begin):
+        with pytest.raises(TypeError, match="size"):
+            fuse([case()], ["a"])  # pyright: ignore[reportCallIssue]
+
+
 @pytest.mark.parametrize(
     ("kind", "words", "how"),
     [
@@ -117,6 +134,7 @@ def test_what_is_not_a_request_is_refused_in_words(
         (ValueError, "backend: found 'cuda', expected one of auto, ort-cpu", {"backend": "cuda"}),
         (ValueError, "threads: found 0, expected a number from 1 to", {"threads": 0}),
         (ValueError, "threads: found 1.5, expected a number from 1 to", {"threads": 1.5}),
+        (TypeError, "threads: found bool True, expected a number from 1 to", {"threads": True}),
         (UsageError, "--threads: tensorrt computes on a GPU", {"backend": "tensorrt", "threads": 2}),
         (TypeError, "recipe: found a function that returns NoneType", {"recipe": lambda own: None}),
     ],

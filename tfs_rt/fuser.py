@@ -53,25 +53,51 @@ class Fuser(Protocol):
 
 
 def check_cases(
-    cases: Sequence[Sequence[ImageLike]], ids: Sequence[str], size: tuple[int, int], seed: int
+    cases: Sequence[Sequence[ImageLike]], ids: Sequence[str], size: tuple[int, int] | None, seed: int
 ) -> list[list[RGB]]:
     """The images of every case as arrays, uint8 (h, w, 3).
 
     An image may be such an array, a Pillow image (RGB, or L for the anatomical ones) or nested lists of integers.
     TypeError or ValueError names the case, the slot, what was found and what is expected.
     """
-    if len(cases) != len(ids):
+    _check_list("cases", cases, "a list of cases, each of three images")
+    _check_list("ids", ids, "a list of str, one for each case")
+    if len(cases) != len(ids) or not len(cases):
         raise ValueError(f"{len(cases)} cases with {len(ids)} ids: give a list of cases, each of three images")
-    if len(size) != 2 or not all(isinstance(side, Integral) and side > 0 for side in size):
-        raise ValueError(f"size: found {size!r}, expected (height, width) in pixels")
-    if not isinstance(seed, Integral):
+    _check_size(size)
+    if not _is_integer(seed):
         raise TypeError(f"seed: found {_kind(seed)} {seed!r}, expected an int")
     return [_checked(case_id, images) for case_id, images in zip(ids, cases, strict=True)]
 
 
-def _checked(case_id: str, images: Sequence[ImageLike]) -> list[RGB]:
+def _check_list(name: str, value: object, expected: str) -> None:
+    if not isinstance(value, Sequence | np.ndarray):
+        raise TypeError(f"{name}: found {_kind(value)}, expected {expected}")
+
+
+def _check_size(size: object) -> None:
+    expected = "expected (height, width) in pixels"
+    if size is None:
+        raise TypeError(f"size: missing, {expected}")
+    if not isinstance(size, Sequence | np.ndarray) or isinstance(size, str | bytes):
+        raise TypeError(f"size: found {_kind(size)} {size!r}, {expected}")
+    if len(size) != 2 or not all(_is_integer(side) and side > 0 for side in size):
+        raise ValueError(f"size: found {size!r}, {expected}")
+
+
+def _is_integer(value: object) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
+def _check_id(case_id: object) -> None:
     if not isinstance(case_id, str):
         raise TypeError(f"ids: found {_kind(case_id)} {case_id!r}, expected a str")
+    if any("\ud800" <= letter <= "\udfff" for letter in case_id):
+        raise ValueError(f"ids: found {case_id!a}, expected text without lone surrogates")
+
+
+def _checked(case_id: str, images: Sequence[ImageLike]) -> list[RGB]:
+    _check_id(case_id)
     if not isinstance(images, Sequence | np.ndarray) or isinstance(images, str | bytes):
         raise TypeError(f"case {case_id}: found {_kind(images)}, expected a list of the images {', '.join(SLOTS)}")
     if len(images) != len(SLOTS):
@@ -85,6 +111,9 @@ def _checked(case_id: str, images: Sequence[ImageLike]) -> list[RGB]:
 
 def as_rgb(image: ImageLike, slot: str, subject: str) -> RGB:
     """An image as an array, uint8 (h, w, 3); TypeError or ValueError about `subject` if it is not one."""
+    rows = image if isinstance(image, list | tuple) else [image]
+    if any(isinstance(row, np.ma.MaskedArray) for row in rows):
+        raise TypeError(f"{subject}: found a masked array, expected {EXPECTED}: fill it first, as in image.filled(0)")
     if isinstance(image, Image.Image):
         array = np.asarray(_in_rgb(image, slot, subject))
     elif isinstance(image, np.ndarray):

@@ -31,6 +31,7 @@ def tensors(model: bytes) -> Weights:
             continue
         for inner, tensor in fields(graph):
             if inner == INITIALIZER and isinstance(tensor, memoryview):
+                _check_raw(tensor)
                 found.update(_tensor(tensor))
     return found
 
@@ -45,6 +46,12 @@ def with_weights(model: bytes, added: Mapping[str, NDArray[Any]]) -> bytes:
     return model + field(GRAPH, b"".join(field(INITIALIZER, _proto(name, array)) for name, array in added.items()))
 
 
+def _check_raw(view: memoryview) -> None:
+    """Beside raw data, readers would differ in which values they take."""
+    if any(number in TYPED_DATA for number, _ in fields(view)):
+        raise ValueError("a tensor has values that are not raw data")
+
+
 def _tensor(view: memoryview) -> Weights:
     dims, kind, name = [], 0, ""
     raw = memoryview(b"")
@@ -57,8 +64,6 @@ def _tensor(view: memoryview) -> Weights:
             name = str(value, "utf-8")
         elif number == RAW_DATA and isinstance(value, memoryview):
             raw = value
-        elif number in TYPED_DATA:  # beside raw data, readers would differ in which they take
-            raise ValueError("a tensor has values that are not raw data")
     if kind not in TYPES:
         return {}
     try:

@@ -20,6 +20,7 @@ from tfs_rt.errors import EnvironmentFault, InputError, LimitReached, ModelError
 from tfs_rt.fuser import ImageLike, check_cases
 from tfs_rt.images import RGB, Array, from_model, to_condition
 from tfs_rt.noise import gaussian, noise_key
+from tfs_rt.resource_limits import limit_fault, memory_fault
 from tfs_rt.sampler import sample
 from tfs_rt.schedule import Float64
 from tfs_rt.sidecar import AUTO
@@ -96,7 +97,7 @@ class Pipeline:
 
         At most two batches may be under way; their images are asked for in the order in which they began.
         """
-        return self.loop.begin(self.table, check_cases(cases, ids, how["size"], how.get("seed", 0)), ids, **how)
+        return self.loop.begin(self.table, check_cases(cases, ids, how.get("size"), how.get("seed", 0)), ids, **how)
 
     def self_test(self) -> None:
         """Fuse the fixed case; EnvironmentFault unless the result is what the reference made of it at export.
@@ -116,7 +117,7 @@ class Pipeline:
         except FloatingPointError:
             fault = "its self-test gives NaN or infinity"
         except Exception as unexpected:
-            fault = f"its self-test fails ({type(unexpected).__name__}: {first_line(unexpected)})"
+            fault = _self_test_fault(unexpected)
         else:
             if error <= selftest.TOLERANCE:
                 return
@@ -178,6 +179,13 @@ def fuse_batch(
     return [from_model(image[:, :height, :width]) for image in x_0]
 
 
+def _self_test_fault(error: Exception) -> str:
+    """An unexpected error of a self-test in words; LimitReached if it comes from a limit of this machine."""
+    if limit := memory_fault() if isinstance(error, MemoryError) else limit_fault(error):
+        raise limit from error
+    return f"its self-test fails ({type(error).__name__}: {first_line(error)})"
+
+
 class Stepwise:
     """The loop of an engine: it computes when it is asked for the images, and not before."""
 
@@ -220,6 +228,8 @@ def _check_backend(backend: str, threads: int | None) -> None:
         raise ValueError(f"backend: found {backend!r}, expected one of auto, {', '.join(BACKENDS)}")
     if threads is None:
         return
+    if isinstance(threads, bool):
+        raise TypeError(f"threads: found bool {threads}, expected a number from 1 to {MOST}")
     if not isinstance(threads, Integral) or not 1 <= threads <= MOST:
         raise ValueError(f"threads: found {threads!r}, expected a number from 1 to {MOST}")
     if backend != "auto" and not BACKENDS[backend].on_cpu:
