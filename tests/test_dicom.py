@@ -510,6 +510,8 @@ def test_facts_identify_the_image_but_not_the_patient() -> None:
         "patient's name": "doe^jane",
         "frame of reference": "1.2.9",
         "grid": {"size": (8, 8), "corners": [pytest.approx(np.array(corners))], "within": 0.05 * spacing},
+        "image orientation": {"size": (6,), "corners": [1, 0, 0, 0, 1, 0], "within": 0.03},
+        "image position": {"size": (1,), "corners": [[-100.00004, 0, 3]], "within": 0.05 * spacing},
     }
     assert pickle.loads(pickle.dumps(picture.frame)) == picture.frame
     assert read(made(RAMP, PatientID=""), PATH, Rules()).subject == {}

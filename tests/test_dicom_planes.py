@@ -12,6 +12,7 @@ from made_dicom import item, made
 from pydicom import config, dcmread, uid
 
 from tfs_rt.errors import InputError
+from tfs_rt.formats.answers import checked_picture
 from tfs_rt.formats.dicom import encode, read
 from tfs_rt.formats.picture import Picture, Rules
 from tfs_rt.intake import alike
@@ -21,6 +22,11 @@ FRAMES = np.stack([np.full((8, 8), 20 * n, np.uint8) for n in range(1, 5)])
 AXIAL = [1, 0, 0, 0, 1, 0]
 OBLIQUE = [0.8, 0, 0.6, 0, 1, 0]  # its normal is (-0.6, 0, 0.8)
 STEP = 4.0  # mm
+PLACE: dict[str, Any] = {
+    "ImagePositionPatient": [0, 0, 5],
+    "ImageOrientationPatient": AXIAL,
+    "PixelSpacing": [2, 2],
+}
 
 
 @pytest.fixture(autouse=True)
@@ -31,7 +37,9 @@ def _lenient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def picture_of(data: bytes) -> Picture:
-    return read(data, PATH, Rules())
+    """The picture of a file, as the child's answer passes the check."""
+    picture = read(data, PATH, Rules())
+    return checked_picture((picture.slices, picture.facts, picture.subject, picture.frame), "dicom")
 
 
 def greys(data: bytes) -> list[int]:
@@ -173,17 +181,93 @@ def test_detectors_must_agree_where_the_volume_lies() -> None:
     same = [item(ImagePositionPatient=[0, 0, 0], ImageOrientationPatient=AXIAL) for _ in range(2)]
     assert "grid" in picture_of(nuclear(STEP, DetectorInformationSequence=same)).subject
     other = [same[0], item(ImagePositionPatient=[0, 0, 9], ImageOrientationPatient=AXIAL)]
-    refused(nuclear(STEP, DetectorInformationSequence=other), "its detectors give 2 places for one volume")
+    refused(nuclear(STEP, DetectorInformationSequence=other), "its detectors give different places for one volume")
+
+
+def test_detectors_that_differ_by_rounding_agree_and_go_before_the_file_itself() -> None:
+    near = [item(ImagePositionPatient=[0, 0, z], ImageOrientationPatient=AXIAL) for z in ("0", "0.0001")]
+    own = {"ImagePositionPatient": [0, 0, 7], "ImageOrientationPatient": AXIAL}
+    grid = picture_of(nuclear(STEP, DetectorInformationSequence=near, **own)).subject["grid"]
+    assert alike(grid, picture_of(nuclear(STEP)).subject["grid"])
+
+
+def test_frames_are_sorted_by_position_and_directions_without_a_pixel_spacing() -> None:
+    shared = item(PlaneOrientationSequence=[item(ImageOrientationPatient=AXIAL)])
+    data = enhanced([[0, 0, 8], [0, 0, 0], [0, 0, 4]], SharedFunctionalGroupsSequence=[shared])
+    assert greys(data) == [40, 60, 20]
+    found = picture_of(data)
+    assert "grid" not in found.subject
+    assert alike(
+        found.subject["image position"],
+        picture_of(enhanced([[0, 0, 4 * n] for n in range(3)])).subject["image position"],
+    )
+    assert not alike(
+        found.subject["image position"],
+        picture_of(enhanced([[0, 0, 5 * n] for n in range(3)])).subject["image position"],
+    )
+    assert greys(nuclear(-STEP, 3 * STEP, PixelSpacing=None)) == [80, 60, 40, 20]
+
+
+def test_positions_without_directions_are_refused_by_the_missing_element() -> None:
+    shared = item(PixelMeasuresSequence=[item(PixelSpacing=[2, 2])])
+    data = enhanced([[0, 0, 4], [0, 0, 0]], SharedFunctionalGroupsSequence=[shared])
+    refused(data, r"has a position, but no Image Orientation \(Patient\) \(0020,0037\)")
+    assert "grid" not in picture_of(enhanced([[0, 0, 4]], SharedFunctionalGroupsSequence=[shared])).subject
+
+
+def test_nuclear_medicine_without_detectors_is_placed_by_the_file_itself() -> None:
+    own = {"ImagePositionPatient": [0, 0, 3 * STEP], "ImageOrientationPatient": AXIAL}
+    found = picture_of(nuclear(-STEP, DetectorInformationSequence=None, **own))
+    assert found.facts["frame_order"] == [4, 3, 2, 1]
+    assert alike(found.subject["grid"], picture_of(nuclear(STEP)).subject["grid"])
+
+
+def test_frames_are_placed_by_their_spacing_where_the_file_has_one_place() -> None:
+    def capture(spacing: Any) -> Picture:
+        return picture_of(made(FRAMES, **PLACE, SpacingBetweenSlices=spacing))
+
+    places = [corners[0][2] for corners in capture(STEP).subject["grid"]["corners"]]
+    assert places == [5 + STEP * n for n in range(4)]
+    assert not alike(capture(STEP).subject["grid"], capture(2 * STEP).subject["grid"])
+    assert not {"grid", "image position"} & capture(None).subject.keys()
+    assert not {"grid", "image position"} & capture(0).subject.keys()
+
+
+@pytest.mark.parametrize(("numbers", "expected"), [([8, 4, 0, 12], [60, 40, 20, 80]), ([0] * 4, [20, 40, 60, 80])])
+def test_frames_without_positions_are_sorted_by_their_numbers(numbers: list[int], expected: list[int]) -> None:
+    groups = [item(FrameContentSequence=[item(InStackPositionNumber=number + 1)]) for number in numbers]
+    assert greys(made(FRAMES, SliceLocationVector=numbers)) == expected
+    assert greys(made(FRAMES, PerFrameFunctionalGroupsSequence=groups)) == expected
+    assert greys(nuclear(None, SliceVector=[4, 3, 2, 1], DetectorInformationSequence=None)) == [80, 60, 40, 20]
+    refused(made(FRAMES, SliceLocationVector=[0, 4, 0, 4]), "frames 1 and 3 have the same Slice Location Vector")
+
+
+def test_directions_are_compared_where_there_is_no_grid() -> None:
+    def subject(**attributes: Any) -> dict[str, Any]:
+        return picture_of(made(FRAMES[0], **attributes)).subject
+
+    mirrored = [-1, 0, 0, 0, 1, 0]
+    one, other = (subject(ImageOrientationPatient=across)["image orientation"] for across in (AXIAL, mirrored))
+    assert not alike(one, other)
+    one, other = (subject(PatientOrientation=letters)["patient orientation"] for letters in (["L", "P"], ["RA", "P"]))
+    assert (one, other) == ("L P", "R P")
+    assert "patient orientation" not in subject(PatientOrientation=["L", "P"], ImageOrientationPatient=AXIAL)
+
+
+@pytest.mark.parametrize(("keyword", "value"), [("ImageOrientationPatient", [0] * 6), ("PixelSpacing", ["0", "0"])])
+def test_zeros_are_placeholders_for_what_is_not_known(keyword: str, value: list[Any]) -> None:
+    assert "grid" not in picture_of(made(FRAMES[0], **{**PLACE, keyword: value})).subject
+
+
+def test_directions_that_were_rounded_are_made_unit_vectors() -> None:
+    rounded, exact = (
+        picture_of(made(FRAMES[0], **{**PLACE, "ImageOrientationPatient": [one, 0, one, 0, 1, 0]})).subject["grid"]
+        for one in ("0.7", "0.70710678")
+    )
+    assert alike(rounded, exact)
 
 
 # --- what is there, and cannot be read
-
-
-PLACE: dict[str, Any] = {
-    "ImagePositionPatient": [0, 0, 5],
-    "ImageOrientationPatient": AXIAL,
-    "PixelSpacing": [2, 2],
-}
 
 
 @pytest.mark.parametrize(
@@ -191,7 +275,7 @@ PLACE: dict[str, Any] = {
     [
         ("ImagePositionPatient", ["0", "5"], r"Image Position \(Patient\) .*is '0/5', not 3 numbers"),
         ("ImageOrientationPatient", [1, 0, 0, 0, 1], r"Image Orientation \(Patient\) .*not 6 numbers"),
-        ("ImageOrientationPatient", [0] * 6, "not 2 perpendicular directions"),
+        ("ImageOrientationPatient", [2, 0, 0, 0, 2, 0], "not 2 directions of length 1"),
         ("ImageOrientationPatient", [1, 0, 0, 1, 0, 0], "not 2 perpendicular directions"),
         ("PixelSpacing", [0, 2], "Pixel Spacing .*not 2 positive numbers"),
         ("PixelSpacing", ["nan", "2"], "Pixel Spacing .*is 'nan/2'"),

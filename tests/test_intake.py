@@ -233,5 +233,46 @@ def test_places_in_different_formats_are_said_not_to_be_compared(folder: Path) -
     assert words in reading_warnings(load(folder))
 
 
+def test_positions_and_directions_without_a_pixel_spacing_are_compared(folder: Path) -> None:
+    levels = np.arange(SIDE * SIDE, dtype=np.uint8).reshape(SIDE, SIDE)
+
+    def put_all(second: list[int], across: list[int], **more: Any) -> None:
+        own = {"ImagePositionPatient": [0, 0, 0], "ImageOrientationPatient": AXIAL}
+        put(folder, "mr-t1", made(levels, Modality="MR", **own, **more), ".dcm")
+        own = {"ImagePositionPatient": second, "ImageOrientationPatient": across}
+        put(folder, "mr-t2", made(levels // 2, Modality="MR", **own), ".dcm")
+
+    for more in ({}, {"PixelSpacing": [1, 1]}):
+        put_all([0, 0, 0], AXIAL, **more)
+        assert any("nothing says where" in words for words in reading_warnings(load(folder)))
+        put_all([0, 0, 50], AXIAL, **more)
+        refused(folder, "do not have the same image position")
+        put_all([0, 0, 0], [-1, 0, 0, 0, 1, 0], **more)
+        refused(folder, "do not have the same image orientation")
+
+
+def test_frames_whose_order_nothing_says_are_said(folder: Path) -> None:
+    own = {"ImagePositionPatient": [0, 0, 0], "ImageOrientationPatient": AXIAL, "PixelSpacing": [1, 1]}
+    levels = np.arange(3 * SIDE * SIDE, dtype=np.uint32).reshape(3, SIDE, SIDE).astype(np.uint8)
+    for number, name in enumerate(NAMES.values()):
+        put(folder, name, made(levels // (number + 1), Modality="PT" if name == "pet" else "MR", **own), ".dcm")
+    words = "nothing says how the frames of m1, m2, functional lie but for the first: they were taken as stored"
+    assert words in reading_warnings(load(folder))
+    own["SpacingBetweenSlices"] = 4
+    put(folder, "mr-t2", made(levels // 2, Modality="MR", **own), ".dcm")
+    assert any("nothing says where m1, functional lies" in words for words in reading_warnings(load(folder)))
+
+
+def test_frames_that_are_sorted_by_number_go_with_others_of_a_known_order_alone(folder: Path) -> None:
+    levels = np.arange(3 * SIDE * SIDE, dtype=np.uint32).reshape(3, SIDE, SIDE).astype(np.uint8)
+    orders = {"mr-t1": [0, 4, 8], "mr-t2": [8, 4, 0], "pet": [0, 4, 8]}
+    for number, (name, order) in enumerate(orders.items()):
+        modality = "PT" if name == "pet" else "MR"
+        put(folder, name, made(levels // (number + 1), Modality=modality, SliceLocationVector=order), ".dcm")
+    assert load(folder).inputs["m2"]["frame_order"] == [3, 2, 1]
+    put(folder, "pet", made(levels // 3, Modality="PT"), ".dcm")
+    refused(folder, "mr-t2.dcm are not stored in the order of their places, and pet.dcm does not say where its lie")
+
+
 def test_files_that_say_nothing_of_places_earn_no_warning(folder: Path) -> None:
     assert reading_warnings(load(folder)) == []

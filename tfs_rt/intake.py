@@ -30,6 +30,7 @@ KINDS = {
     "m2": ("PT", "NM"),
     "functional": ("CT", "MR"),
 }  # DICOM's modalities that are none for a slot
+PLACES = ("grid", "image position")  # of a subject: the first says most
 TOGETHER = "check which files belong together"
 AMISS = {
     "patient": TOGETHER,
@@ -109,8 +110,12 @@ def load_case(
     _check_subjects(case, pictures)
     _check_orders(case, pictures)
     _check_windows(case, inputs, reading.windows)
+    subjects = [picture.subject for picture in pictures.values()]
+    place = next((key for key in PLACES if any(key in subject for subject in subjects)), PLACES[0])
     for slot, picture in pictures.items():
-        inputs[slot]["has_place"] = "grid" in picture.subject
+        inputs[slot]["has_place"] = place in picture.subject
+        if "position of the first slice" in picture.subject and "order_from" not in picture.facts:
+            inputs[slot]["order_unknown"] = True
     for slot in ("m1", "m2"):
         inputs[slot] |= check_anatomical(case, slot, pictures[slot])
     pictures["functional"], inputs["functional"] = colour_functional(
@@ -211,7 +216,11 @@ def _check_subjects(case: Case, pictures: dict[str, Picture]) -> None:
 def _check_orders(case: Case, pictures: dict[str, Picture]) -> None:
     """Frames that were sorted by their places do not fit those of a file that says nothing of places."""
     reordered = [slot for slot, picture in pictures.items() if "frame_order" in picture.facts]
-    unplaced = [slot for slot, picture in pictures.items() if "grid" not in picture.subject]
+    unplaced = [
+        slot
+        for slot, picture in pictures.items()
+        if "grid" not in picture.subject and "order_from" not in picture.facts
+    ]
     if reordered and unplaced:
         one, other = (case.files[slots[0]].name for slots in (reordered, unplaced))
         reason = f"frames of {one} are not stored in the order of their places, and {other} does not say where its lie"

@@ -115,6 +115,9 @@ def reading_warnings(loaded: Loaded) -> list[str]:
         "{} has no orientation in its header: left and right are taken as stored": lambda facts: (
             facts.get("sform_code") == facts.get("qform_code") == 0
         ),
+        "nothing says how the frames of {} lie but for the first: they were taken as stored": lambda facts: (
+            "order_unknown" in facts
+        ),
         "sform and qform of {} lie apart, as the sidecar says: the sform was taken": lambda facts: (
             "forms_apart_mm" in facts
         ),

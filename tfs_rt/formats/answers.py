@@ -149,13 +149,21 @@ def _dicom(count: int, height: int, width: int) -> Checks:
             **dict.fromkeys((*uids, "lossy"), _text),
             **WINDOW,
             "wide_window_hu": _number,
+            "order_from": _text,
             "frame_order": _permutation(count),
         },
     )
     persons = ("patient", "issuer of the patient's id", "patient's birth date", "patient's name", "frame of reference")
     point = _many(list, _number, 3)
     grid = _grid((height, width), _many(list, _many(list, point, 4), count))
-    subject = _record({}, {**dict.fromkeys(persons, _text), "grid": grid})
+    place = {
+        "grid": grid,
+        "image orientation": _grid((6,), _many(list, _number, 6)),
+        "image position": _grid((count,), _many(list, point, count)),
+        "position of the first slice": _grid((1,), _many(list, point, 1)),
+        "patient orientation": _text,
+    }
+    subject = _record({}, {**dict.fromkeys(persons, _text), **place})
     frame = {
         "sop_class_uid": _text,
         "sop_instance_uid": _text,
@@ -177,10 +185,12 @@ def _permutation(count: int) -> Check:
 
 
 def _plane(value: Any) -> bool:
-    """Position, orientation and spacing."""
+    """Position, orientation and spacing, which may be unknown."""
     if type(value) is not tuple or len(value) != 3:
         return False
-    return all(_many(tuple, _number, size)(part) for part, size in zip(value, (3, 6, 2), strict=True))
+    spacing = _either(_many(tuple, _number, 0), _many(tuple, _number, 2))
+    checks = (_many(tuple, _number, 3), _many(tuple, _number, 6), spacing)
+    return all(check(part) for check, part in zip(checks, value, strict=True))
 
 
 def _nifti(count: int, height: int, width: int) -> Checks:

@@ -24,8 +24,8 @@ from pydicom.filereader import read_dataset
 from tfs_rt.errors import InputError, TfsRtError, first_line
 from tfs_rt.formats.dicom_levels import grey_levels
 from tfs_rt.formats.dicom_pixels import AGAIN, LOSSY, PIXELS, Layout, Stored, decode, layout_of
-from tfs_rt.formats.dicom_planes import stack_of
 from tfs_rt.formats.dicom_source import source_of, subject_of, texts, uids
+from tfs_rt.formats.dicom_stack import stack_of
 from tfs_rt.formats.dicom_tables import palette_of, to_rgb
 from tfs_rt.formats.levels import AS_STORED
 from tfs_rt.formats.picture import Picture, Rules, grey
@@ -90,11 +90,12 @@ def _read(data: bytes, path: Path, rules: Rules) -> Picture:
         "frames": layout.frames,
         "photometric_interpretation": layout.photometric,
         **levels,
+        **({"order_from": stack.order_from} if layout.frames > 1 and stack.order_from else {}),
         **({"frame_order": [index + 1 for index in stack.order]} if stack.is_reordered else {}),
         **({"lossy": lossy} if lossy else {}),
     }
     slices = tuple(slices[index] for index in stack.order)
-    return Picture(slices, facts, subject_of(dataset, source), asdict(source))
+    return Picture(slices, facts, subject_of(dataset, source, stack), asdict(source))
 
 
 def _parsed(data: bytes, path: Path) -> Dataset:

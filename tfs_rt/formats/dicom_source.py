@@ -16,7 +16,8 @@ from pydicom.datadict import dictionary_VR
 from pydicom.multival import MultiValue
 from pydicom.valuerep import validate_value
 
-from tfs_rt.formats.dicom_planes import Plane, Stack, spacing_of
+from tfs_rt.formats.dicom_planes import Plane, spacing_of
+from tfs_rt.formats.dicom_stack import Stack
 from tfs_rt.formats.picture import NEAR
 from tfs_rt.names import folded
 
@@ -28,6 +29,8 @@ COPIED = (
     *("BodyPartExamined", "Laterality", "BurnedInAnnotation"),
     *("LossyImageCompression", "LossyImageCompressionRatio", "LossyImageCompressionMethod"),
 )
+TURNED = 0.03  # the most by which rounding moves a direction
+UNSPACED = 0.1  # mm: so near, positions are one place where no pixel spacing says how far a voxel reaches
 OLD_DATE = re.compile(r"(\d{4})\.(\d\d)\.(\d\d)")  # as ACR-NEMA wrote it
 
 
@@ -61,7 +64,7 @@ def source_of(dataset: Dataset, stack: Stack, lossy: bool, path: Path) -> Source
     )
 
 
-def subject_of(dataset: Dataset, source: Source) -> dict[str, Any]:
+def subject_of(dataset: Dataset, source: Source, stack: Stack) -> dict[str, Any]:
     """What must agree in the files of a case: whose image it is, and where it lies.
 
     Values against the standard count too: an id of 65 characters tells patients apart as well as one of 64.
@@ -73,12 +76,33 @@ def subject_of(dataset: Dataset, source: Source) -> dict[str, Any]:
         "patient's name": _plain_name(_raw(dataset, "PatientName")),
         "frame of reference": _raw(dataset, "FrameOfReferenceUID"),
     }
-    planes = [plane for plane in source.planes if plane]
-    if planes and len(planes) == len(source.planes):
-        size = (source.rows, source.columns)
-        within = NEAR * min(spacing for plane in planes for spacing in plane[2])
-        subject["grid"] = {"size": size, "corners": [_corners(plane, size) for plane in planes], "within": within}
+    subject |= _place(source, stack)
+    if not stack.directions:
+        subject["patient orientation"] = _letters(dataset)
     return {key: value for key, value in subject.items() if value}
+
+
+def _place(source: Source, stack: Stack) -> dict[str, Any]:
+    """Where the frames lie, as far as the file says it."""
+    planes = [plane for plane in source.planes if plane]
+    spacings = [distance for plane in planes for distance in plane[2]] or list(source.spacing)
+    near = NEAR * min(spacings) if spacings else UNSPACED
+    place: dict[str, Any] = {}
+    if planes and all(plane[2] for plane in planes):
+        size = (source.rows, source.columns)
+        place["grid"] = {"size": size, "corners": [_corners(plane, size) for plane in planes], "within": near}
+    if stack.directions:
+        place["image orientation"] = {"size": (6,), "corners": list(stack.directions), "within": TURNED}
+    if stack.position:
+        key = "image position" if planes or len(source.planes) == 1 else "position of the first slice"
+        positions = [list(plane[0]) for plane in planes] or [list(stack.position)]
+        place[key] = {"size": (len(positions),), "corners": positions, "within": near}
+    return place
+
+
+def _letters(dataset: Dataset) -> str:
+    """The main anatomical directions of rows and columns, as in "L P"."""
+    return " ".join(text[:1].upper() for text in texts(dataset, "PatientOrientation"))
 
 
 def _plain_name(name: str) -> str:
