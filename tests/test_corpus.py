@@ -233,7 +233,7 @@ def fused_modes(tmp_path: Path, kind: str) -> dict[str, Any]:
     ):
         out = tmp_path / f"out {kind} {name}"
         out.mkdir()
-        request = Request(reading=Reading(windows=windows))
+        request = Request(reading=Reading(windows=windows, window_for_all=bool(windows)))
         report = Run(pipeline(tmp_path, blend), Options(out, request, batch=3), cases, Here()).fuse()
         results |= {result["id"]: result for result in report.results}
     return results

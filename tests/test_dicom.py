@@ -141,6 +141,44 @@ def test_ct_that_is_not_in_hounsfield_units_needs_a_window() -> None:
     assert read(made(RAMP, Modality="CT"), PATH, Rules(window=(0, 80))).facts["window_from"] == "user"
 
 
+@pytest.mark.parametrize("modality", ["MR", "PT"])
+def test_the_head_window_is_for_ct_alone_whatever_the_unit(modality: str) -> None:
+    hounsfield = {"RescaleSlope": 1, "RescaleIntercept": 0, "RescaleType": "HU"}
+    assert read(made(RAMP, Modality=modality, **hounsfield), PATH, Rules()).facts["window_from"] == "data"
+    assert read(made(RAMP, **hounsfield), PATH, Rules()).facts["window_from"] == "head"
+    assert read(made(RAMP, **hounsfield), PATH, Rules(modality="mr-t1")).facts["window_from"] == "data"
+    wide = read(made(RAMP, Modality=modality, WindowCenter=1024, WindowWidth=4096, **hounsfield), PATH, Rules())
+    assert "wide_window_hu" not in wide.facts
+
+
+@pytest.mark.parametrize("centre", [-1000, 9000])
+def test_a_window_without_any_value_inside_is_refused(centre: int) -> None:
+    window = {"WindowCenter": centre, "WindowWidth": 200}
+    error = refused(made(RAMP, Modality="MR", **window), "its own window .* has none of its values inside")
+    assert "--window m1=LOW:HIGH" in error.remedy
+    assert not read(made(RAMP * 0, Modality="MR", **window), PATH, Rules(window=(0, 80))).slices[0].any()
+    read(made(RAMP * 0, Modality="MR", **window), PATH, Rules())
+    air = {"Modality": "CT", "RescaleSlope": 1, "RescaleIntercept": -9000}
+    assert not read(made(RAMP, WindowCenter=40, WindowWidth=80, **air), PATH, Rules()).slices[0].any()
+
+
+def test_empty_values_behind_a_window_are_left_out() -> None:
+    padded = made(RAMP, WindowCenter=["600", ""], WindowWidth=["1200", ""])
+    plain = made(RAMP, WindowCenter="600", WindowWidth="1200")
+    np.testing.assert_array_equal(levels(padded)[0], levels(plain)[0])
+    refused(made(RAMP, WindowCenter=["", "600"], WindowWidth=["", "1200"]), "Window Center .*not a number")
+
+
+@pytest.mark.parametrize("syntax", [uid.ExplicitVRLittleEndian, uid.ExplicitVRBigEndian])
+def test_padding_beyond_the_stored_bits_hides_no_pixel_of_the_image(syntax: str) -> None:
+    pixels = RAMP.copy()
+    pixels[0], pixels[4, 4] = 63536, 2096  # 63536 by its 12 lowest bits
+    stored = pixels.byteswap() if syntax == uid.ExplicitVRBigEndian else pixels
+    found = levels(made(stored, syntax, BitsStored=12, HighBit=11, PixelPaddingValue=63536), Rules(window=(0, 4095)))[0]
+    assert not found[0].any()
+    assert found[4, 4] == round(2096 / 4095 * 255)
+
+
 def test_a_window_in_which_a_brain_is_one_grey_is_in_the_facts() -> None:
     values = {"Modality": "CT", "RescaleSlope": 1, "RescaleIntercept": -1024}
     wide = read(made(RAMP, WindowCenter=1024, WindowWidth=4096, **values), PATH, Rules())

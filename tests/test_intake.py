@@ -15,6 +15,7 @@ from PIL import Image
 from pydicom import uid
 
 from tfs_rt.cases import Case
+from tfs_rt.cli import choices
 from tfs_rt.colormaps import table
 from tfs_rt.errors import InputError
 from tfs_rt.intake import Loaded, Reading, load_case
@@ -137,11 +138,41 @@ def test_a_window_that_changes_nothing_is_an_error(folder: Path) -> None:
     error = refused(folder, "which --window cannot change", windows={"m1": window})
     assert error.remedy == "leave out --window m1=..."
     everywhere = dict.fromkeys(NAMES, window)
-    assert refused(folder, "which --window cannot change", windows=everywhere).remedy == "leave out --window"
+    assert (
+        refused(folder, "which --window cannot change", windows=everywhere, window_for_all=True).remedy
+        == "leave out --window"
+    )
     put(folder, "mr-t1", made(np.arange(SIDE * SIDE, dtype=np.uint16).reshape(SIDE, SIDE)), ".dcm")
     assert load(folder, windows={"m1": window}).inputs["m1"]["window_from"] == "user"
-    assert load(folder, windows=everywhere).inputs["m1"]["window_from"] == "user"  # one for all that have any use of it
+    loaded = load(folder, windows=everywhere, window_for_all=True)  # one for all that have any use of it
+    assert loaded.inputs["m1"]["window_from"] == "user"
+    refused(folder, "which --window cannot change", windows=everywhere)  # three that happen to be equal
     refused(folder, "pet.*which --window cannot change", windows={"m1": window, "functional": window})
+
+
+def test_a_window_without_a_slot_is_for_all_and_equal_ones_with_slots_are_not() -> None:
+    window = (0.0, 80.0)
+    everywhere = dict.fromkeys(NAMES, window)
+    assert choices.windows(["0:80"]) == {"windows": everywhere, "window_for_all": True}
+    one_by_one = [f"{slot}=0:80" for slot in NAMES]
+    assert choices.windows(one_by_one) == {"windows": everywhere, "window_for_all": False}
+    assert choices.windows([]) == {"windows": {}, "window_for_all": False}
+
+
+def test_only_m1_is_told_by_its_values_to_be_ct(folder: Path) -> None:
+    values = np.full((SIDE, SIDE, 1), -1000, np.int16)
+    values[8:24, 8:24, 0] = np.arange(16)
+    values[8, 8:24, 0] = 1200
+    for name in NAMES.values():
+        (folder / f"{name}.png").unlink()
+    files = {slot: folder / f"k_000{number}.nii" for number, slot in enumerate(NAMES)}
+    for number, file in enumerate(files.values()):
+        file.write_bytes(nib.Nifti1Image(np.roll(values, number, axis=0), np.diag([-1, -1, 1, 1])).to_bytes())
+    loaded = load_case(Case("k", files), 4, None, Reading())
+    assert [facts["window_from"] for facts in loaded.inputs.values()] == ["head", "data", "data"]
+    warnings = " ".join(reading_warnings(loaded))
+    assert "m1 is CT without a window" in warnings
+    assert "grey levels of m2, functional were chosen from the data" in warnings
 
 
 def test_ct_without_a_window_is_said_with_the_option_that_decides_it(folder: Path) -> None:

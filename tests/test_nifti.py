@@ -218,16 +218,24 @@ def test_ct_without_a_window_is_shown_by_the_head_window_whatever_its_padding(
     expected = grey_view(np.rint(values.clip(0, 80) * (255 / 80)).astype(np.uint8))
     halved = nifti((values // 2).astype(np.int16), scl_slope=2.0, scl_inter=0.0)
     for data in (nifti(values), nifti(values.astype(np.float32)), halved):
-        found = picture(data, Rules(modality=modality), path)
+        found = picture(data, Rules(modality=modality, may_be_ct=True), path)
         assert found.facts["window_from"] == "head"
         assert found.facts["levels"] == "window 0 to 80 HU, the head window for CT without one"
-    np.testing.assert_array_equal(picture(nifti(values), Rules(modality=modality), path).slices, expected)
+    rules = Rules(modality=modality, may_be_ct=True)
+    np.testing.assert_array_equal(picture(nifti(values), rules, path).slices, expected)
 
 
 def test_values_like_those_of_ct_in_a_file_named_otherwise_are_not_ct(rng: np.random.Generator) -> None:
-    assert picture(nifti(head(rng)), Rules(modality="mr-t1")).facts["window_from"] == "data"
+    unnamed = Rules(may_be_ct=True)
+    assert picture(nifti(head(rng)), unnamed).facts["window_from"] == "head"
+    assert picture(nifti(head(rng)), Rules(may_be_ct=True, modality="mr-t1")).facts["window_from"] == "data"
+    assert picture(nifti(head(rng)), Rules()).facts["window_from"] == "data"  # of a slot that holds no CT
+    masked = rng.normal(0, 60, (16, 16, 6)).astype(np.float32)  # normalised, with a background of -1000
+    masked[:4] = -1000
+    for values in (masked, np.rint(masked), np.where(masked > 100, 1200.5, masked)):
+        assert picture(nifti(values.astype(np.float32)), unnamed).facts["window_from"] == "data"
     spread = rng.integers(-4000, 4000, (16, 16, 6)).astype(np.int16)  # as inversion recovery has them
-    assert picture(nifti(spread)).facts["window_from"] == "data"
+    assert picture(nifti(spread), unnamed).facts["window_from"] == "data"
 
 
 def test_ct_that_is_not_in_hounsfield_units_needs_a_window(rng: np.random.Generator) -> None:
@@ -259,6 +267,20 @@ def test_a_header_window_that_only_repeats_the_extremes_does_not_count(rng: np.r
         assert picture(nifti(values, **shown(float(low), float(high)))).facts["window_from"] == "file"
 
 
+def test_a_header_window_that_cannot_be_meant_does_not_count(rng: np.random.Generator) -> None:
+    """Unscaled extremes, extremes but for rounding, and windows in which everything is black or white."""
+    values = rng.normal(1000, 300, (20, 18, 7)).astype(np.int16)
+    low, high = float(values.min()), float(values.max())
+    scale: dict[str, Any] = {"scl_slope": 0.001, "scl_inter": 0.0}
+    plain = picture(nifti(values, **scale))
+    windows = [(low, high), (0, 4095), (low / 1000 - 0.001, high / 1000), (low / 1000, high / 1000 * 1.003)]
+    for shown in [*windows, (-3, -2), (30, 40)]:
+        found = picture(nifti(values, **scale, cal_min=shown[0], cal_max=shown[1]))
+        assert found.facts["window_from"] == "data", shown
+        np.testing.assert_array_equal(found.slices, plain.slices)
+    assert picture(nifti(values, **scale, cal_min=0.5, cal_max=1.5)).facts["window_from"] == "file"
+
+
 def test_a_header_window_of_ct_counts_if_it_leaves_something_out(rng: np.random.Generator) -> None:
     ct = Rules(modality="ct")
     for low, high in ((-3024, 1200), (-4096, 4095), (-1024, 3071)):
@@ -266,11 +288,14 @@ def test_a_header_window_of_ct_counts_if_it_leaves_something_out(rng: np.random.
         assert picture(nifti(head(rng), cal_min=low, cal_max=high), ct).facts["window_from"] == expected
 
 
+QFORM = {"sform_code": 0, "qform_code": 1}
+
+
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
-        ({"pixdim": [1, 1, np.nan, 1, 0, 0, 0, 0]}, "its pixdim is 1, nan, 1, not 3 lengths"),
-        ({"pixdim": [1, -2, 1, 1, 0, 0, 0, 0]}, "its pixdim is -2, 1, 1, not 3 lengths"),
+        ({**QFORM, "pixdim": [1, 1, np.nan, 1, 0, 0, 0, 0]}, "its pixdim is 1, nan, 1, not 3 lengths"),
+        ({**QFORM, "pixdim": [1, -2, 1, 1, 0, 0, 0, 0]}, "its pixdim is -2, 1, 1, not 3 lengths"),
         ({"srow_z": [0, 0, 1, np.nan]}, "its srow_z is 0, 0, 1, nan, not finite"),
         ({"qform_code": 1, "quatern_c": np.nan}, "its quatern_c is nan, not finite"),
         ({"qform_code": 1, "qoffset_x": np.inf}, "its qoffset_x is inf, not finite"),
@@ -278,6 +303,21 @@ def test_a_header_window_of_ct_counts_if_it_leaves_something_out(rng: np.random.
 )
 def test_a_place_that_cannot_be_read_is_refused_by_its_field(fields: dict[str, Any], words: str) -> None:
     refused(nifti(PHANTOM, **fields), words)
+
+
+@pytest.mark.parametrize("sizes", [(-0.9, 1.1, 2.5), (np.nan, 1.1, 2.5), (np.inf, -1.1, 2.5)])
+def test_sizes_of_voxels_count_with_a_qform_alone(sizes: tuple[float, ...]) -> None:
+    plain = picture(nifti(PHANTOM))
+    codes: dict[str, Any]
+    for codes in ({}, {"qform_code": 1}):
+        found = picture(nifti(PHANTOM, pixdim=[1, *sizes, 0, 0, 0, 0], **codes))
+        np.testing.assert_array_equal(found.slices, plain.slices)
+        assert found.facts["voxel_mm"] == plain.facts["voxel_mm"] == [0.9, 1.1, 2.5]
+        assert found.frame is not None
+        np.testing.assert_allclose(found.frame["pixdim"], [1, 0.9, 1.1, 2.5], rtol=1e-6)
+    unplaced = picture(nifti(PHANTOM, pixdim=[1, *sizes, 0, 0, 0, 0], sform_code=0))
+    first = 0.9 if np.isfinite(sizes[0]) else 0
+    np.testing.assert_allclose(unplaced.facts["voxel_mm"], [first, 1.1, 2.5], rtol=1e-6)
 
 
 def test_a_place_that_does_not_count_need_not_be_readable() -> None:

@@ -48,6 +48,7 @@ class Reading:
     """What the user decided of pixels that the models cannot take as they are."""
 
     windows: dict[str, Window] = field(default_factory=dict)  # by slot: what becomes black and white
+    window_for_all: bool = False  # one window was given without a slot: it must apply somewhere
     colormap: str | None = None  # of a functional image without colour
     allow_lossy: bool = False
 
@@ -98,7 +99,8 @@ def load_case(
         path = case.files[slot]
         data, sha256 = read_bytes(path)
         window = reading.windows.get(slot)
-        rules = Rules(window=window, allow_lossy=reading.allow_lossy, modality=modality_of(path))
+        named, may_be_ct = modality_of(path), slot == "m1"
+        rules = Rules(window=window, allow_lossy=reading.allow_lossy, modality=named, may_be_ct=may_be_ct)
         picture = decode(data, path, rules)
         height, width = picture.slices[0].shape[:2]
         own = {"file": str(path), "sha256": sha256, "width": width, "height": height}
@@ -109,7 +111,7 @@ def load_case(
     _check_sizes(case, pictures)
     _check_subjects(case, pictures)
     _check_orders(case, pictures)
-    _check_windows(case, inputs, reading.windows)
+    _check_windows(case, inputs, reading)
     subjects = [picture.subject for picture in pictures.values()]
     place = next((key for key in PLACES if any(key in subject for subject in subjects)), PLACES[0])
     for slot, picture in pictures.items():
@@ -227,10 +229,10 @@ def _check_orders(case: Case, pictures: dict[str, Picture]) -> None:
         raise InputError(f"case {case.id}", reason, f"export {other} with the place of each frame, or both as NIfTI")
 
 
-def _check_windows(case: Case, inputs: dict[str, dict[str, Any]], windows: dict[str, Window]) -> None:
+def _check_windows(case: Case, inputs: dict[str, dict[str, Any]], reading: Reading) -> None:
     """A window that was given must be applied: one for a slot there, one for all three somewhere."""
-    unused = [slot for slot in windows if inputs[slot].get("window_from") != "user"]
-    for_all = len(windows) == len(SLOTS) and len(set(windows.values())) == 1
+    unused = [slot for slot in reading.windows if inputs[slot].get("window_from") != "user"]
+    for_all = reading.window_for_all
     if not unused or (for_all and len(unused) < len(SLOTS)):
         return
     slot = unused[0]

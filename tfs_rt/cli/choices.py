@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tfs_rt.cli.sizes import height_and_width
 from tfs_rt.errors import UsageError
@@ -51,16 +51,18 @@ def target_size(text: str | None) -> tuple[int, int] | None:
     return size
 
 
-def windows(texts: Sequence[str]) -> dict[str, tuple[float, float]]:
-    """By slot, what --window makes black and white: `LOW:HIGH` of all three, `m1=LOW:HIGH` of one."""
+def windows(texts: Sequence[str]) -> dict[str, Any]:
+    """The fields of `Reading` that --window decides: `LOW:HIGH` for all three slots, `m1=LOW:HIGH` for one."""
     found: dict[str, tuple[float, float]] = {}
+    for_all = False
     for text in texts:
         slot, window = _window(text)
+        for_all = for_all or slot is None
         for name in (slot,) if slot else SLOTS:
             if name in found:
                 raise UsageError("--window", f"{name} has two windows", "give it one")
             found[name] = window
-    return {slot: found[slot] for slot in SLOTS if slot in found}
+    return {"windows": {slot: found[slot] for slot in SLOTS if slot in found}, "window_for_all": for_all}
 
 
 def _window(text: str) -> tuple[str | None, tuple[float, float]]:

@@ -187,7 +187,7 @@ def fuse(  # noqa: PLR0913 - one parameter an option
     try_threads(threads)
     size, drawn = choices.target_size(target_size), None if method else seed or 0
     asked = {"seed": drawn, "samples": tier.samples if tier else samples or 1, "target_size": size}
-    reading = {"windows": choices.windows(window or []), "colormap": colormap, "allow_lossy": allow_lossy}
+    reading = choices.windows(window or []) | {"colormap": colormap, "allow_lossy": allow_lossy}
     given = choices.case_given(m1, m2, functional, case_id)
     found = _discovered(cases or [], given, output, any_pair=method is not None)
     if in_workers:

@@ -115,7 +115,8 @@ def grey_levels(dataset: Dataset, stored: NDArray[Any], request: Rules, inverted
     words = f"{words}, from the file" if origin == "file" else words
     words = f"{words}, then inverted (MONOCHROME1)" if inverted else words
     words = f"{words}; padding is black" if padding.any() else words
-    spans = [rule.high - rule.low for rule in rules if isinstance(rule, Window) and modalities[0].unit == "HU"]
+    in_hu = modalities[0].unit == "HU" and _named(dataset, request) in ("", "CT")
+    spans = [rule.high - rule.low for rule in rules if isinstance(rule, Window) and in_hu]
     wide = max(spans, default=0.0) if origin == "file" else 0.0
     return Grey(frames, words, origin, wide if wide > hounsfield.WIDE else 0.0)
 
@@ -134,7 +135,10 @@ def _rules(
         return [Window(*request.window, f"window {_span(*request.window, unit)}, given")] * count, "user"
     found = _by_frame(dataset, count, lambda index: _voi(dataset, index, modalities[index].unit, path))
     own = [rule for rule in found if rule]
+    named = _named(dataset, request)
     if len(own) == count:
+        if named != "CT" and unit != "HU":  # a slice of air in CT is black by right
+            _check_windows(own, modalities, stored, padding, path)
         return own, "file"
     if own:
         raise InputError(path, f"has a window for {len(own)} of its {count} frames only", WINDOW)
@@ -145,13 +149,35 @@ def _rules(
         return [Window(0, high, AS_STORED if bits == 8 else f"levels 0 to {high}")] * count, ""
     parts = [m.values(frame)[~padded] for m, frame, padded in zip(modalities, stored, padding, strict=True)]
     values = np.concatenate(parts)
-    is_ct = (dataset.get("Modality") or (request.modality or "").upper()) == "CT"
-    if unit == "HU" or (is_ct and hounsfield.is_hounsfield(values, is_ct=True)):
+    is_ct = named == "CT"
+    if (unit == "HU" and named in ("", "CT")) or (is_ct and hounsfield.has_air(values)):
         return [Window(*hounsfield.HEAD_WINDOW, hounsfield.WORDS)] * count, "head"
     window = _window_of_data(values, unit)
     if is_ct:
         hounsfield.check_narrow((window.low, window.high), path)
     return [window] * count, "data"
+
+
+def _named(dataset: Dataset, request: Rules) -> str:
+    """The modality that the file says, or else its name; empty if neither says one."""
+    return str(dataset.get("Modality") or (request.modality or "").upper())
+
+
+def _check_windows(
+    rules: list[Voi], modalities: list[Modality], stored: NDArray[Any], padding: NDArray[np.bool_], path: Path
+) -> None:
+    """InputError for a file's own window that shows different values as one level, black or white."""
+    differs = False
+    for rule, modality, frame, padded in zip(rules, modalities, stored, padding, strict=True):
+        values = modality.values(frame)[~padded]
+        if not isinstance(rule, Window) or rule.sigmoid or not values.size:
+            return
+        if values.min() < rule.high and values.max() > rule.low:
+            return
+        differs = differs or bool(np.ptp(values))
+    if differs:
+        words = rules[0].words
+        raise InputError(path, f"its own {words} has none of its values inside", WINDOW)
 
 
 def _by_frame(dataset: Dataset, count: int, made: Callable[[int], T]) -> list[T]:

@@ -18,10 +18,15 @@ CORRECT = "correct that element, or export the file again"
 
 
 def numbers(dataset: Dataset, keyword: str, path: Path, count: int | None = None) -> tuple[float, ...]:
-    """The numbers of an element, () if it is absent or empty; InputError if they are not `count` finite numbers."""
+    """The numbers of an element, () if it is absent or empty; InputError if they are not `count` finite numbers.
+
+    Without `count`, empty values at the end are left out.
+    """
     texts = _texts(dataset, keyword)
     if not any(texts):
         return ()
+    while count is None and not texts[-1]:
+        texts.pop()
     if not all(NUMBER.fullmatch(text) for text in texts):
         raise unreadable(dataset, keyword, path, "not a number" if count in (None, 1) else f"not {count} numbers")
     if count is not None and len(texts) != count:

@@ -104,8 +104,23 @@ def padding_of(dataset: Dataset, stored: NDArray[Any], path: Path) -> NDArray[np
     limit = number(dataset, f"{prefix}PixelPaddingRangeLimit", path)
     ends = [value, value if limit is None else limit]
     if not prefix:
-        ends = [_in_bits(int(end), *_bits(dataset, stored.dtype)) for end in ends]
+        bits, signed = _bits(dataset, stored.dtype)
+        whole = [_in_bits(int(end), stored.dtype.itemsize * 8, signed) for end in ends]
+        ends = [_in_bits(int(end), bits, signed) for end in ends]
+        if whole != ends and (unmasked := _unmasked(dataset, stored)) is not None:
+            padded = (unmasked >= min(whole)) & (unmasked <= max(whole))
+            if padded.any():
+                return padded
     return (stored >= min(ends)) & (stored <= max(ends))
+
+
+def _unmasked(dataset: Dataset, stored: NDArray[Any]) -> NDArray[Any] | None:
+    """Native pixels with the bits above those stored, where padding may stand; None for encoded ones."""
+    syntax = dataset.file_meta.TransferSyntaxUID
+    if syntax.is_encapsulated or stored.dtype.itemsize == 1 or "PixelData" not in dataset:
+        return None
+    order = "<" if syntax.is_little_endian else ">"
+    return np.frombuffer(dataset.PixelData, stored.dtype.newbyteorder(order), stored.size).reshape(stored.shape)
 
 
 def _bits(dataset: Dataset, dtype: np.dtype[Any]) -> tuple[int, bool]:

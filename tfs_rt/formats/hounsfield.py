@@ -19,6 +19,9 @@ WORDS = f"window {HEAD_WINDOW[0]:g} to {HEAD_WINDOW[1]:g} HU, the head window fo
 ORIGIN = "head"  # in the facts, as the origin of a window
 WINDOW = "give its window in its own values, as --window m1=LOW:HIGH"
 AIR = -900.0  # HU: lower is air, or padding (-1024, -2000, -3024)
+LEAST_AIR = -1050.0  # HU: lower is padding
+BONE = 1000.0  # HU: nothing in a head but bone and metal is higher
+WHOLE = 1e-3  # HU: so near, a scaled value is a whole number
 TISSUE = (-200.0, 200.0)  # HU: from fat to blood and brain
 ENOUGH = 0.05  # share of the values that must be air, or tissue
 FEW = 0.1  # share of the values that may lie between air and tissue
@@ -33,14 +36,19 @@ def sample(stored: NDArray[Any], slope: float, intercept: float) -> NDArray[np.f
     return stored[(slice(None, None, step),) * stored.ndim].astype(np.float64) * slope + intercept
 
 
-def is_hounsfield(values: NDArray[np.float64], *, is_ct: bool) -> bool:
-    """True for values in HU: in a file that is called CT some air is enough, in others tissue must be there too."""
-    air = float((values <= AIR).mean())
-    if is_ct:
-        return air > 0
+def has_air(values: NDArray[np.float64]) -> bool:
+    """True if values of a file that is called CT are in HU: some are those of air."""
+    return bool((values <= AIR).any())
+
+
+def is_hounsfield(values: NDArray[np.float64]) -> bool:
+    """True for values that only CT has: whole numbers, air, tissue, hardly anything between, and bone."""
     low, high = TISSUE
+    air = float(((values <= AIR) & (values >= LEAST_AIR)).mean())
     tissue = float(((values > low) & (values < high)).mean())
-    return min(air, tissue) >= ENOUGH and float(((values > AIR) & (values <= low)).mean()) <= FEW
+    between = float(((values > AIR) & (values <= low)).mean())
+    is_whole = bool((np.abs(values - np.rint(values)) <= WHOLE).all())
+    return is_whole and min(air, tissue) >= ENOUGH and between <= FEW and bool((values > BONE).any())
 
 
 def check_narrow(window: tuple[float, float], path: Path) -> None:

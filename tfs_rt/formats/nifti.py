@@ -97,6 +97,7 @@ def _frame(header: Nifti1Header, shape: tuple[int, ...], path: Path) -> Frame:
     if not all(0 <= int(header[name]) <= 5 for name in ("sform_code", "qform_code")):
         raise InputError(path, "damaged NIfTI (an unknown code of orientation)", AGAIN)
     _check_place(header, path)
+    _put_sizes(header)
     sform, qform = (form[0] for form in (header.get_sform(coded=True), header.get_qform(coded=True)))
     forms = (("sform", sform), ("qform", qform))
     turns = [_orientation(affine, name, path) for name, affine in forms if affine is not None]
@@ -117,13 +118,25 @@ def _frame(header: Nifti1Header, shape: tuple[int, ...], path: Path) -> Frame:
 def _check_place(header: Nifti1Header, path: Path) -> None:
     """InputError names the field that should say where the volume lies, and cannot be read."""
     sizes = [float(size) for size in header["pixdim"][1:4]]
-    if not all(0 <= size < math.inf for size in sizes):
+    if header["qform_code"] and not header["sform_code"] and not all(0 <= size < math.inf for size in sizes):
         raise _unreadable("pixdim", sizes, "not 3 lengths", path)
     for code, names in FORMS.items():
         for name in names if header[code] else ():
             values = [float(value) for value in np.atleast_1d(header[name])]
             if not np.isfinite(values).all():
                 raise _unreadable(name, values, "not finite", path)
+
+
+def _put_sizes(header: Nifti1Header) -> None:
+    """Sizes of voxels that are no lengths become those of the sform, or without one plain lengths, 0 if unknown."""
+    sizes = np.array(header["pixdim"][1:4], np.float64)
+    if (np.isfinite(sizes) & (sizes >= 0)).all():
+        return
+    if header["sform_code"]:
+        rows = np.array([header[name][:3] for name in FORMS["sform_code"]], np.float64)
+        header["pixdim"][1:4] = np.linalg.norm(rows, axis=0)
+    else:
+        header["pixdim"][1:4] = np.where(np.isfinite(sizes), np.abs(sizes), 0)
 
 
 def _unreadable(name: str, values: list[float], fault: str, path: Path) -> InputError:

@@ -14,7 +14,8 @@ from tfs_rt.formats.levels import window_words
 from tfs_rt.formats.picture import Rules
 
 PERCENTILES = (0.5, 99.5)
-ROUNDING = 1e-5  # of a window's width: what float32, in which the header holds it, may add or take
+NEAR = 5e-3  # of a window's width: so near to the extremes, it repeats them
+FEWEST = 1e-3  # share of the voxels that must lie inside a window, and of the window that they must span
 Span = tuple[float, float]
 
 
@@ -32,15 +33,18 @@ def window_of(
     """The user's window, the header's, the head window for CT, or the percentiles, in this order.
 
     A header's window counts if it says more than the data do: not where it only repeats their extremes or those of
-    their type, and for CT only if it leaves something out.
+    their type, nor where all but a few are black or white. For CT it counts only if it leaves something out.
     """
     if rules.window is not None:
         return Choice(rules.window, "user", window_words(rules.window))
     is_ct = rules.modality == "ct"
     values = hounsfield.sample(volume, *scale)
-    is_head = (is_ct or rules.modality is None) and hounsfield.is_hounsfield(values, is_ct=is_ct)
-    extremes = _scaled([volume.min(), volume.max()], scale)
-    if (shown := _header_window(header)) and not _repeats(shown, extremes, volume.dtype, scale, is_ct=is_ct or is_head):
+    may_be_ct = rules.may_be_ct and rules.modality is None
+    is_head = hounsfield.has_air(values) if is_ct else may_be_ct and hounsfield.is_hounsfield(values)
+    stored = float(volume.min()), float(volume.max())
+    extremes = _scaled(stored, scale)
+    shown = _header_window(header)
+    if shown and not _is_idle(shown, stored, volume, scale, is_ct=is_ct or is_head):
         return Choice(shown, "file", window_words(shown, "cal_min to cal_max of the header"))
     if is_head:
         return Choice(hounsfield.HEAD_WINDOW, hounsfield.ORIGIN, hounsfield.WORDS)
@@ -60,15 +64,23 @@ def _header_window(header: Nifti1Header) -> Span | None:
     return shown if np.isfinite(shown).all() and shown[0] < shown[1] else None
 
 
-def _repeats(shown: Span, extremes: Span, dtype: np.dtype[Any], scale: tuple[float, float], *, is_ct: bool) -> bool:
-    """True if a header's window is the extremes of the data or of their type; for CT, also if it leaves nothing out."""
-    near = ROUNDING * max(abs(shown[0]), abs(shown[1]))
+def _is_idle(shown: Span, stored: Span, volume: NDArray[Any], scale: tuple[float, float], *, is_ct: bool) -> bool:
+    """True if a header's window only repeats extremes, scaled or not, or shows next to nothing of the values."""
+    extremes = _scaled(stored, scale)
+    step = abs(scale[0]) if volume.dtype.kind in "iu" else 0.0
+    near = max(NEAR * (shown[1] - shown[0]), step)
     if is_ct and shown[0] <= extremes[0] + near and shown[1] >= extremes[1] - near:
         return True
-    ends = [extremes]
-    if dtype.kind in "iu":
-        ends.append(_scaled([np.iinfo(dtype).min, np.iinfo(dtype).max], scale))
-    return all(min(abs(end[side] - shown[side]) for end in ends) <= near for side in (0, 1))
+    ends = [extremes, stored]
+    if volume.dtype.kind in "iu":
+        limits = float(np.iinfo(volume.dtype).min), float(np.iinfo(volume.dtype).max)
+        ends += [_scaled(limits, scale), limits]
+    if all(min(abs(end[side] - shown[side]) for end in ends) <= near for side in (0, 1)):
+        return True
+    span = min(shown[1], extremes[1]) - max(shown[0], extremes[0])
+    low, high = _scaled([(end - scale[1]) / scale[0] for end in shown], (1.0, 0.0))
+    inside = float(((volume > low) & (volume < high)).mean())
+    return inside < FEWEST or span < FEWEST * (shown[1] - shown[0])
 
 
 def _scaled(values: Any, scale: tuple[float, float]) -> Span:

@@ -21,6 +21,7 @@ class Rules:
     window: tuple[float, float] | None = None  # what becomes black and white, in the file's own units (HU, SUV ...)
     allow_lossy: bool = False  # read JPEG, in which no damage can be seen
     modality: str | None = None  # what the file is called by, as in ct.nii.gz
+    may_be_ct: bool = False  # its slot may hold CT, so that values can tell CT where no name does
 
 
 @dataclass(frozen=True, slots=True)
