@@ -38,7 +38,15 @@ def test_a_list_is_read_in_every_dialect_of_spreadsheet_programs(tmp_path: Path,
     assert (found.id, found.files) == ("k", {slot: tmp_path / name for slot, name in files.items()})
 
 
-@pytest.mark.parametrize("text", ["id,m1,m2,functional\n,,,\n\n ,\t,,\n", "id;m1;m2;functional\r\n;;;\r\n"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "id,m1,m2,functional\n,,,\n\n ,\t,,\n",
+        "id;m1;m2;functional\r\n;;;\r\n",
+        "id,m1,m2,functional\n\u200b,,,\n\0,\0,,\n\x1a",
+        "\u200b\nid;m1;m2;functional\n\u2060;\ufeff;;\n",
+    ],
+)
 def test_a_list_of_empty_rows_holds_nothing(tmp_path: Path, text: str) -> None:
     (tmp_path / "list.csv").write_text(text)
     with pytest.raises(NothingFound, match="lists no case"):

@@ -82,6 +82,18 @@ def test_a_folder_with_foreign_names_is_refused_and_an_empty_one_passed_over(tmp
     assert "no file is named by its modality" in refusal(found["odd"])
 
 
+def test_nnunet_names_below_the_source_are_refused_with_the_source_to_give(tmp_path: Path) -> None:
+    channels = ["b_0000.png", "b_0001.png", "b_0002.png"]
+    for folder, files in (("imagesTr", channels), ("labelsTr", ["b.png"]), ("labelsTs", ["c.png"])):
+        (tmp_path / folder).mkdir()
+        for name in files:
+            (tmp_path / folder / name).write_bytes(b"")
+    found = find(tmp_path)
+    assert list(found) == ["imagesTr"]
+    assert f"give {tmp_path / 'imagesTr'} itself as a source" in refusal(found["imagesTr"])
+    assert list(find(tmp_path / "imagesTr")) == ["b"]
+
+
 def test_nnunet_names_go_by_channel(tmp_path: Path) -> None:
     for name in ("b_0002.png", "b_0000.png", "b_0001.png", "c_0000.png", "c_0003.png"):
         (tmp_path / name).write_bytes(b"")

@@ -186,7 +186,7 @@ def test_detectors_must_agree_where_the_volume_lies() -> None:
 
 def test_detectors_that_differ_by_rounding_agree_and_go_before_the_file_itself() -> None:
     near = [item(ImagePositionPatient=[0, 0, z], ImageOrientationPatient=AXIAL) for z in ("0", "0.0001")]
-    own = {"ImagePositionPatient": [0, 0, 7], "ImageOrientationPatient": AXIAL}
+    own: dict[str, Any] = {"ImagePositionPatient": [0, 0, 7], "ImageOrientationPatient": AXIAL}
     grid = picture_of(nuclear(STEP, DetectorInformationSequence=near, **own)).subject["grid"]
     assert alike(grid, picture_of(nuclear(STEP)).subject["grid"])
 

@@ -80,6 +80,19 @@ def test_a_colour_map_is_applied_to_a_grey_image_with_a_mark(folder: Path, mark:
     assert any("functional is grey but for 10 pixels in colour" in words for words in reading_warnings(loaded))
 
 
+@pytest.mark.parametrize("mark", [(255, 0, 0), (60, 0, 0)])
+def test_a_mark_does_not_make_a_dim_grey_image_one_in_colour(folder: Path, mark: tuple[int, int, int]) -> None:
+    dim = grey_pet() // 5
+    dim[1:6, 1:3] = mark
+    put(folder, "pet", png(dim))
+    refused(folder, "has no colour but for 10 pixels .a mark, a colour bar.")
+    assert load(folder, colormap="hot").inputs["functional"]["coloured_pixels"] == 10
+    hot = table("hot")[grey_pet()[..., 0] // 5]
+    hot[1:6, 1:3] = 255
+    put(folder, "pet", png(hot))
+    refused(folder, "has colours already", colormap="hot")
+
+
 def test_the_noise_of_a_lossy_format_is_not_colour(folder: Path, rng: np.random.Generator) -> None:
     noisy = (grey_pet(10).astype(int) + rng.integers(-4, 5, (SIDE, SIDE, 3))).clip(0, 255).astype(np.uint8)
     buffer = io.BytesIO()
@@ -111,7 +124,10 @@ def test_an_image_that_is_partly_in_colour_is_taken_as_it_is_and_said(folder: Pa
 
 def test_colour_in_an_anatomical_image_is_refused_or_said(folder: Path) -> None:
     sparse = np.zeros((SIDE, SIDE, 3), np.uint8)
-    sparse[5, 5] = 255, 0, 0  # a thousandth of the area, and all that it shows
+    sparse[5, 5] = 255, 0, 0  # a thousandth of the area, and all that it shows: a mark on a black slice
+    put(folder, "mr-t1", png(sparse))
+    assert any("m1 is grey but for 1 pixels in colour" in words for words in reading_warnings(load(folder)))
+    sparse[5, 6] = 255, 0, 0
     put(folder, "mr-t1", png(sparse))
     refused(folder, "is in colour, but m1 is an anatomical image")
     large = write_case(folder.parent / "large", size=64)
@@ -283,7 +299,11 @@ def test_positions_and_directions_without_a_pixel_spacing_are_compared(folder: P
 
 
 def test_frames_whose_order_nothing_says_are_said(folder: Path) -> None:
-    own = {"ImagePositionPatient": [0, 0, 0], "ImageOrientationPatient": AXIAL, "PixelSpacing": [1, 1]}
+    own: dict[str, Any] = {
+        "ImagePositionPatient": [0, 0, 0],
+        "ImageOrientationPatient": AXIAL,
+        "PixelSpacing": [1, 1],
+    }
     levels = np.arange(3 * SIDE * SIDE, dtype=np.uint32).reshape(3, SIDE, SIDE).astype(np.uint8)
     for number, name in enumerate(NAMES.values()):
         put(folder, name, made(levels // (number + 1), Modality="PT" if name == "pet" else "MR", **own), ".dcm")

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tfs_rt.errors import UsageError
-from tfs_rt.names import REPORT, Candidate, Listing, list_folder, modality_named
+from tfs_rt.names import NNUNET, REPORT, Candidate, Listing, list_folder, modality_named, stem_of_name
 
 DEEPEST, MOST_LINKS = 32, 3  # folders below the source, and links to folders on the way to one
 DATASET = "dataset_description.json"  # the mark of a BIDS dataset
@@ -24,6 +24,7 @@ NAMING = (
     "name files by modality (ct, mr-t1, mr-t2, mr-gad, mr-pd, pet, spect), with the ending of their format (.dcm for "
     "DICOM), or give a CSV with id,m1,m2,functional"
 )
+LABELS = ("labelsTr", "labelsTs")  # of an nnU-Net dataset: segmentations, which are no images
 MIXED = "holds images of one case and folders of others"
 
 
@@ -77,8 +78,15 @@ def _below(place: _Place, skip: Collection[str]) -> list[Candidate]:
     if stray := _stray(listing, series):
         found.append(Candidate(place.id, place.folder, problem=stray))
     elif listing.images and not any(candidate.present for candidate in found):
-        found.append(Candidate(place.id, place.folder))  # a case whose files have other names
+        found.append(Candidate(place.id, place.folder, problem=_channels(listing)))  # files with other names
     return found
+
+
+def _channels(listing: Listing) -> tuple[str, str] | None:
+    """A problem with nnU-Net names, which are taken in a source itself alone: (reason, remedy)."""
+    if not any(NNUNET.fullmatch(stem_of_name(name)) for name in listing.images):
+        return None
+    return "holds images with nnU-Net names below the source", f"give {listing.folder} itself as a source"
 
 
 def _split(listing: Listing, place: _Place, skip: Collection[str]) -> tuple[list[str], list[_Place]]:
@@ -90,7 +98,7 @@ def _split(listing: Listing, place: _Place, skip: Collection[str]) -> tuple[list
         folder = listing.folder / name
         is_link = name in listing.linked
         real = os.path.realpath(folder) if is_link else os.path.join(place.real, name)  # noqa: PTH118 - a string
-        if real in skip or real in above:
+        if real in skip or real in above or (name in LABELS and not _holds_a_case(folder)):
             continue
         if modality_named(name) and _is_series(folder):
             series.append(name)

@@ -1,7 +1,7 @@
 """Lists as CSV: read in the dialects of spreadsheet programs, written so that no cell becomes a formula there.
 
 Read are UTF-8, and UTF-16 with its byte order mark; commas, semicolons or tabs, or what a first line `sep=;` names.
-A row of empty cells is left out.
+A row of empty cells, or of characters that show nothing, is left out.
 
 A cell of text that a spreadsheet program would compute, as `=1+1` or `@SUM(A1)`, is written with an apostrophe before
 it, which reading takes away again.
@@ -13,6 +13,7 @@ import codecs
 import csv
 import io
 import re
+import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,7 +65,7 @@ def read_list(path: Path) -> tuple[list[str], list[Row]]:
         lines.seek(declared.end() if declared else 0)
         reader = csv.reader(lines, delimiter=separator, strict=True)
         lines_before = 1 if declared else 0
-        rows = [(reader.line_num + lines_before, cells) for cells in reader if any(map(str.strip, cells))]
+        rows = [(reader.line_num + lines_before, cells) for cells in reader if any(map(_shows, cells))]
     except (OSError, ValueError, csv.Error) as error:
         raise UsageError(path, f"cannot be read as CSV ({first_line(error)})", "save it as UTF-8 CSV") from error
     (_, first), *rest = rows or [(1, [])]
@@ -104,12 +105,17 @@ def _text(path: Path) -> str:
 def _separator(text: str) -> str:
     """The separator by which the first line with a word holds the columns of a list."""
     lines = io.StringIO(text, newline="")
-    first = next((line for line in lines if line.strip(f"{SEPARATORS}\r\n ")), "")
+    first = next((line for line in lines if _shows(line, SEPARATORS)), "")
     for separator in SEPARATORS:
         (names,) = csv.reader([first], delimiter=separator)
         if set(REQUIRED) <= {name.strip().lower() for name in names}:
             return separator
     return SEPARATORS[0]
+
+
+def _shows(text: str, but: str = "") -> bool:
+    """True if a text holds more than spaces, control and format characters, and those in `but`."""
+    return any(not (c.isspace() or c in but or unicodedata.category(c) in ("Cc", "Cf")) for c in text)
 
 
 def _row(line: int, header: list[str], cells: list[str]) -> Row:

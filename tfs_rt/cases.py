@@ -10,7 +10,6 @@ grows with the number of files and no faster.
 from __future__ import annotations
 
 import os
-import re
 import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
@@ -24,6 +23,7 @@ from tfs_rt.errors import InputError, NothingFound, TfsRtError, UsageError
 from tfs_rt.names import (
     ANATOMICAL,
     FUNCTIONAL,
+    NNUNET,
     SHEETS,
     Listing,
     folded,
@@ -37,7 +37,6 @@ from tfs_rt.output_conflicts import OutputFolder
 from tfs_rt.sidecar import SPREAD, is_ours
 from tfs_rt.spec import SLOTS
 
-NNUNET = re.compile(r"(?P<id>.+)_(?P<channel>\d{4})")
 RESERVED = {"report", SHEETS, SPREAD, "model", "dataset_description"}  # which no case may have
 LONGEST = 200  # bytes of an id: a file name holds 255, its ending and a temporary name's included
 FORBIDDEN = '/\\:*?"<>|'  # by one file system or another

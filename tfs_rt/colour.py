@@ -1,6 +1,7 @@
 """Colour in the images of a case: it belongs in the functional slot alone, and is put on a functional image without.
 
-An image is judged by what it shows clearly, brighter than FAINT. Of a functional picture of the training data at least
+An image is judged by what it shows clearly, brighter than FAINT, or if that is next to nothing, by all that is not
+black. Of a functional picture of the training data at least
 97 % of that has colour; of a grey one with a coloured letter, arrow or colour bar only a small part.
 """
 
@@ -21,6 +22,8 @@ from tfs_rt.formats.picture import Picture
 from tfs_rt.images import RGB
 
 FAINT = 64  # level: an image without a brighter one is too dark to tell colour from grey
+BLACK = 8  # level: no brighter, a pixel shows nothing
+LITTLE = 0.1  # share of what is not black: an image that shows less than that clearly is dim
 SPREAD = 16  # levels between channels: what a lossy format may leave of grey
 COLOURED = 0.5  # share of what an image shows clearly: from here on it is a colour image
 MARKED = 0.25  # share up to which it is a grey image with marks in colour
@@ -32,9 +35,9 @@ Facts = dict[str, Any]  # of a picture, for the sidecar
 
 def check_anatomical(case: Case, slot: str, picture: Picture) -> Facts:
     """Facts on colour in an anatomical image, for the sidecar; InputError for more of it than a small mark."""
-    coloured, shown, marks = _counts(picture.slices)
+    _, _, marks = _counts(picture.slices)
     pixels = max(int(_coloured(image).sum()) for image in picture.slices) / picture.slices[0][..., 0].size
-    if pixels > ANATOMICAL or coloured > MARKED * shown:
+    if pixels > ANATOMICAL:
         reason = f"is in colour, but {slot} is an anatomical image"
         raise InputError(case.files[slot], reason, "swap the slots, or save it as grey")
     return {"coloured_pixels": marks} if marks else {}
@@ -82,17 +85,17 @@ def _put_colour(image: RGB, name: str) -> RGB:
 
 
 def _counts(slices: Sequence[RGB]) -> tuple[int, int, int]:
-    """The numbers of pixels that are clear and have colour, that are clear, and that have colour."""
-    coloured = 0
-    shown = 0
-    marks = 0
-    for image in slices:
-        clear = image.max(axis=2) > FAINT
-        has_colour = _coloured(image)
-        coloured += int((clear & has_colour).sum())
-        shown += int(clear.sum())
-        marks += int(has_colour.sum())
-    return coloured, shown, marks
+    """The numbers of pixels that are shown and have colour, that are shown, and that have colour."""
+    brightest = [image.max(axis=2) for image in slices]
+    masks = [_coloured(image) for image in slices]
+    marks = sum(int(mask.sum()) for mask in masks)
+
+    def shown(level: int) -> tuple[int, int]:
+        pairs = [(bright > level, mask) for bright, mask in zip(brightest, masks, strict=True)]
+        return sum(int((bright & mask).sum()) for bright, mask in pairs), sum(int(bright.sum()) for bright, _ in pairs)
+
+    clear, not_black = shown(FAINT), shown(BLACK)
+    return *(clear if clear[1] >= LITTLE * not_black[1] else not_black), marks
 
 
 def _coloured(image: RGB) -> NDArray[np.bool_]:
