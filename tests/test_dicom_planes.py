@@ -229,6 +229,10 @@ def test_frames_are_placed_by_their_spacing_where_the_file_has_one_place() -> No
     places = [corners[0][2] for corners in capture(STEP).subject["grid"]["corners"]]
     assert places == [5 + STEP * n for n in range(4)]
     assert not alike(capture(STEP).subject["grid"], capture(2 * STEP).subject["grid"])
+    numbered = picture_of(made(FRAMES, **PLACE, SpacingBetweenSlices=STEP, SliceLocationVector=[12, 8, 4, 0]))
+    assert "grid" not in numbered.subject
+    assert numbered.facts["frame_order"] == [4, 3, 2, 1]
+    assert "grid" in picture_of(nuclear(STEP, SliceVector=None, SliceLocationVector=[0, 4, 8, 12])).subject
     assert not {"grid", "image position"} & capture(None).subject.keys()
     assert not {"grid", "image position"} & capture(0).subject.keys()
 

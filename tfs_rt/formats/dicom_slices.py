@@ -108,7 +108,7 @@ def _offsets(dataset: Dataset, frames: int, path: Path) -> list[float]:
     if spacing == 0 and is_nuclear(dataset):
         raise unreadable(dataset, "SpacingBetweenSlices", path, "not a distance")
     vector = numbers(dataset, "SliceVector", path, frames)
-    numbered, _ = ((), "") if vector else slice_numbers(dataset, frames, path)
-    if not spacing or list(numbered) != sorted(numbered, reverse=is_nuclear(dataset)):
+    numbered = () if is_nuclear(dataset) else slice_numbers(dataset, frames, path)[0]
+    if not spacing or list(numbered) != sorted(numbered):
         return []
     return [spacing * (slice_number - 1) for slice_number in vector or range(1, frames + 1)]
