@@ -68,7 +68,7 @@ def test_a_case_without_memory_fails_alone_and_names_the_limit(tmp_path: Path, m
     report = run(tmp_path, MemoryError("no room"), 4, 2).fuse()
     failed = [result for result in report.results if result["status"] == "failed"]
     assert [result["id"] for result in failed] == ["k1"]
-    assert "needs more memory to be fused at 64x64 than there is (ulimit -v is 67108864 kB)" in str(failed[0]["error"])
+    assert "could not be fused at 64x64 (MemoryError: no room) (ulimit -v is 67108864 kB)" in str(failed[0]["error"])
 
 
 @pytest.mark.parametrize("fault", [EnvironmentFault("disk", "full", "rm"), ModelError("a", "b", "c")])

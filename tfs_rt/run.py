@@ -332,7 +332,7 @@ def _fault(work: Work, error: Exception) -> TfsRtError:
         return limit
     height, width = work.loaded.size
     if isinstance(error, MemoryError):
-        reason = f"needs more memory to be fused at {width}x{height} than there is{_memory_limits()}"
+        reason = f"could not be fused at {width}x{height} (MemoryError: {first_line(error)}){_memory_limits()}"
         return InputError(work.loaded.case.id, reason, f"fuse it at a smaller size, or {MORE_MEMORY}")
     reason = f"could not be fused at {width}x{height} ({type(error).__name__}: {first_line(error)})"
     return InputError(work.loaded.case.id, reason, "try a smaller size, or report this case")

@@ -86,11 +86,12 @@ def main() -> None:
 
 
 def _check_arguments(arguments: Sequence[str]) -> None:
-    """UsageError for an empty argument, which as a path would be the current folder."""
-    for before, argument in zip(("tfs-rt", *arguments), arguments, strict=False):
-        if not argument or (argument.startswith("--") and argument.endswith("=")):
-            name = argument or before
-            raise UsageError(name, "is followed by an empty argument", "fill it in: the variable it came from is empty")
+    """UsageError for an empty output, which as a path would be the current folder."""
+    pairs = zip(arguments, arguments[1:], strict=False)
+    if "--output=" in arguments or any(name in ("-o", "--output") and not value for name, value in pairs):
+        raise UsageError(
+            "--output", "is followed by an empty argument", "fill it in: the variable it came from is empty"
+        )
 
 
 def _ended(error: BaseException) -> int:
