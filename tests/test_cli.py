@@ -517,7 +517,7 @@ def test_a_library_that_does_not_load_is_the_environments_fault(
     assert "memory: no more can be had" in ended.err
 
 
-@pytest.mark.parametrize("arguments", [["fuse", "in", "-o", ""], ["fuse", "in", "--output="]]])
+@pytest.mark.parametrize("arguments", [["fuse", "in", "-o", ""], ["fuse", "in", "--output="]])
 def test_an_empty_argument_is_refused_and_not_taken_for_the_current_folder(cli: Cli, arguments: list[str]) -> None:
     ended = cli(*arguments)
     assert (ended.code, "is followed by an empty argument" in ended.err) == (2, True)
