@@ -8,6 +8,7 @@ from __future__ import annotations
 import signal
 import sys
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import typer
@@ -87,7 +88,7 @@ def main() -> None:
 
 def _check_arguments(arguments: Sequence[str]) -> None:
     """UsageError for an empty output, which as a path would be the current folder."""
-    pairs = zip(arguments, arguments[1:], strict=False)
+    pairs = pairwise(arguments)
     if "--output=" in arguments or any(name in ("-o", "--output") and not value for name, value in pairs):
         raise UsageError(
             "--output", "is followed by an empty argument", "fill it in: the variable it came from is empty"
