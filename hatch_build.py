@@ -21,7 +21,8 @@ def index_page(readme: str) -> str:
 
 def _name(link: re.Match[str]) -> str:
     """A file's name in place of a link to it, after the link's words if these are others."""
-    words, target = link[1], link[2]
+    words = link[1]
+    target = link[2]
     return f"`{target}`" if words == target else f"{words} (`{target}`)"
 
 

@@ -42,7 +42,7 @@ class Mutant:
 
 
 class Outcome(NamedTuple):
-    """How a run of pytest ended."""
+    """Exit code of a run of pytest, and its number of passed tests."""
 
     code: int | None  # pytest's; None if it took too long
     passed: int  # tests

@@ -1,4 +1,4 @@
-"""What code that took over a decoder may try, from inside a real child; run as a program it prints a table.
+"""Attacks by code that took over a decoder, tried from inside a real child; run as a program it prints a table.
 
     python tests/sandbox_attacks.py
 
@@ -68,7 +68,7 @@ NUMBERS = {
 
 
 class Target(NamedTuple):
-    """What is attacked, made by the parent."""
+    """Targets of the attacks, made by the parent."""
 
     parent: int
     folder: str  # with a file "kept" in it
@@ -372,7 +372,7 @@ WITHOUT = {
 
 @contextmanager
 def targets() -> Iterator[Target]:
-    """What the attacks are aimed at."""
+    """Targets of the attacks."""
     with (
         tempfile.TemporaryDirectory() as folder,
         socket.socket(socket.AF_UNIX) as unix,

@@ -96,7 +96,7 @@ def test_the_attacks_get_through_where_there_is_no_sandbox() -> None:
 
 
 def alone(code: str, *arguments: str) -> str:
-    """What a process prints that gave up one part of what it could do; skips where it could not."""
+    """Output of a process that gave up one part of its rights; skips where it could not."""
     prefix = "import os, socket, sys; from tfs_rt import limits, seccomp\n"
     ended = as_user(os.getuid(), "-c", prefix + code, *arguments)
     assert ended.returncode == 0, ended.stderr
@@ -239,7 +239,7 @@ FILE_RIGHTS = (
 
 
 def verdict(code: bytes, audit: int, number: int, *arguments: int) -> int:
-    """What the kernel would answer to a call, by the definition of classic BPF: 0, or an errno."""
+    """The kernel's answer to a call, by the definition of classic BPF: 0, or an errno."""
     data = struct.pack("=IIQ6Q", number, audit, 0, *(arguments + (0,) * 6)[:6])
     accumulator, at = 0, 0
     while True:

@@ -66,7 +66,7 @@ with open(os.environ["TFS_RT_TRACE"], "w") as file:
 
 
 class Trace(NamedTuple):
-    """What a process did beside its work."""
+    """Connections tried and files written by a process beside its work."""
 
     observers: str
     connections: list[str]

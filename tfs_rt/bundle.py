@@ -149,7 +149,7 @@ def _check_onnx(file: Path, data: bytes) -> None:
     try:
         check_graph(data)
     except ValueError as error:
-        raise ModelError(file, f"is no export of this network: {error}", "export the bundle anew") from error
+        raise ModelError(file, f"is not an export of this network: {error}", "export the bundle anew") from error
 
 
 def load_bundle(model: str | Path) -> Bundle:

@@ -138,7 +138,7 @@ def _stray(listing: Listing, series: Collection[str], present: Collection[str] =
 
 
 def _is_series(folder: Path) -> bool:
-    """Whether a folder named by a modality looks like the slices of its image, in a file each."""
+    """True if a folder named by a modality looks like a series: one file for each slice."""
     try:
         listing = list_folder(folder)
     except OSError:

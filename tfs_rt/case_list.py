@@ -45,7 +45,7 @@ class Row:
 
     @property
     def problem(self) -> tuple[str, str] | None:
-        """What is wrong with cells in no column: (reason, remedy)."""
+        """The problem of cells in no column: (reason, remedy)."""
         if not self.extra:
             return None
         reason = f"has cells in no column ({', '.join(self.extra)})"

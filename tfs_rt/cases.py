@@ -239,7 +239,7 @@ def _checked(case: Found, places: list[str], target: OutputFolder | None) -> Fou
 
 
 def _id_problem(case_id: str) -> tuple[str, str] | None:
-    """What keeps an id from being a file's name on some system: (reason, remedy)."""
+    """The problem of an id that cannot be a file name on some system: (reason, remedy)."""
     reason = ""
     remedy = "rename it with letters, digits, - and _, or list the case in a CSV under another id"
     if bad := sorted({c for c in case_id if unicodedata.category(c).startswith("C") or c in FORBIDDEN}):

@@ -57,7 +57,7 @@ def _answer(function: Callable[..., Any], arguments: list[Any]) -> list[Any]:
 
 
 def _refusal(error: BaseException) -> str:
-    """What an error says, or one that it came from, if the sandbox refused a system call; empty if it did not."""
+    """The message of an error, or of its cause, if the sandbox refused a system call; empty otherwise."""
     cause: BaseException | None = error
     while cause is not None:
         if any(words in str(cause) for words in REFUSALS):

@@ -96,7 +96,7 @@ def holder(state: Path) -> str:
 
 
 def is_of_this_machine(state: Path) -> bool:
-    """Whether the run that goes on in a state folder is known to be one of this machine."""
+    """True if the running run of a state folder is known to be on this machine."""
     begun = _begun(state)
     return begun is not None and begun["host"] == platform.node()
 

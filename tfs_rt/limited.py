@@ -40,7 +40,7 @@ NONSENSE = "made the process that reads it answer nonsense"
 CALLS = 200  # that a child serves: what a library leaks goes with it
 LEAST_MEMORY = 2**28  # bytes that a child must have, to read an ordinary file
 ERRORS = {kind.__name__: kind for kind in (InputError, ModelError, EnvironmentFault)}
-BROKEN = ("ended", "nonsense")  # answers by which a child shows that it may be no more what it was
+BROKEN = ("ended", "nonsense")  # answers after which a child is not trusted any more
 TIMED_OUT = {getattr(signal, name, None) for name in ("SIGALRM", "SIGXCPU")}  # by which a child ends itself
 
 
@@ -95,7 +95,7 @@ class Limited:
     def __call__(
         self, subject: str | Path, *arguments: Any, check: Callable[[Any], Any] = lambda result: result
     ) -> Any:
-        """What `check` makes of the function's result for these arguments, or its error.
+        """Call the function in the child, and return its result as `check` returns it.
 
         `subject` names the file in the child's faults; `check` raises ValueError for a result that is not one.
         """

@@ -1,4 +1,4 @@
-"""What a child process gives up before it parses foreign bytes.
+"""Rights that a child process gives up before it parses foreign bytes.
 
 On POSIX: memory, time, files to write. On Linux, where the system permits: its capabilities, the network (a namespace
 without devices), files (Landlock, kernel 5.13 or newer: nothing may be written, made, removed or executed), all but a
@@ -125,7 +125,7 @@ def ruleset(version: int) -> bytes:
 
 
 def _is_capable() -> bool:
-    """Whether this process may read any file: root may."""
+    """True if this process may read any file, as root may."""
     with suppress(OSError):
         for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines():
             if line.startswith("CapPrm:"):

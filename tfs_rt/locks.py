@@ -62,7 +62,7 @@ def acquire(lock: Path, timeout: float, mode: int | None = None) -> BaseFileLock
 
 
 def is_held(lock: Path, patience: float) -> bool:
-    """Whether another process holds a lock; OSError if that cannot be found out."""
+    """True if another process holds a lock; OSError if that cannot be found out."""
     try:
         if os.path.lexists(marker := marker_of(lock)):
             SoftFileLock(marker).acquire(timeout=patience).lock.release()

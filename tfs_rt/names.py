@@ -29,7 +29,7 @@ class Listing:
     linked: frozenset[str]  # those of the folders that are links
 
     def named_by_modality(self) -> bool:
-        """Whether any image is named by a modality."""
+        """True if any image is named by a modality."""
         return any(map(modality_named, self.images))
 
 
@@ -92,7 +92,7 @@ def folded(name: str) -> str:
 
 
 def _holds(test: Callable[[], bool]) -> bool:
-    """Whether a test of an entry holds; not for a link to itself, or into a folder that may not be entered."""
+    """True if a test of an entry holds. It does not for a link to itself or into a forbidden folder."""
     try:
         return test()
     except OSError:

@@ -97,7 +97,7 @@ class Progress:
 
     @property
     def through(self) -> int:
-        """Of all shards."""
+        """The number of cases that all shards are through with."""
         return sum(self._through)
 
     def update(self) -> int:

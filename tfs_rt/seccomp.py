@@ -118,7 +118,7 @@ CALLS: dict[str, tuple[int | None, int | None]] = {
 
 
 class Condition(NamedTuple):
-    """Which values an argument of a call may have."""
+    """Rule for the values that an argument of a system call may have."""
 
     argument: int
     values: tuple[int, ...] = ()  # one of these
@@ -157,7 +157,7 @@ def program(machine: Machine, pid: int) -> bytes:
 
 
 def restrict_calls() -> bool:
-    """Put the filter on all threads of this process, for good; False where there is no seccomp or no list for it."""
+    """Put the filter on all threads of this process, for good; False without seccomp or a list for this machine."""
     machine = MACHINES.get(os.uname().machine) if sys.platform == "linux" and sys.maxsize > 2**32 else None
     if machine is None:
         return False

@@ -139,7 +139,7 @@ def _same_schedule(contents: Contents, schedule: Schedule) -> bool:
 
 
 def _is_rounded(found: Float64, wanted: Float64, stored: str) -> bool:
-    """Whether numbers are others rounded to a type, within a rounding; near 0 a type has but few numbers."""
+    """True if numbers equal others to within one rounding of a type; near 0 a type has few numbers."""
     if stored in EXACT:
         return np.allclose(found, wanted, rtol=1e-4, atol=0)
     limits = torch.finfo(getattr(torch, stored))

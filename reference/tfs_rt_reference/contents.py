@@ -191,7 +191,7 @@ def _read_pth(path: Path) -> dict[str, Any]:
 
 
 def _unsafe(path: Path, text: str) -> ModelError:
-    """What PyTorch's restricted unpickler refused, by the words of its error."""
+    """The object that PyTorch's restricted unpickler refused, read from its error message."""
     if match := GLOBAL.search(text):
         reason = f"holds {match[1]} beside its tensors; loading it could run code"
         return ModelError(path, reason, f"{ONLY_TENSORS}; numbers as int and float, settings as a dict")

@@ -27,7 +27,7 @@ PICKLE = re.compile(rb"PK\x03\x04|\x80[\x02-\x05]")  # what PyTorch writes, and 
 
 
 class Kind(NamedTuple):
-    """What a file is, and what to do."""
+    """The kind of a file, and the remedy."""
 
     words: str
     remedy: str
@@ -60,7 +60,7 @@ def check_kind(path: Path) -> None:
 
 
 def _download(first: bytes) -> Kind | None:
-    """What a download may turn out to be."""
+    """The kind of a file that was downloaded in place of a checkpoint."""
     if not first:
         return Kind("is empty", FETCH)
     if not first.strip(b"\0"):
@@ -94,7 +94,7 @@ def _for_safetensors(first: bytes, size: int) -> Kind | None:
 
 
 def _cut_off(first: bytes, length: int, size: int) -> Kind | None:
-    """Whether a safetensors file ends within its header; that its tensors are there, its reader checks."""
+    """True if a safetensors file ends within its header. Its reader checks that the tensors are there."""
     if 8 + length <= size or length > 2**22:
         return None
     return Kind(f"ends within its header ({size} bytes): its download was cut off", FETCH)

@@ -1,4 +1,4 @@
-"""What a child may answer of a file: a picture, checked part by part before anything relies on it.
+"""Schema of a child's answer about a file: a picture, checked part by part before it is used.
 
 The child that decoded the file may have been taken over. It can still lie about its own file; it cannot hand over
 anything but the parts below, each of its type and size and in agreement with the slices.

@@ -27,5 +27,5 @@ def compiled(*, error_model: Literal["python", "numpy"] = "python") -> Callable[
 
 
 def cache_notice() -> str:
-    """What to tell the user if nothing that is compiled can be kept; empty otherwise."""
+    """The notice for the user if compiled code cannot be cached; empty otherwise."""
     return NOTICE if uncached else ""

@@ -59,7 +59,7 @@ class TwoStage:
 
     @property
     def notice(self) -> str:
-        """What to tell the user about this machine; empty if there is nothing."""
+        """The notice for the user about this machine; empty if there is none."""
         return cache_notice()
 
     def provenance(self) -> dict[str, Any]:
