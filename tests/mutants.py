@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = (".", "export", "reference", "bench")
 SECONDS = 300.0  # for the tests of one fault
 LINKED = ("engines", "docs", "examples")  # large, and never written to by a test
-SANDBOX = ("tests/test_sandbox.py", "-k", "gets_through or landlock or network")
+SANDBOX = ("tests/test_sandbox.py", "-k", "landlock or network or all_parts")
 ENDS = {None: "too slow", 0: "survived", 1: "caught"}  # what an exit code of pytest says of a fault
 LEFT_OUT = (".*", "__pycache__", "build", "dist", "results", "*.egg-info", *LINKED)
 
@@ -110,7 +110,7 @@ MUTANTS = (
         "tfs_rt/winograd/network.py",
         "        with self.lock:",
         "        if True:",
-        ("tests/test_winograd.py", "-k", "callers or lock or fork"),
+        ("tests/test_winograd.py", "-k", "one_call_at_a_time"),
     ),
     Mutant(
         "attributes of a graph may be graphs",
