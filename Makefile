@@ -23,7 +23,7 @@ test:
 bench:
 	mkdir -p build
 	$(BIN)/python -m pytest bench/kernels --benchmark-only --benchmark-json build/kernels.json --benchmark-columns=min,median,rounds -q
-	$(BIN)/python -m tfs_rt_bench.kernel_history build/kernels.json
+	$(BIN)/python -m tfs_rt_studies.kernels.history build/kernels.json
 
 wheel:
 	$(BIN)/python -m build --wheel --no-isolation

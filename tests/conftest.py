@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from helpers import TINY, Cli, Outcome, model_spec, png
 from numpy.random import Generator
 
-from tfs_rt.bundle import Bundle, load_bundle
-from tfs_rt.cases import Case, Found
+from support.helpers import TINY, Cli, Outcome, model_spec, png
+from support.paths import ROOT, SHARED
+from tfs_rt.cases.case import Case, Found
 from tfs_rt.cli import main
+from tfs_rt.models.bundle import Bundle, load_bundle
 from tfs_rt.spec import SLOTS
 from tfs_rt_export import exporter
-from tfs_rt_reference.checkpoint import save_checkpoint
+from tfs_rt_reference.checkpoints.load import save_checkpoint
+from tfs_rt_reference.data.prepare import Request, prepare
 from tfs_rt_reference.network import UNet
-from tfs_rt_reference.prepare import Request, prepare
-
-ROOT = Path(__file__).resolve().parent.parent
-SHARED = Path(os.environ.get("TFS_RT_SHARED", ROOT.parent / "shared"))  # data that the repository may not hold
 
 
 @pytest.fixture

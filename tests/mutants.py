@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = (".", "export", "reference", "bench")
 SECONDS = 300.0  # for the tests of one fault
 LINKED = ("engines", "docs", "examples")  # large, and never written to by a test
-SANDBOX = ("tests/test_sandbox.py", "-k", "landlock or network or all_parts")
+SANDBOX = ("tests/sandbox/test_limits.py", "-k", "landlock or network or all_parts")
 ENDS = {None: "too slow", 0: "survived", 1: "caught"}  # what an exit code of pytest says of a fault
 LEFT_OUT = (".*", "__pycache__", "build", "dist", "results", "*.egg-info", *LINKED)
 
@@ -51,73 +51,73 @@ class Outcome(NamedTuple):
 MUTANTS = (
     Mutant(
         "an infinity of the network is clipped to a plausible pixel",
-        "tfs_rt/engine.py",
+        "tfs_rt/sampling/engine.py",
         "abs(guess) < inf",
         "abs(guess) <= inf",
-        ("tests/test_pipeline.py", "-k", "an_infinity_does_not_become_a_pixel"),
+        ("tests/methods/test_diffusion.py", "-k", "an_infinity_does_not_become_a_pixel"),
     ),
     Mutant(
         "images are padded by their edge, not by reflection",
-        "tfs_rt/pipeline.py",
+        "tfs_rt/methods/diffusion.py",
         'mode="reflect"',
         'mode="edge"',
-        ("tests/test_pipeline.py", "-k", "padding_mirrors_the_image"),
+        ("tests/methods/test_diffusion.py", "-k", "padding_mirrors_the_image"),
     ),
     Mutant(
         "Landlock is off",
-        "tfs_rt/limits.py",
+        "tfs_rt/sandbox/limits.py",
         "    if version < 1:",
         "    if version:",
         SANDBOX,
     ),
     Mutant(
         "Landlock lets files be truncated",
-        "tfs_rt/limits.py",
+        "tfs_rt/sandbox/limits.py",
         "(1 << RIGHTS.get(version, 16)) - 1 & ~READ",
         "(1 << RIGHTS.get(version, 16)) - 1 & ~READ & ~(1 << 14)",
         SANDBOX,
     ),
     Mutant(
         "the child keeps the network",
-        "tfs_rt/limits.py",
+        "tfs_rt/sandbox/limits.py",
         "libc.unshare(NEW_NETWORK) == 0",
         "True",
         SANDBOX,
     ),
     Mutant(
         "no self-test at the end of a run",
-        "tfs_rt/run.py",
+        "tfs_rt/batch/run.py",
         "        if self.untested:",
         "        if False:",
-        ("tests/test_run.py",),
+        ("tests/batch/test_run.py",),
     ),
     Mutant(
         "a self-test every 10^9 cases",
-        "tfs_rt/run.py",
+        "tfs_rt/batch/run.py",
         "TESTED_EVERY = 200",
         "TESTED_EVERY = 10**9",
-        ("tests/test_run.py",),
+        ("tests/batch/test_run.py",),
     ),
     Mutant(
         "the journal is opened through a link",
-        "tfs_rt/journal.py",
+        "tfs_rt/batch/journal.py",
         'getattr(os, "O_NOFOLLOW", 0)',
         "0",
-        ("tests/test_unattended.py", "-k", "journal or link"),
+        ("tests/promises/test_crashes.py", "-k", "journal or link"),
     ),
     Mutant(
         "callers of one network do not wait for each other",
-        "tfs_rt/winograd/network.py",
+        "tfs_rt/backends/winograd/network.py",
         "        with self.lock:",
         "        if True:",
-        ("tests/test_winograd.py", "-k", "one_call_at_a_time"),
+        ("tests/backends/winograd/test_network.py", "-k", "one_call_at_a_time"),
     ),
     Mutant(
         "attributes of a graph may be graphs",
-        "tfs_rt/onnx_graph.py",
+        "tfs_rt/models/onnx/allowed.py",
         "ATTRIBUTE = {*range(1, 6), *range(7, 10), 13, 20}",
         "ATTRIBUTE = {*range(1, 10), 11, 13, 20}",
-        ("tests/test_hostile.py", "-k", "hostile_graph_is_refused and attribute"),
+        ("tests/promises/test_hostile_models.py", "-k", "hostile_graph_is_refused and attribute"),
     ),
 )
 

@@ -14,6 +14,7 @@ from PIL import Image
 
 Array = NDArray[np.float32]
 RGB = NDArray[np.uint8]
+LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # ITU-R BT.601
 
 
 def resize(image: RGB, size: tuple[int, int]) -> RGB:

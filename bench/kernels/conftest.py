@@ -13,9 +13,9 @@ from pytest_benchmark.fixture import BenchmarkFixture
 
 from tfs_rt import __version__
 from tfs_rt.formats.picture import Rules
+from tfs_rt.formats.registry import read_picture
 from tfs_rt.images import RGB
-from tfs_rt.reader import read_picture
-from tfs_rt.threads import processor_count
+from tfs_rt.system.threads import processor_count
 from tfs_rt_bench.latency.machine import load_warning, processor_name
 
 CASE = Path(__file__).resolve().parents[2] / "examples" / "mni-z060"

@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from tfs_rt.bundle import load_bundle
-from tfs_rt.engine import reverse_step
 from tfs_rt.images import RGB, Array, from_model, to_condition
-from tfs_rt.noise import gaussian, noise_key
-from tfs_rt.sampler import warm_start
-from tfs_rt.schedule import sigma_range
+from tfs_rt.models.bundle import load_bundle
+from tfs_rt.sampling.engine import reverse_step
+from tfs_rt.sampling.loop import warm_start
+from tfs_rt.sampling.noise import gaussian, noise_key
+from tfs_rt.sampling.schedule import sigma_range
+from tfs_rt.sampling.tables import StepRow, step_table
 from tfs_rt.spec import Recipe
-from tfs_rt.table import StepRow, step_table
 
 SIDE = 256
 MASK = 2**64 - 1

@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 from pytest_benchmark.fixture import BenchmarkFixture
 
+from tfs_rt.cases.guards import input_findings, result_findings
 from tfs_rt.formats.picture import Rules
 from tfs_rt.formats.png import read
-from tfs_rt.guards import input_findings, result_findings
+from tfs_rt.formats.writer import encode_png
 from tfs_rt.images import RGB, resize
-from tfs_rt.limited import Reader
-from tfs_rt.writer import encode_png
+from tfs_rt.sandbox.parent import Reader
 
 SIDE = 256
 HERE = Path("image.png")

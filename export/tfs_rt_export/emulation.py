@@ -16,12 +16,12 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
 
-from tfs_rt.engine import reverse_step
+from tfs_rt.backends.noise_biases import bias_rows
 from tfs_rt.images import Array
-from tfs_rt.noise_bias import bias_rows
-from tfs_rt.onnx_tensors import Weights
+from tfs_rt.models.onnx.weights import Weights
+from tfs_rt.sampling.engine import reverse_step
+from tfs_rt.sampling.tables import StepRow
 from tfs_rt.spec import ModelSpec
-from tfs_rt.table import StepRow
 from tfs_rt_export.half import HalfConv, HalfStep
 
 ATEN = torch.ops.aten

@@ -16,20 +16,21 @@ import onnxruntime
 import onnxscript
 import torch
 
-from tfs_rt import __version__, signals
+from tfs_rt import __version__
 from tfs_rt.backends.ort_cpu import load
-from tfs_rt.bundle import MANIFEST, SCHEMA, Bundle, BundleFile, Manifest, load_bundle, write_manifest
 from tfs_rt.errors import EnvironmentFault, ModelError, UsageError
-from tfs_rt.files import file_sha256
-from tfs_rt.os_errors import write_fault
-from tfs_rt.pipeline import Pipeline, Stepwise
+from tfs_rt.methods.diffusion import Pipeline, Stepwise
+from tfs_rt.models.bundle import MANIFEST, SCHEMA, Bundle, BundleFile, Manifest, load_bundle, write_manifest
+from tfs_rt.sampling.tables import step_table
 from tfs_rt.spec import SLOTS, Prediction, Recipe, SamplerName
-from tfs_rt.table import step_table
+from tfs_rt.system import signals
+from tfs_rt.system.files import file_sha256
+from tfs_rt.system.os_errors import write_fault
 from tfs_rt_export.gate import certify
 from tfs_rt_export.graph import store_half, write_half_graph, write_step_graph
 from tfs_rt_export.half import HalfStep
 from tfs_rt_export.half_gate import certify_half
-from tfs_rt_reference.checkpoint import Checkpoint, load_checkpoint
+from tfs_rt_reference.checkpoints.load import Checkpoint, load_checkpoint
 from tfs_rt_reference.engine import TorchEngine
 from tfs_rt_reference.recipe import default_recipe
 

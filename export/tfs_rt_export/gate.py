@@ -13,14 +13,14 @@ from typing import Any, Literal
 import numpy as np
 
 from tfs_rt.backends.ort_cpu import OrtCpuEngine
-from tfs_rt.engine import Engine
 from tfs_rt.errors import ModelError
 from tfs_rt.images import Array, from_model
-from tfs_rt.noise import gaussian
-from tfs_rt.sampler import sample, warm_start
-from tfs_rt.schedule import alpha_bar_at
+from tfs_rt.sampling.engine import Engine
+from tfs_rt.sampling.loop import sample, warm_start
+from tfs_rt.sampling.noise import gaussian
+from tfs_rt.sampling.schedule import alpha_bar_at
+from tfs_rt.sampling.tables import step_table
 from tfs_rt.spec import ModelSpec, Recipe
-from tfs_rt.table import step_table
 from tfs_rt_reference.engine import TorchEngine
 
 LEVELS = 8

@@ -15,7 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 from torch.export import Dim
 
-from tfs_rt.onnx_tensors import is_shared
+from tfs_rt.models.onnx.weights import is_shared
 from tfs_rt.spec import Architecture
 from tfs_rt_export.half import HalfStep
 from tfs_rt_reference.network import UNet

@@ -2,7 +2,8 @@
 
 Half: convolutions, the attention's two products, skips, resizing. Float32: normalisations with their SiLU, softmax,
 the TMFA gate, the state x_t and the prediction. The noise level's path is not in the graph at all: its biases, one row
-for each step, come as an input (`tfs_rt.noise_bias`), because half precision cannot tell noise levels near 1 apart.
+for each step, come as an input (`tfs_rt.backends.noise_biases`), because half precision cannot tell noise levels near 1
+apart.
 There is no float32 matrix product (Turing has none in TensorRT-RTX): the gate is written as a sum of products.
 
 The parameters keep their names, so that the graph can take its convolutions' weights from `step.onnx`.

@@ -12,9 +12,9 @@ import numpy as np
 import onnxruntime as ort
 import torch
 
-from tfs_rt.bundle import Bundle
 from tfs_rt.errors import ModelError
 from tfs_rt.images import Array
+from tfs_rt.models.bundle import Bundle
 from tfs_rt.spec import Recipe
 from tfs_rt_export.emulation import HalfEngine, activation_ranges
 from tfs_rt_export.gate import made_loops, made_steps, relative_l2

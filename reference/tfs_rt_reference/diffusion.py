@@ -3,7 +3,7 @@
 q(x_t | x_0) = N(sqrt(alpha_bar_t) x_0, (1 - alpha_bar_t) I); the network sees sqrt(alpha_bar) drawn uniformly between
 its values at neighbouring t (SR3, section 2.4). The reverse is Ho et al. 2020, algorithm 2, with x_0 clipped in each
 step.
-Written step by step, on purpose not through `tfs_rt.table`, which is tested against it.
+Written step by step, on purpose not through `tfs_rt.sampling.tables`, which is tested against it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tfs_rt.schedule import alphas_cumprod, betas
+from tfs_rt.sampling.schedule import alphas_cumprod, betas
 from tfs_rt.spec import ModelSpec, Schedule
 
 Network = Callable[[Tensor, Tensor, Tensor], Tensor]

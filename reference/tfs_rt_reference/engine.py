@@ -15,13 +15,13 @@ import torch
 from onnx import numpy_helper
 from torch import Tensor
 
-from tfs_rt.bundle import Bundle
-from tfs_rt.engine import reverse_step
 from tfs_rt.errors import ModelError, first_line
 from tfs_rt.images import Array
+from tfs_rt.models.bundle import Bundle
+from tfs_rt.sampling.engine import reverse_step
+from tfs_rt.sampling.tables import StepRow
 from tfs_rt.spec import ModelSpec
-from tfs_rt.table import StepRow
-from tfs_rt.threads import thread_count
+from tfs_rt.system.threads import thread_count
 from tfs_rt_reference.network import UNet
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from tfs_rt.bundle import load_bundle
 from tfs_rt.errors import ModelError
+from tfs_rt.models.bundle import load_bundle
 from tfs_rt.spec import ModelSpec, Recipe
-from tfs_rt_reference.checkpoint import load_checkpoint
+from tfs_rt_reference.checkpoints.load import load_checkpoint
 from tfs_rt_reference.engine import load
 from tfs_rt_reference.network import UNet
 

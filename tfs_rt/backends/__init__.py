@@ -1,1 +1,1 @@
-"""One file a backend; they never import each other."""
+"""Backends: one file or folder for each way to run a network, and one entry in `registry`."""

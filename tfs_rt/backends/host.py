@@ -15,11 +15,11 @@ from typing import Any
 
 import numpy as np
 
-from tfs_rt.engine import reverse_step
 from tfs_rt.errors import EnvironmentFault
 from tfs_rt.images import Array
+from tfs_rt.sampling.engine import reverse_step
+from tfs_rt.sampling.tables import StepRow
 from tfs_rt.spec import ModelSpec
-from tfs_rt.table import StepRow
 
 Network = Callable[[Array, Array, Array], Array]  # condition (1, 9, H, W), x_t (1, 3, H, W), noise_level (1, 1)
 

@@ -11,12 +11,12 @@ from weakref import WeakSet
 import onnxruntime as ort
 
 from tfs_rt.backends.host import ForkGuard, HostEngine
-from tfs_rt.bundle import Bundle
 from tfs_rt.errors import ModelError, TfsRtError, first_line
 from tfs_rt.images import Array
-from tfs_rt.resource_limits import limit_fault
+from tfs_rt.models.bundle import Bundle
 from tfs_rt.spec import ModelSpec
-from tfs_rt.threads import library_threads
+from tfs_rt.system.resource_limits import limit_fault
+from tfs_rt.system.threads import library_threads
 
 GUARD = ForkGuard("ort-cpu")
 OrtEngine = TypeVar("OrtEngine", bound="OrtCpuEngine")

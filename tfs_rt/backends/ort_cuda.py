@@ -8,9 +8,9 @@ from contextlib import redirect_stdout
 import onnxruntime as ort
 
 from tfs_rt.backends.ort_cpu import OrtCpuEngine, started
-from tfs_rt.bundle import Bundle
 from tfs_rt.errors import EnvironmentFault, first_line
 from tfs_rt.images import Array
+from tfs_rt.models.bundle import Bundle
 
 PROVIDER = "CUDAExecutionProvider"
 REMEDY = "pip uninstall onnxruntime, then pip install 'tfs-rt[gpu]'; tfs-rt doctor tells more"

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import typer
 
-from tfs_rt import signals
 from tfs_rt.cli import (
     bench,
     build,
@@ -33,7 +32,8 @@ from tfs_rt.cli import (
 )
 from tfs_rt.cli import eval as evaluation
 from tfs_rt.errors import EnvironmentFault, TfsRtError, UsageError, first_line, printable
-from tfs_rt.resource_limits import limit_fault, memory_fault
+from tfs_rt.system import signals
+from tfs_rt.system.resource_limits import limit_fault, memory_fault
 
 THROUGH = (0, 3, 4)  # exit codes of a command that has printed its results
 

@@ -11,10 +11,10 @@ from typing import Annotated, Any
 
 import typer
 
-from tfs_rt.cli.choices import check_scale_value
-from tfs_rt.cli.lazy import workshop
+from tfs_rt.cli.console import Talk
+from tfs_rt.cli.extras import workshop
+from tfs_rt.cli.options import check_scale_value
 from tfs_rt.cli.sizes import height_and_width
-from tfs_rt.cli.talk import Talk
 from tfs_rt.errors import EnvironmentFault, UsageError
 
 EXTRAS = "cpu,export,metrics"
@@ -102,8 +102,7 @@ def compare(
 ) -> None:
     """Set two benches side by side: ratios of times, differences of quality, row by row."""
     measured, comparing, terminal = (
-        workshop(f"tfs_rt_bench.latency.{name}", extras=EXTRAS)
-        for name in ("measured", "bench_compare", "bench_terminal")
+        workshop(f"tfs_rt_bench.latency.{name}", extras=EXTRAS) for name in ("record", "compare", "terminal")
     )
     found = comparing.compare(measured.read_bench(a), measured.read_bench(b))
     for note in found.notes:
@@ -116,18 +115,18 @@ def compare(
 
 def _measured(asked: dict[str, Any], scale: int | None, output: Path, talk: Talk, *, as_json: bool) -> int:
     """Measure, write and print; the exit code."""
-    from tfs_rt.bundle import load_bundle
-    from tfs_rt.results import prepare_output
+    from tfs_rt.models.bundle import load_bundle
+    from tfs_rt.output.results import prepare_output
 
     plan, reading, measuring, measured, report, terminal = (
         workshop(f"tfs_rt_bench.{name}", extras=EXTRAS)
         for name in (
             "latency.plan",
-            "latency.bench_cases",
-            "latency.bench",
-            "latency.measured",
-            "bench_report",
-            "latency.bench_terminal",
+            "latency.cases",
+            "latency.run",
+            "latency.record",
+            "latency_page.page",
+            "latency.terminal",
         )
     )
     request, gpu = plan.Request(**asked), _gpu() if asked["gpu"] else ""
@@ -175,7 +174,7 @@ def _check_alone(context: typer.Context) -> None:
 
 def _gpu() -> str:
     """The GPU's name; EnvironmentFault if there is none."""
-    from tfs_rt.doctor import ask
+    from tfs_rt.doctor.examine import ask
 
     answer = ask(("gpus",))
     if answer.found is None:

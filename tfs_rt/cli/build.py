@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tfs_rt.cli.console import Talk
 from tfs_rt.cli.sizes import height_and_width
-from tfs_rt.cli.talk import Talk
 from tfs_rt.errors import UsageError
 
 if TYPE_CHECKING:
-    from tfs_rt.bundle import Bundle
-    from tfs_rt.plans.build import Profile
-    from tfs_rt.plans.engines import Gpu
+    from tfs_rt.backends.trt.build import Profile
+    from tfs_rt.backends.trt.engine_store import Gpu
+    from tfs_rt.models.bundle import Bundle
 
 
 class Engine(StrEnum):
@@ -52,7 +52,7 @@ def build(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Errors only.")] = False,
 ) -> None:
     """Compile a bundle into a TensorRT FP16 engine, into the cache where `fuse --backend` finds it."""
-    from tfs_rt.bundle import load_bundle
+    from tfs_rt.models.bundle import load_bundle
 
     facts = build_for(load_bundle(model), Talk(quiet=quiet), engine, compute_capability, size=size, batch=batch)
     if as_json:
@@ -69,8 +69,8 @@ def build_for(
     batch: int = 1,
 ) -> dict[str, object]:
     """Build an engine of a bundle and say what came of it."""
-    from tfs_rt.cache import open_cache
-    from tfs_rt.plans.engines import Order, build_engine
+    from tfs_rt.backends.cache import open_cache
+    from tfs_rt.backends.trt.engine_store import Order, build_engine
 
     profile = _profile(size, batch, bundle.manifest.model.trained_size, bundle.manifest.model.architecture.stride)
     order = Order(bundle=bundle, flavour=engine.value, profile=profile, capabilities=_capabilities(compute_capability))
@@ -86,7 +86,7 @@ def build_for(
 
 def check_engine(engine: Engine, compute_capability: str | None) -> None:
     """Find out before long work whether an engine could be built after it."""
-    from tfs_rt.plans.flavour import check_capabilities, load_flavour
+    from tfs_rt.backends.trt.flavour import check_capabilities, load_flavour
 
     check_capabilities(load_flavour(engine.value), list(_capabilities(compute_capability)))
 
@@ -105,8 +105,8 @@ def _memory() -> str:
 
 
 def _gpu() -> Gpu:
-    from tfs_rt.gpu.cuda_device import CudaDevice
-    from tfs_rt.plans.engines import gpu_of
+    from tfs_rt.backends.gpu.cuda_device import CudaDevice
+    from tfs_rt.backends.trt.engine_store import gpu_of
 
     return gpu_of(CudaDevice())
 
@@ -122,7 +122,7 @@ def _capabilities(text: str | None) -> tuple[str, ...]:
 
 
 def _profile(text: str | None, batch: int, trained: int, stride: int) -> Profile:
-    from tfs_rt.plans.build import Profile
+    from tfs_rt.backends.trt.build import Profile
 
     text = str(trained) if text is None else text
     sides = [_sides(part, text) for part in text.split("-", 1)]

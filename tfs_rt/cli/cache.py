@@ -10,7 +10,7 @@ import typer
 from tfs_rt.errors import EnvironmentFault, UsageError
 
 if TYPE_CHECKING:
-    from tfs_rt.cache import Entry
+    from tfs_rt.backends.cache import Entry
 
 app = typer.Typer(help="The cache of built engines and compiled kernels.", no_args_is_help=True)
 
@@ -33,7 +33,7 @@ def rm(
     everything: Annotated[bool, typer.Option("--all", help="All of it.")] = False,
 ) -> None:
     """Remove entries."""
-    from tfs_rt.cache import clean, open_cache
+    from tfs_rt.backends.cache import clean, open_cache
 
     if bool(keys) == everything:
         raise UsageError("cache rm", "what to remove is not said", "give keys (tfs-rt cache ls), or --all")
@@ -65,13 +65,13 @@ def _chosen(entries: list[Entry], key: str) -> Entry:
 
 
 def _entries() -> list[Entry]:
-    from tfs_rt.cache import open_cache
+    from tfs_rt.backends.cache import open_cache
 
     return list(open_cache().entries())
 
 
 def _about(entry: Entry) -> str:
-    from tfs_rt.plans.build import Profile
+    from tfs_rt.backends.trt.build import Profile
 
     facts = entry.facts
     if entry.kind != "engine":

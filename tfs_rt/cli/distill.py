@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from tfs_rt.cli.lazy import workshop
+from tfs_rt.cli.extras import workshop
 from tfs_rt.cli.train import Device, changed, conduct
 
 

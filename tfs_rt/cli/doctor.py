@@ -11,7 +11,7 @@ import typer
 from tfs_rt.errors import printable
 
 if TYPE_CHECKING:
-    from tfs_rt.doctor import Report
+    from tfs_rt.doctor.examine import Report
 
 PACKAGES_FOR = {  # shown even where they are not installed
     "ort-cpu or ort-cuda": ("onnxruntime", "onnxruntime-gpu"),
@@ -34,7 +34,7 @@ def doctor(*, as_json: Annotated[bool, typer.Option("--json", help="Print JSON."
 
     Exit codes: 0 a backend runs, 6 none does.
     """
-    from tfs_rt.doctor import examine
+    from tfs_rt.doctor.examine import examine
 
     report = examine()
     if as_json:
@@ -117,6 +117,6 @@ def _model_line(model: dict[str, Any]) -> Line:
 
 
 def _engine(engine: dict[str, Any]) -> str:
-    from tfs_rt.plans.build import Profile
+    from tfs_rt.backends.trt.build import Profile
 
     return f"{engine['flavour']} {Profile.of(engine).sizes()}, batch {engine['batch']}"

@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from tfs_rt.cli.lazy import workshop
-from tfs_rt.cli.talk import Talk
+from tfs_rt.cli.console import Talk
+from tfs_rt.cli.extras import workshop
 from tfs_rt.errors import UsageError
 
 
@@ -45,13 +45,13 @@ def evaluate(
     """
     if len(folders) < 2:
         raise UsageError("RESULTS... GROUND_TRUTH", "only one folder is given", "give results and then ground truth")
-    from tfs_rt.results import prepare_output
+    from tfs_rt.output.results import prepare_output
 
     talk = Talk(quiet=quiet)
-    evaluation, report = (workshop(f"tfs_rt_bench.{name}", extras="metrics") for name in ("evaluation", "report"))
+    evaluation, report = (workshop(f"tfs_rt_bench.evaluation.{name}", extras="metrics") for name in ("score", "report"))
     lpips = None
     if lpips_weights:
-        lpips = workshop("tfs_rt_bench.lpips", extras="metrics,export").load_lpips(lpips_weights)
+        lpips = workshop("tfs_rt_bench.measures.lpips", extras="metrics,export").load_lpips(lpips_weights)
     if output:
         prepare_output(output)
     *results, truth = folders

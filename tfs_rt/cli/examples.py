@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from tfs_rt.cli.talk import Talk
+from tfs_rt.cli.console import Talk
 
 CASE_FILES = "*/*.png"
 NOTICE = "NOTICE.md"
@@ -24,8 +24,8 @@ def examples(
     """
     from tfs_rt.assets import folder
     from tfs_rt.errors import UsageError
-    from tfs_rt.files import read_regular, write_file
-    from tfs_rt.results import prepare_output
+    from tfs_rt.output.results import prepare_output
+    from tfs_rt.system.files import read_regular, write_file
 
     talk, source = Talk(quiet=quiet), folder("examples")
     contents = {path.relative_to(source): path.read_bytes() for path in sorted(source.glob(CASE_FILES))}

@@ -10,10 +10,10 @@ from typing import Annotated, Any
 import typer
 
 from tfs_rt.cli.build import CapabilityOption, Engine, build_for, check_engine
-from tfs_rt.cli.choices import check_scale_value
+from tfs_rt.cli.console import Talk
+from tfs_rt.cli.extras import workshop
 from tfs_rt.cli.fuse import Sampler
-from tfs_rt.cli.lazy import workshop
-from tfs_rt.cli.talk import Talk
+from tfs_rt.cli.options import check_scale_value
 from tfs_rt.errors import UsageError
 
 
@@ -59,7 +59,7 @@ def export(  # noqa: PLR0913 - one parameter an option
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Errors only.")] = False,
 ) -> None:
     """Export a checkpoint to a verified bundle: ONNX, manifest, fidelity certificate. Below the bar there is none."""
-    from tfs_rt.bundle import load_bundle
+    from tfs_rt.models.bundle import load_bundle
 
     check_scale_value(scale)
     if engine:

@@ -13,21 +13,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tfs_rt.cli import choices
-from tfs_rt.cli.choices import SCALES, check_scale_value
-from tfs_rt.cli.lazy import workshop
-from tfs_rt.cli.talk import Talk
+from tfs_rt.cli import options as choices
+from tfs_rt.cli.console import Talk
+from tfs_rt.cli.extras import workshop
+from tfs_rt.cli.options import SCALES, check_scale_value
 from tfs_rt.errors import UsageError
-from tfs_rt.threads import limit_libraries, thread_count, try_threads
+from tfs_rt.system.threads import limit_libraries, thread_count, try_threads
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tfs_rt.cases import Case, Found
-    from tfs_rt.fuser import Fuser
-    from tfs_rt.limited import Reader
-    from tfs_rt.run import Options
-    from tfs_rt.shards import Shard
+    from tfs_rt.batch.run import Options
+    from tfs_rt.batch.shards import Shard
+    from tfs_rt.cases.case import Case, Found
+    from tfs_rt.methods.method import Fuser
+    from tfs_rt.sandbox.parent import Reader
     from tfs_rt.spec import Tier
 
 
@@ -191,15 +191,15 @@ def fuse(  # noqa: PLR0913 - one parameter an option
     given = choices.case_given(m1, m2, functional, case_id)
     found = _discovered(cases or [], given, output, any_pair=method is not None)
     if in_workers:
-        from tfs_rt.limited import Reader
+        from tfs_rt.sandbox.parent import Reader
 
         with Reader() as reader:
             _check_sandbox(reader, talk, required=require_sandbox)
         exit_code = _in_workers(shards, listed, found, output, talk, thread_count(threads))
     else:
-        from tfs_rt.publishing import Reading, Request
-        from tfs_rt.run import Options
-        from tfs_rt.workers import TOKEN
+        from tfs_rt.batch.record import Reading, Request
+        from tfs_rt.batch.run import Options
+        from tfs_rt.batch.workers import TOKEN
 
         def make() -> tuple[Fuser, str]:
             if method:
@@ -225,7 +225,7 @@ def fuse(  # noqa: PLR0913 - one parameter an option
 
 
 def _discovered(cases: list[Path], given: list[Case], output: Path, *, any_pair: bool) -> list[Found]:
-    from tfs_rt.cases import discover
+    from tfs_rt.cases.discover import discover
 
     found = discover(cases, output=output, given=given, any_pair=any_pair)
     if not found:
@@ -242,10 +242,10 @@ def _here(
     require_sandbox: bool,
 ) -> int:
     """Fuse in this process; the exit code."""
-    from tfs_rt.limited import Reader
-    from tfs_rt.results import prepare_output
-    from tfs_rt.run import Run
-    from tfs_rt.workers import keep_to_parent
+    from tfs_rt.batch.run import Run
+    from tfs_rt.batch.workers import keep_to_parent
+    from tfs_rt.output.results import prepare_output
+    from tfs_rt.sandbox.parent import Reader
 
     keep_to_parent(os.environ)
     own = sum(options.shard is None or options.shard.holds(case.id) for case in found)
@@ -276,11 +276,11 @@ def _in_workers(
     shards: list[Shard], devices: list[str], found: list[Found], output: Path, talk: Talk, threads: int
 ) -> int:
     """Fuse in a process for each shard, with its part of the threads; the exit code."""
-    from tfs_rt.progress import Progress
-    from tfs_rt.report import read_report
-    from tfs_rt.results import prepare_output
-    from tfs_rt.shards import owner
-    from tfs_rt.workers import run_workers
+    from tfs_rt.batch.progress import Progress
+    from tfs_rt.batch.report import read_report
+    from tfs_rt.batch.shards import owner
+    from tfs_rt.batch.workers import run_workers
+    from tfs_rt.output.results import prepare_output
 
     prepare_output(output)
     _warn_of_locks(output, talk)
@@ -313,7 +313,7 @@ def _in_workers(
 
 def _warn_of_locks(output: Path, talk: Talk) -> None:
     """Say what is not promised of an output folder on a file system without locks."""
-    from tfs_rt.locks import NO_FLOCK, has_flock
+    from tfs_rt.system.locks import NO_FLOCK, has_flock
 
     if not has_flock(output):
         talk.warn(f"{output}: {NO_FLOCK}")
@@ -343,7 +343,7 @@ def _check_no_model_options(options: dict[str, Any], method: Method) -> None:
 
 def _two_stage(method: Method, scale: int, size: tuple[int, int] | None) -> tuple[Fuser, str]:
     """The classical method, and what to say of it."""
-    fuser = workshop("tfs_rt_reference.fusion.two_stage", extras="fusion").TwoStage(method.value, scale)
+    fuser = workshop("tfs_rt.methods.two_stage", extras="fusion").TwoStage(method.value, scale)
     to = f" to {size[1]}x{size[0]}" if size else f" x{scale}"
     upsampled = f", after bicubic{to}" if size or scale > 1 else ""
     return fuser, f"method: {method}{upsampled}" + (f"; {fuser.notice}" if fuser.notice else "")
@@ -351,7 +351,7 @@ def _two_stage(method: Method, scale: int, size: tuple[int, int] | None) -> tupl
 
 def _tier(model: str, quality: Quality, options: dict[str, Any]) -> Tier:
     """The tier of a model for a quality, which none of these options may decide too."""
-    from tfs_rt.bundle import load_bundle
+    from tfs_rt.models.bundle import load_bundle
 
     if given := [option for option, value in options.items() if value is not None]:
         raise UsageError(given[0], f"--quality {quality} decides it", "leave one of the two options out")
@@ -362,7 +362,7 @@ def _pipeline(
     name: str, scale: int | None, recipe: Tier | dict[str, Any], backend: Backend, batch: int, threads: int | None
 ) -> tuple[Fuser, str]:
     """The model's pipeline, and what to say of it."""
-    from tfs_rt.pipeline import load_pipeline
+    from tfs_rt.methods.diffusion import load_pipeline
 
     options = recipe if isinstance(recipe, dict) else {}
     changes = {key.strip("-"): getattr(value, "value", value) for key, value in options.items() if value is not None}

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tfs_rt.cli.lazy import workshop
+from tfs_rt.cli.extras import workshop
 from tfs_rt.errors import ModelError, printable
 
 if TYPE_CHECKING:
-    from tfs_rt.bundle import Bundle
+    from tfs_rt.models.bundle import Bundle
     from tfs_rt.spec import Tier
 
 
@@ -35,7 +35,7 @@ def inspect(
     elif not path.exists():
         raise ModelError(path, "no such file", "check the path")
     else:
-        facts = workshop("tfs_rt_reference.inspection", extras="export").inspect_checkpoint(path, config)
+        facts = workshop("tfs_rt_reference.checkpoints.inspect", extras="export").inspect_checkpoint(path, config)
     typer.echo(json.dumps(facts, indent=1) if as_json else "\n".join(_lines(facts)))
 
 
@@ -49,7 +49,7 @@ def tier_line(tier: Tier) -> str:
 
 def _bundle(model: str) -> Bundle:
     """A bundle whose files are as they were exported."""
-    from tfs_rt.bundle import load_bundle
+    from tfs_rt.models.bundle import load_bundle
 
     bundle = load_bundle(model)
     for precision in bundle.manifest.files:

@@ -9,11 +9,11 @@ from typing import Annotated, Any
 
 import typer
 
-from tfs_rt.cli.choices import SCALES
-from tfs_rt.cli.lazy import workshop
-from tfs_rt.cli.talk import Talk
+from tfs_rt.cli.console import Talk
+from tfs_rt.cli.extras import workshop
+from tfs_rt.cli.options import SCALES
 from tfs_rt.errors import TfsRtError, UsageError
-from tfs_rt.threads import limit_libraries, thread_count, try_threads
+from tfs_rt.system.threads import limit_libraries, thread_count, try_threads
 
 
 def prepare(  # noqa: PLR0913 - one parameter an option
@@ -50,14 +50,14 @@ def prepare(  # noqa: PLR0913 - one parameter an option
     """
     limit_libraries()
     try_threads()
-    from tfs_rt.cases import discover
+    from tfs_rt.cases.discover import discover
 
     talk = Talk(quiet=quiet)
     _check_patient(patient)
     if val + test >= 1:
         raise UsageError("--val --test", f"{val} and {test} leave nothing to train on", "choose smaller shares")
-    preparation = workshop("tfs_rt_reference.prepare", extras="fusion")
-    if notice := workshop("tfs_rt_reference.fusion.compiled", extras="fusion").cache_notice():
+    preparation = workshop("tfs_rt_reference.data.prepare", extras="fusion")
+    if notice := workshop("tfs_rt.methods.compiled", extras="fusion").cache_notice():
         talk.say(f"BitonicX is {notice}")
     request = preparation.Request(
         output=output,

@@ -20,7 +20,7 @@ def status(
 
     Exit codes: 0 there is a run, 4 there is none.
     """
-    from tfs_rt import progress
+    from tfs_rt.batch import progress
 
     found = progress.status(output)
     if as_json:

@@ -15,7 +15,7 @@ from contextlib import suppress
 from typing import Any, TextIO
 
 from tfs_rt.errors import EnvironmentFault
-from tfs_rt.os_errors import reason_of, remedy_for
+from tfs_rt.system.os_errors import reason_of, remedy_for
 
 GONE = (errno.EPIPE, errno.EBADF, errno.EIO)  # errors of a pipe, a descriptor and a terminal that was closed
 

@@ -10,8 +10,8 @@ from typing import Annotated, Any
 
 import typer
 
-from tfs_rt.cli.lazy import workshop
-from tfs_rt.cli.talk import Talk
+from tfs_rt.cli.console import Talk
+from tfs_rt.cli.extras import workshop
 from tfs_rt.errors import UsageError
 
 

@@ -10,9 +10,9 @@ from typing import Annotated, Any
 
 import typer
 
+from tfs_rt.cli.console import Talk
+from tfs_rt.cli.extras import workshop
 from tfs_rt.cli.inspect import tier_line
-from tfs_rt.cli.lazy import workshop
-from tfs_rt.cli.talk import Talk
 from tfs_rt.errors import UsageError
 
 MODULES = ("cases", "tune", "page")
@@ -43,7 +43,7 @@ def tune(  # noqa: PLR0913 - one parameter an option
     model. Exit codes: 0 done, 2 usage, 3 a case refused, 4 no cases, 5 model refused, 6 environment.
     """
     talk, seconds = Talk(quiet=quiet), _budgets(budget)
-    from tfs_rt.results import prepare_output
+    from tfs_rt.output.results import prepare_output
 
     cases, tuning, page = (workshop(f"tfs_rt_bench.tuning.{name}", extras="cpu,metrics") for name in MODULES)
     source = cases.Source(data, ground_truth, split)

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from tfs_rt.cli.talk import Talk
+from tfs_rt.cli.console import Talk
 from tfs_rt.errors import InputError
 
 
@@ -23,7 +23,7 @@ def verify(
 
     Exit codes: 0 all are, 3 some are not, 4 there are none.
     """
-    from tfs_rt import verification
+    from tfs_rt.batch import verify as verification
 
     talk, checked = Talk(quiet=quiet), list(verification.verify(output))
     for result in checked:

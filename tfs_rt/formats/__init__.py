@@ -1,1 +1,1 @@
-"""File formats: each module reads one into a `Picture`, and writes it if results may be in it."""
+"""File formats: each reads bytes into a `Picture`; some also write results."""

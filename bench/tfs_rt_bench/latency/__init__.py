@@ -1,1 +1,1 @@
-"""Latency, fidelity and accuracy measured: `tfs-rt bench`."""
+"""`tfs-rt bench`: latency with fidelity and accuracy."""

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from tfs_rt import __version__
-from tfs_rt.engine import imported
 from tfs_rt.errors import EnvironmentFault
+from tfs_rt.optional import imported
 from tfs_rt.spec import Architecture
-from tfs_rt.threads import processor_count
-from tfs_rt_bench.latency.measured import Machine
+from tfs_rt.system.threads import processor_count
+from tfs_rt_bench.latency.record import Machine
 
 ROOT = Path(__file__).resolve().parents[3]  # of a checkout
 BUSY = 0.5  # of the processors: a load above it spoils what is measured

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from tfs_rt.backends.host import HostEngine
-from tfs_rt.bundle import Bundle
-from tfs_rt.engine import imported
 from tfs_rt.errors import EnvironmentFault
 from tfs_rt.images import Array
+from tfs_rt.models.bundle import Bundle
+from tfs_rt.optional import imported
 from tfs_rt.spec import ModelSpec
 
 Network = Callable[[Array, Array, Array], Array]  # condition (B, 9, H, W), x_t (B, 3, H, W), noise_level (B, 1)
@@ -86,7 +86,9 @@ def _onnxruntime(bundle: Bundle, _: str) -> tuple[Network, str]:
 
 
 def _openvino(bundle: Bundle, _: str) -> tuple[Network, str]:
-    openvino: Any = imported("tfs_rt.backends.ov_cpu", "openvino", "").ov  # imported without its report to its makers
+    openvino: Any = imported(
+        "tfs_rt.backends.openvino_cpu", "openvino", ""
+    ).ov  # imported without its report to its makers
     compiled = openvino.Core().compile_model(_graph(bundle), "CPU")
     kind = str(compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name())
 
@@ -106,5 +108,5 @@ PEERS = {
     "torch-eager": Peer(_eager, "torch", TORCH),
     "torch-compile": Peer(_compiled, "torch", TORCH),
     "onnxruntime": Peer(_onnxruntime, "onnxruntime", "pip install 'tfs-rt[cpu]'"),
-    "openvino": Peer(_openvino, "tfs_rt.backends.ov_cpu", "pip install 'tfs-rt[openvino]'"),
+    "openvino": Peer(_openvino, "tfs_rt.backends.openvino_cpu", "pip install 'tfs-rt[openvino]'"),
 }

@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from tfs_rt.bundle import Bundle
-from tfs_rt.engine import BACKENDS
+from tfs_rt.backends.registry import BACKENDS
 from tfs_rt.errors import UsageError
-from tfs_rt.schedule import sigma_range
+from tfs_rt.models.bundle import Bundle
+from tfs_rt.sampling.schedule import sigma_range
+from tfs_rt.sampling.tables import step_table
 from tfs_rt.spec import ModelSpec, Recipe, SamplerName
-from tfs_rt.table import step_table
 from tfs_rt_bench.latency.peers import PEERS
 from tfs_rt_bench.latency.worker import Task
 

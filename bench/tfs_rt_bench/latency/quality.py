@@ -10,8 +10,8 @@ import numpy as np
 from PIL import Image
 
 from tfs_rt.images import RGB
-from tfs_rt_bench.latency.measured import Accuracy, Fidelity
-from tfs_rt_bench.metrics import colour_bias, psnr, ssim_map
+from tfs_rt_bench.latency.record import Accuracy, Fidelity
+from tfs_rt_bench.measures.metrics import colour_bias, psnr, ssim_map
 
 EQUAL = 99.0  # dB, for images that do not differ: JSON has no infinity
 GAIN = 16  # by which differences are amplified in pictures

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from tfs_rt.threads import processor_count
+from tfs_rt.system.threads import processor_count
 
 SIDES = (2048, 2048, 3072, 3072, 4096)  # of the matrices; which is fastest differs between machines
 BYTES = 2**29  # of an array that is copied: more than any last cache

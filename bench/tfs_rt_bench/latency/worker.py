@@ -1,6 +1,7 @@
 """A row of the bench in a process of its own: `python -m tfs_rt_bench.latency.worker`, spoken to through its pipes.
 
-Messages are those of `tfs_rt.plain`: lists of a word and its arguments in, ["done", result] or ["error", ...] out.
+Messages are those of `tfs_rt.sandbox.messages`: lists of a word and its arguments in, ["done", result] or
+["error", ...] out.
 Only what the row's backend needs is imported, so that its cold start and its memory are its own.
 """
 
@@ -18,15 +19,16 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from tfs_rt.bundle import load_bundle
-from tfs_rt.engine import BACKENDS, How
+from tfs_rt.backends.registry import BACKENDS
 from tfs_rt.errors import TfsRtError, first_line
 from tfs_rt.images import RGB
-from tfs_rt.pipeline import Pipeline, Stepwise, load_loop, load_pipeline
-from tfs_rt.plain import pack, receive, send
-from tfs_rt.schedule import sigma_range
+from tfs_rt.methods.diffusion import Pipeline, Stepwise, load_loop, load_pipeline
+from tfs_rt.models.bundle import load_bundle
+from tfs_rt.sampling.engine import How
+from tfs_rt.sampling.schedule import sigma_range
+from tfs_rt.sampling.tables import StepTable, step_table
+from tfs_rt.sandbox.messages import pack, receive, send
 from tfs_rt.spec import Recipe, from_dict
-from tfs_rt.table import StepTable, step_table
 from tfs_rt_bench.latency.peers import PeerEngine, load_peer
 
 ALONE = 40  # calls of the network in one measurement on a GPU, which are enqueued and waited for together

@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from tfs_rt.cases import Found, discover
+from tfs_rt.cases.case import Found
+from tfs_rt.cases.discover import discover
+from tfs_rt.cases.load import load_case, read_file
 from tfs_rt.errors import InputError, UsageError
 from tfs_rt.images import RGB
-from tfs_rt.intake import load_case, read_file
-from tfs_rt_bench.evaluation import image_files
-from tfs_rt_bench.metrics import SSIM_WINDOW, average_gradient
-from tfs_rt_reference.data import MANIFEST, read_cases, read_groups
+from tfs_rt_bench.evaluation.score import image_files
+from tfs_rt_bench.measures.metrics import SSIM_WINDOW, average_gradient
+from tfs_rt_reference.data.groups import MANIFEST, read_cases, read_groups
 
 
 @dataclass(frozen=True, slots=True)

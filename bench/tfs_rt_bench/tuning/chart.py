@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from tfs_rt_bench.page.axes import Linear, Log
-from tfs_rt_bench.page.markup import tag, text
+from tfs_rt_bench.charts.axes import Linear, Log
+from tfs_rt_bench.charts.markup import tag, text
 from tfs_rt_bench.tuning.choice import best
 from tfs_rt_bench.tuning.trials import Point
 from tfs_rt_bench.tuning.tune import Tuned

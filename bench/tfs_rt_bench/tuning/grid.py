@@ -10,8 +10,8 @@ import dataclasses
 from collections.abc import Iterable, Iterator
 from itertools import pairwise, product
 
+from tfs_rt.sampling.tables import step_table
 from tfs_rt.spec import ModelSpec, Recipe, SamplerName
-from tfs_rt.table import step_table
 
 STEPS = (1, 2, 4, 8)
 SIGMAS = (0.02, 0.1, 0.5, 2.0, 5.0, 20.0, 80.0)  # of the first network call and of the last

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from tfs_rt import __version__
-from tfs_rt.files import write_file
-from tfs_rt.results import write_json
-from tfs_rt.sidecar import RESEARCH_USE
+from tfs_rt.output.results import write_json
+from tfs_rt.output.sidecar import RESEARCH_USE
 from tfs_rt.spec import Accuracy
+from tfs_rt.system.files import write_file
 from tfs_rt_bench.tuning.chart import chart
 from tfs_rt_bench.tuning.choice import front, within_budget
 from tfs_rt_bench.tuning.prose import HEAD, named, remarks

@@ -14,14 +14,14 @@ from typing import Any
 
 import numpy as np
 
-from tfs_rt.engine import Engine, reverse_step
+from tfs_rt.batch.samples import Moments, sample_ids
 from tfs_rt.images import RGB, Array
-from tfs_rt.pipeline import fuse_batch
+from tfs_rt.methods.diffusion import fuse_batch
+from tfs_rt.sampling.engine import Engine, reverse_step
+from tfs_rt.sampling.tables import StepRow, StepTable, step_table
 from tfs_rt.spec import ModelSpec, Recipe
-from tfs_rt.table import StepRow, StepTable, step_table
-from tfs_rt.uncertainty import Moments, sample_ids
 from tfs_rt_bench.latency.quality import EQUAL
-from tfs_rt_bench.metrics import average_gradient, psnr, ssim_map
+from tfs_rt_bench.measures.metrics import average_gradient, psnr, ssim_map
 from tfs_rt_bench.tuning.cases import Known
 
 

@@ -12,13 +12,14 @@ from typing import Any
 
 import onnxruntime
 
-from tfs_rt.bundle import Bundle, load_bundle, write_manifest
-from tfs_rt.engine import Engine, load_engine
+from tfs_rt.backends.registry import load_engine
 from tfs_rt.errors import EnvironmentFault, ModelError, UsageError
-from tfs_rt.pipeline import load_fusion
+from tfs_rt.methods.diffusion import load_fusion
+from tfs_rt.models.bundle import Bundle, load_bundle, write_manifest
+from tfs_rt.sampling.engine import Engine
+from tfs_rt.sampling.tables import step_table
 from tfs_rt.spec import Accuracy, Tier
-from tfs_rt.table import step_table
-from tfs_rt.threads import processor_count
+from tfs_rt.system.threads import processor_count
 from tfs_rt_bench.latency.machine import processor_name
 from tfs_rt_bench.tuning import choice as tuning_choice
 from tfs_rt_bench.tuning.cases import Known, Source, known_cases

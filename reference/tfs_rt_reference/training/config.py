@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from tfs_rt import schedule as schedules
 from tfs_rt.errors import UsageError, first_line
-from tfs_rt.files import read_regular
+from tfs_rt.sampling import schedule as schedules
 from tfs_rt.spec import Architecture, ModelSpec, Prediction, Schedule, from_dict
+from tfs_rt.system.files import read_regular
 
 Precision = Literal["fp32", "bf16", "auto"]
 Values = dict[str, Any]

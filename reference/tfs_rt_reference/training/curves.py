@@ -9,7 +9,7 @@ from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont
 
-from tfs_rt.files import write_file
+from tfs_rt.system.files import write_file
 
 PANELS = {"loss": "loss", "psnr": "validation PSNR in dB", "ssim": "validation SSIM"}
 WIDTH, HEIGHT, MARGIN = 420, 260, 44

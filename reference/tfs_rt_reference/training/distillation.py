@@ -15,16 +15,16 @@ from pathlib import Path
 
 import numpy as np
 
+from tfs_rt.cases.load import read_file
 from tfs_rt.errors import UsageError
-from tfs_rt.files import write_file
+from tfs_rt.formats.writer import encode_png
 from tfs_rt.images import RGB
-from tfs_rt.intake import read_file
-from tfs_rt.pipeline import fuse_batch
-from tfs_rt.results import prepare_output
+from tfs_rt.methods.diffusion import fuse_batch
+from tfs_rt.output.results import prepare_output
+from tfs_rt.sampling.tables import StepTable, step_table
 from tfs_rt.spec import ModelSpec, Recipe
-from tfs_rt.table import StepTable, step_table
-from tfs_rt.writer import encode_png
-from tfs_rt_reference.data import Group
+from tfs_rt.system.files import write_file
+from tfs_rt_reference.data.groups import Group
 from tfs_rt_reference.engine import TorchEngine
 from tfs_rt_reference.model import Model
 from tfs_rt_reference.recipe import default_recipe

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from tfs_rt.errors import UsageError
 from tfs_rt.images import Array, to_condition, to_model
-from tfs_rt.schedule import alphas_cumprod
-from tfs_rt_reference.data import Group, low_resolution
+from tfs_rt.sampling.schedule import alphas_cumprod
+from tfs_rt_reference.data.groups import Group, low_resolution
 from tfs_rt_reference.training.config import Config
 
 MARGIN = 16  # pixels around a crop, which keep the degradation's border effects out

@@ -20,8 +20,8 @@ from torch.nn import functional as F
 
 from tfs_rt.spec import Prediction
 from tfs_rt_reference.diffusion import q_sample
-from tfs_rt_reference.losses import ssim
 from tfs_rt_reference.training.config import Config
+from tfs_rt_reference.training.losses import ssim
 from tfs_rt_reference.training.material import Batch
 
 Network = Callable[[Tensor, Tensor, Tensor], Tensor]

@@ -16,9 +16,9 @@ import torch
 from torch import Tensor, distributed, nn
 
 from tfs_rt.errors import EnvironmentFault, ModelError, UsageError
-from tfs_rt.files import file_sha256
-from tfs_rt.results import prepare_output
-from tfs_rt_reference.data import MANIFEST, Group, read_groups, read_manifest, singly
+from tfs_rt.output.results import prepare_output
+from tfs_rt.system.files import file_sha256
+from tfs_rt_reference.data.groups import MANIFEST, Group, read_groups, read_manifest, singly
 from tfs_rt_reference.model import load_model
 from tfs_rt_reference.training.config import Config, Precision
 from tfs_rt_reference.training.curves import draw

@@ -24,9 +24,9 @@ import torch
 from torch import Tensor
 
 from tfs_rt.errors import ModelError, UsageError, first_line
-from tfs_rt.files import open_regular, write_file
 from tfs_rt.spec import Prediction
-from tfs_rt_reference.checkpoint import save_checkpoint
+from tfs_rt.system.files import open_regular, write_file
+from tfs_rt_reference.checkpoints.load import save_checkpoint
 from tfs_rt_reference.model import Model
 from tfs_rt_reference.network import UNet
 from tfs_rt_reference.training import config as configs

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 from skimage.metrics import structural_similarity
 
-from tfs_rt.pipeline import fuse_batch
-from tfs_rt.table import step_table
-from tfs_rt_reference.data import Group
+from tfs_rt.methods.diffusion import fuse_batch
+from tfs_rt.sampling.tables import step_table
+from tfs_rt_reference.data.groups import Group
 from tfs_rt_reference.engine import TorchEngine
 from tfs_rt_reference.network import UNet
 from tfs_rt_reference.recipe import default_recipe

@@ -1,0 +1,1 @@
+"""SVG charts: drawing, axes, labels."""

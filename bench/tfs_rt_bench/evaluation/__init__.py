@@ -1,0 +1,1 @@
+"""`tfs-rt eval`: results scored against ground truth."""

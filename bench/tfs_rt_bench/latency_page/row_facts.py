@@ -1,0 +1,109 @@
+"""What the rows of a bench say of each other: which belong together, what they cost a case, which none beats."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from typing import Literal, NamedTuple, TypeVar
+
+from tfs_rt.spec import Recipe
+from tfs_rt_bench.charts.digits import NA, counted, decimal
+from tfs_rt_bench.latency.record import Row, Times
+
+Quality = Literal["fidelity", "accuracy"]
+K = TypeVar("K")
+V = TypeVar("V")
+
+PEERS = {
+    "torch-eager": "PyTorch eager",
+    "torch-compile": "torch.compile",
+    "onnxruntime": "ONNX Runtime",
+    "openvino": "OpenVINO",
+}
+CAP = 99.0  # dB: what a bench writes for equal images, and for those that differ in a few pixels by a level
+
+
+class Way(NamedTuple):
+    """What computes the network, whatever is sampled with it."""
+
+    backend: str
+    precision: str
+    peer: bool
+
+    @property
+    def name(self) -> str:
+        """As a reader calls it; peers by their own names."""
+        name = PEERS.get(self.backend, self.backend) if self.peer else self.backend
+        return name if name.endswith(self.precision) else f"{name} {self.precision}"
+
+
+def way(row: Row) -> Way:
+    """The way of a row."""
+    return Way(row.backend, row.precision, row.peer)
+
+
+def sampling(recipe: Recipe) -> str:
+    """A sampler without its steps."""
+    return f"{recipe.sampler}, eta {recipe.eta:g}" if recipe.sampler == "ddim" and recipe.eta else recipe.sampler
+
+
+def in_words(recipe: Recipe) -> str:
+    """The whole recipe."""
+    spaced = f"sigma {recipe.sigma_max:g} to {recipe.sigma_min:g}" if recipe.spacing == "log-snr" else "spaced in t"
+    return f"{sampling(recipe)}, {counted(recipe.steps, 'step')}, {spaced}"
+
+
+def positive(value: float | None) -> bool:
+    """Whether there is a figure that a logarithmic axis has a place for."""
+    return value is not None and math.isfinite(value) and value > 0
+
+
+def minimum(times: Times | None) -> float | None:
+    """The least of several runs, if there were any."""
+    return times.minimum if times is not None and positive(times.minimum) else None
+
+
+def per_case(row: Row) -> float | None:
+    """Seconds for one case: the least time of a batch over its size."""
+    least = minimum(row.job)
+    return None if least is None else least / row.batch
+
+
+def psnr(row: Row, quality: Quality) -> float | None:
+    """A row's PSNR in dB against the reference or against ground truth, if it was measured."""
+    found = row.fidelity if quality == "fidelity" else row.accuracy
+    return found.psnr if found is not None and math.isfinite(found.psnr) else None
+
+
+def level(row: Row, quality: Quality, places: int = 1) -> str:
+    """That PSNR in words; images are equal only if no pixel differs."""
+    found = psnr(row, quality)
+    if found is None:
+        return NA
+    if quality == "fidelity" and row.fidelity is not None and row.fidelity.max_levels == 0:
+        return "equal"
+    return f"{CAP:g} dB or more" if found >= CAP else decimal(found, places, "dB")
+
+
+def single(rows: Sequence[Row]) -> list[Row]:
+    """Rows of the smallest batch that gave figures: what one waits for."""
+    timed = [row for row in rows if per_case(row) is not None]
+    least = min((row.batch for row in timed), default=1)
+    return [row for row in timed if row.batch == least]
+
+
+def front(points: Sequence[tuple[float, float]]) -> list[int]:
+    """Which (cost, quality) no other beats in one without losing in the other, from the cheapest on."""
+    kept: list[int] = []
+    for index in sorted(range(len(points)), key=lambda i: (points[i][0], -points[i][1])):
+        if not kept or points[index][1] > points[kept[-1]][1] or points[index] == points[kept[-1]]:
+            kept.append(index)
+    return kept
+
+
+def grouped(values: Iterable[V], key: Callable[[V], K]) -> dict[K, list[V]]:
+    """Values by key, both in the order of their first appearance."""
+    groups: dict[K, list[V]] = {}
+    for value in values:
+        groups.setdefault(key(value), []).append(value)
+    return groups

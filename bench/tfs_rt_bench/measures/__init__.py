@@ -1,0 +1,1 @@
+"""Image measures and confidence intervals."""

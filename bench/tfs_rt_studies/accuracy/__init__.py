@@ -1,0 +1,1 @@
+"""docs/studies/accuracy.md and the accuracy on a model's card."""

@@ -1,0 +1,1 @@
+"""docs/studies/guards.md."""

@@ -1,0 +1,37 @@
+"""What the pages of docs/ are made with: shipped scales, cases that may be shown, fused groups, pictures."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+from PIL import Image
+
+from tfs_rt.assets import shipped_bundles
+from tfs_rt.images import RGB
+from tfs_rt.methods.method import Fuser
+from tfs_rt.system.files import write_file
+from tfs_rt_reference.data.groups import Group, read_cases, read_groups
+
+
+def shipped_scales() -> list[int]:
+    """The scales for which a model ships."""
+    return [scale for scale in (2, 4, 8) if f"x{scale}" in shipped_bundles()]
+
+
+def shown_groups(root: Path, count: int) -> list[Group]:
+    """The first groups of a set that may be shown, whatever their split."""
+    splits = sorted({record["split"] for record in read_cases(root)})
+    return [group for split in splits for group in read_groups(root, split)][:count]
+
+
+def fused(fuser: Fuser, group: Group) -> RGB:
+    """A group as a method fuses it from its degraded sources."""
+    return fuser.begin([group.degraded(fuser.scale)], [group.id], size=group.size)()[0]
+
+
+def write_jpeg(path: Path, image: RGB) -> None:
+    """A picture small enough for a repository."""
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, format="JPEG", quality=85)
+    write_file(path, buffer.getvalue())

@@ -1,0 +1,246 @@
+"""The page that says what the spread of a model's samples is worth, its plot and its pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from tfs_rt.batch.samples import SPREAD_TOP, colours, heat_map, moments
+from tfs_rt.formats.writer import encode_png
+from tfs_rt.images import RGB
+from tfs_rt.methods.diffusion import Pipeline
+from tfs_rt.output.contact_sheet import contact_sheet
+from tfs_rt.output.results import prepare_output
+from tfs_rt.system.files import write_file
+from tfs_rt_reference.data.groups import Group
+from tfs_rt_studies.pages import shown_groups, write_jpeg
+from tfs_rt_studies.uncertainty.error_prediction import Field, edges, pixel_error
+from tfs_rt_studies.uncertainty.figures import Figures, Measured, best_recipe, samples_of
+from tfs_rt_studies.uncertainty.plot import Curve, plot
+from tfs_rt_studies.uncertainty.prose import DEFINITION, HOW, NOT, TEXTS, WHY
+
+SHOWN = 2
+
+
+class Factor(NamedTuple):
+    """A scale fitted on the validation split, and how it fits the test split."""
+
+    fitted: float
+    overall: float  # RMS error over the scaled RMS spread
+    worst: float  # of the bins, the same ratio farthest from 1, up or down
+
+
+def factor_of(val: Measured, test: Measured) -> Factor:
+    """Fit on one split, look at the other."""
+    ratios = [b.error / (val.ratio * b.spread) for b in test.bins if b.spread > 0 and b.error > 0]
+    worst = max(ratios, key=lambda ratio: abs(np.log(ratio)), default=float("nan"))
+    return Factor(val.ratio, test.ratio / val.ratio, worst)
+
+
+def is_little(models: dict[str, Figures], samples: int) -> bool:
+    """Whether a spread is off by a factor of two, or orders no better than edges do, for any model's best recipe."""
+    return any(measured.ratio > 2 or _no_better(measured) for measured in _best(models, samples, "test"))
+
+
+def verdict(models: dict[str, Figures], samples: int) -> str:
+    """The page's first sentences, from the test split of the recipes that did best on the validation split."""
+    found = _best(models, samples, "test")
+    ratios = sorted(measured.ratio for measured in found)
+    worse, there = (sum(map(_no_better, _best(models, samples, split))) for split in ("test", "val"))
+    span = f"{ratios[0]:.1f}" if len(ratios) == 1 else f"{ratios[0]:.1f} to {ratios[-1]:.1f}"
+    size = f"the error is {span} times the spread"
+    order = f"in {worse} of {len(found)} models (validation split: {there}) the spread orders pixels by their error no"
+    order += " better than an edge detector"
+    little = "**The spread of the samples says little of the error: do not read it as one.**"
+    opening = little if is_little(models, samples) else "**The spread of the samples says something of the error.**"
+    return f"{opening} On the test split, with the recipes named below, {size}, and {order}."
+
+
+def _best(models: dict[str, Figures], samples: int, split: str) -> list[Measured]:
+    return [figures[best_recipe(figures, samples)][split][samples] for figures in models.values()]
+
+
+def _no_better(measured: Measured) -> bool:
+    return measured.middle("spearman") <= measured.middle("spearman_edges")
+
+
+def advice(models: dict[str, Figures], samples: int) -> list[str]:
+    """What follows for each model, and for the default."""
+    lines, gains = [], []
+    for model, figures in models.items():
+        name = best_recipe(figures, samples)
+        val, test = figures[name]["val"][samples], figures[name]["test"][samples]
+        gains += [_gain(found["test"][samples]) for found in figures.values()]
+        lines.append(
+            f"* `{model}`: of these recipes, {name} orders best on the validation split: Spearman"
+            f" {val.middle('spearman'):.2f}, on the test split {test.middle('spearman'):.2f} (edges"
+            f" {test.middle('spearman_edges'):.2f}). Its spread times {val.ratio:.1f} is the error's size, on the"
+            " validation split."
+        )
+    lines.append(
+        f"* {samples} samples take {samples} times as long as one. Their mean gains {max(gains):.2f} dB at most over"
+        " one sample of the same recipe (test split)."
+    )
+    worth = "**`--samples 1` is the default, and for these models there is no reason for more.**"
+    return [*lines, f"* {worth}" if is_little(models, samples) else f"* `--samples {samples}` is worth its time.", ""]
+
+
+def order_rows(figures: Figures, samples: int) -> list[list[str]]:
+    """How well spread and edges order the pixels."""
+    rows = []
+    for recipe, split, measured in _each(figures, samples):
+        pairs = [measured.middle("spearman"), measured.middle("spearman_edges")]
+        *areas, nothing = (
+            float(np.median([case.ause[name] for case in measured.cases])) for name in ("spread", "edges", "nothing")
+        )
+        spread, edge = _bold([_ranged(measured.values(n)) for n in ("spearman", "spearman_edges")], pairs, largest=True)
+        ause = _bold([f"{area:.3f}" for area in areas], areas, largest=False)
+        whole, linear = f"{measured.middle('spearman_whole'):.2f}", _ranged(measured.values("pearson"))
+        rows.append([recipe, split, str(len(measured.cases)), spread, edge, *ause, f"{nothing:.3f}", linear, whole])
+    return rows
+
+
+def left_rows(figures: Figures, samples: int) -> list[list[str]]:
+    """What is left after taking pixels away."""
+    rows = []
+    for recipe, split, measured in _each(figures, samples):
+        shares = [
+            np.mean([case.left[name] for case in measured.cases], axis=0) for name in ("spread", "edges", "oracle")
+        ]
+        rows.append([recipe, split, *(", ".join(f"{share:.2f}" for share in found) for found in shares)])
+    return rows
+
+
+def size_rows(figures: Figures, samples: int) -> list[list[str]]:
+    """Error and spread of both splits, and the factor."""
+    rows = []
+    for recipe, found in figures.items():
+        val, test = found["val"][samples], found["test"][samples]
+        factor = factor_of(val, test)
+        cells = [f"{_size(m)[0]:.2f} / {_size(m)[1]:.2f} = {m.ratio:.1f}" for m in (val, test)]
+        rows.append([recipe, *cells, f"{factor.fitted:.1f}", f"{factor.overall:.2f}", f"{factor.worst:.2f}"])
+    return rows
+
+
+def psnr_rows(figures: Figures, samples: int) -> list[list[str]]:
+    """One sample against the mean of all."""
+    rows = []
+    for recipe, split, measured in _each(figures, samples):
+        one, mean = (float(np.mean(measured.values(name))) for name in ("psnr_one", "psnr_mean"))
+        rows.append([recipe, split, f"{one:.2f}", f"{mean:.2f}", f"{mean - one:+.3f}"])
+    return rows
+
+
+def count_rows(figures: Figures, samples: int) -> list[list[str]]:
+    """The recipe that did best, by the number of samples."""
+    rows, recipe = [], best_recipe(figures, samples)
+    for split, by_count in figures[recipe].items():
+        for count, measured in by_count.items():
+            gain = _gain(measured)
+            ratio = f"{measured.ratio:.1f} ({np.sqrt(1 + 1 / count):.2f})"
+            rows.append([recipe, split, str(count), f"{measured.middle('spearman'):.3f}", ratio, f"{gain:+.3f}"])
+    return rows
+
+
+TABLES = {
+    "order": (
+        order_rows,
+        "recipe | split | cases | Spearman, spread | Spearman, edges | AUSE, spread | AUSE, edges"
+        " | AUSE, nothing known | Pearson, spread | Spearman, whole image",
+    ),
+    "left": (left_rows, "recipe | split | by spread | by edges | by the error itself"),
+    "size": (
+        size_rows,
+        "recipe | validation: RMS error / RMS spread | test | factor | test, after the factor | worst bin",
+    ),
+    "psnr": (psnr_rows, "recipe | split | one sample | mean of all | gain"),
+    "count": (count_rows, "recipe | split | K | Spearman, spread | RMS error / RMS spread (wanted) | gain in PSNR, dB"),
+}
+
+
+def page(models: dict[str, Figures], samples: int, pictures: Sequence[str]) -> str:
+    """All of it in Markdown."""
+    head = f"Made by `python -m tfs_rt_studies.uncertainty.measure`, {samples} samples of each case.\n\n{DEFINITION}"
+    lines = ["# Uncertainty by samples", "", verdict(models, samples), "", *advice(models, samples), WHY, "", head, ""]
+    lines += [NOT, "", HOW, ""]
+    for key, (rows_of, columns) in TABLES.items():
+        lines += [TEXTS[key], "", f"| model | {columns} |", "|---" * (columns.count("|") + 2) + "|"]
+        for model, figures in models.items():
+            lines += [f"| {' | '.join([model, *row])} |" for row in rows_of(figures, samples)]
+        lines += [""]
+    return "\n".join([*lines, *pictures])
+
+
+def _each(figures: Figures, samples: int) -> list[tuple[str, str, Measured]]:
+    return [
+        (recipe, split, by_count[samples]) for recipe, found in figures.items() for split, by_count in found.items()
+    ]
+
+
+def _gain(measured: Measured) -> float:
+    return float(np.mean(measured.values("psnr_mean") - measured.values("psnr_one")))
+
+
+def _size(measured: Measured) -> tuple[float, float]:
+    error, spread = (float(np.sqrt(np.mean(np.concatenate(v) ** 2.0))) for v in (measured.error, measured.spread))
+    return error, spread
+
+
+def _ranged(values: Field) -> str:
+    return f"{np.median(values):.2f} ({values.min():.2f} to {values.max():.2f})" if values.size else "n/a"
+
+
+def _bold(cells: Sequence[str], values: Sequence[float], *, largest: bool) -> list[str]:
+    best = max(values) if largest else min(values)
+    return [f"**{cell}**" if value == best else cell for cell, value in zip(cells, values, strict=True)]
+
+
+def curves(figures: Figures, samples: int) -> list[Curve]:
+    """The bins of the model's own recipe and of the one that did best."""
+    shown = dict.fromkeys((next(iter(figures)), best_recipe(figures, samples)))
+    return [(name, split == "test", figures[name][split][samples].bins) for name in shown for split in figures[name]]
+
+
+def picture(pipeline: Pipeline, groups: Sequence[Group], samples: int, factor: float) -> RGB:
+    """One row for each case: what its samples say, and the error, in the same colours."""
+    rows = []
+    for group in groups:
+        sums = moments(list(samples_of(pipeline, group, samples)))
+        mean, spread = sums.mean(), sums.spread()
+        error = pixel_error(mean, group.truth).astype(np.float32)
+        shown = [
+            ("ground truth", group.truth),
+            (f"x{pipeline.scale}, mean of {samples}", mean),
+            ("spread", heat_map(spread)),
+            (f"spread x {factor:.1f}", heat_map(spread * np.float32(factor))),
+            ("error", heat_map(error)),
+            ("edges", heat_map(edges(mean).astype(np.float32))),
+            (f"scale: log2(1 + spread), 0..{SPREAD_TOP}", np.repeat(colours()[None], 24, axis=0)),
+        ]
+        rows.append((group.id, shown))
+    return contact_sheet(rows)
+
+
+def write_page(
+    output: Path, models: dict[str, Figures], found: dict[str, dict[str, Pipeline]], shown: Path | None
+) -> None:
+    """The page, and beside it its plot and, if there is a set to show, its pictures."""
+    prepare_output(output.parent)
+    samples = max(next(iter(next(iter(models.values())).values()))["val"])
+    drawn = plot({m: curves(figures, samples) for m, figures in models.items()}, float(np.sqrt(1 + 1 / samples)))
+    write_file(output.with_suffix(".png"), encode_png(drawn))
+    sizes = [b.pixels for figures in models.values() for _, _, found in curves(figures, samples) for b in found]
+    caption = f"Ten bins by spread of {min(sizes):,} to {max(sizes):,} pixels each, fewer where spreads are equal."
+    lines = ["## In pictures", "", f"{caption} The dashed line is what is wanted: error = sqrt(1 + 1/K) x spread.", ""]
+    lines += [f"![RMS error over RMS spread]({output.stem}.png)", ""]
+    groups = shown_groups(shown, SHOWN) if shown else []
+    for model, recipes in found.items() if groups else ():
+        recipe = best_recipe(models[model], samples)
+        factor = models[model][recipe]["val"][samples].ratio
+        name = f"{output.stem}-{recipes[recipe].bundle.manifest.name}.jpg"
+        write_jpeg(output.with_name(name), picture(recipes[recipe], groups, samples, factor))
+        lines += [f"![{model}: {recipe}: spread, error and edges in the same colours]({name})", ""]
+    write_file(output, page(models, samples, lines).encode())

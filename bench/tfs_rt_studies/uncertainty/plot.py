@@ -1,0 +1,63 @@
+"""The binned calibration as a picture: RMS error against RMS spread, both on logarithmic axes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from tfs_rt.images import RGB
+from tfs_rt_studies.uncertainty.error_prediction import Bin
+
+PANEL, LEFT, TOP, BOTTOM, RIGHT = 380, 48, 30, 40, 14  # pixels
+LOW, HIGH = 0.125, 64.0  # levels, on both axes; what is beyond lies on the border
+TICKS = (0.125, 0.5, 2, 8, 32)
+INK, GREY, PALE = (30, 30, 30), (130, 130, 130), (225, 225, 225)
+COLOURS = ((31, 90, 180), (200, 80, 20))
+Curve = tuple[str, bool, Sequence[Bin]]  # what it shows, whether it was held out to the end (filled), its bins
+
+
+def plot(panels: dict[str, Sequence[Curve]], exchangeable: float) -> RGB:
+    """One panel for each model; the dashed line is error = `exchangeable` x spread."""
+    sheet = Image.new("RGB", (PANEL * len(panels), PANEL), "white")
+    pen = ImageDraw.Draw(sheet)
+    for number, (title, curves) in enumerate(panels.items()):
+        _draw(pen, number * PANEL, title, curves, exchangeable)
+    return np.asarray(sheet)
+
+
+def _draw(pen: ImageDraw.ImageDraw, left: int, title: str, curves: Sequence[Curve], exchangeable: float) -> None:
+    font = ImageFont.load_default(12)
+    _axes(pen, left, title)
+    for k in range(0, 60, 2):
+        a, b = (LOW * (HIGH / LOW) ** (x / 60) for x in (k, k + 1))
+        if b * exchangeable <= HIGH:
+            pen.line([_place(left, a, a * exchangeable), _place(left, b, b * exchangeable)], fill=GREY, width=1)
+    names = list(dict.fromkeys(name for name, _, _ in curves))
+    for row, (name, held_out, found) in enumerate(curves):
+        colour = COLOURS[names.index(name)]
+        points = [_place(left, b.spread, b.error) for b in found]
+        pen.line(points, fill=colour, width=1)
+        x, y = left + PANEL - RIGHT - 176, PANEL - BOTTOM - 14 - 16 * (len(curves) - row - 1)
+        for u, v in [*points, (x, y)]:
+            pen.ellipse([u - 3, v - 3, u + 3, v + 3], fill=colour if held_out else "white", outline=colour)
+        pen.text((x + 10, y), f"{name}, {'test' if held_out else 'val'}", fill=INK, font=font, anchor="lm")
+
+
+def _axes(pen: ImageDraw.ImageDraw, left: int, title: str) -> None:
+    font = ImageFont.load_default(12)
+    for value in TICKS:
+        (x, _), (_, y) = _place(left, value, LOW), _place(left, LOW, value)
+        pen.line([(x, TOP), (x, PANEL - BOTTOM)], fill=PALE)
+        pen.line([(left + LEFT, y), (left + PANEL - RIGHT, y)], fill=PALE)
+        pen.text((x, PANEL - BOTTOM + 4), f"{value:g}", fill=INK, font=font, anchor="ma")
+        pen.text((left + LEFT - 4, y), f"{value:g}", fill=INK, font=font, anchor="rm")
+    pen.rectangle([left + LEFT, TOP, left + PANEL - RIGHT, PANEL - BOTTOM], outline=GREY)
+    pen.text((left + LEFT, 8), f"{title}: RMS error over RMS spread, levels", fill=INK, font=font)
+    pen.text((left + (LEFT + PANEL) / 2, PANEL - 16), "RMS spread of a bin", fill=INK, font=font, anchor="ma")
+
+
+def _place(left: int, spread: float, error: float) -> tuple[float, float]:
+    x, y = (np.log(min(max(v, LOW), HIGH) / LOW) / np.log(HIGH / LOW) for v in (spread, error))
+    return left + LEFT + x * (PANEL - LEFT - RIGHT), PANEL - BOTTOM - y * (PANEL - BOTTOM - TOP)

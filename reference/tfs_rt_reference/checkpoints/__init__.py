@@ -1,0 +1,1 @@
+"""Checkpoint files: read without running pickle's code, checked, recognised."""

@@ -1,0 +1,285 @@
+"""Make a training set from registered groups at full resolution: ground truth, low-resolution inputs, splits, hashes.
+
+    OUT/manifest.json                   all of it, with every file's SHA-256
+    OUT/records/<id>.json               a case's part of the manifest, written when the case is done
+    OUT/<split>/x1/<id>_0000.png ...    the sources: m1, m2, functional
+    OUT/<split>/x4/<id>_0000.png ...    the same, degraded by Pillow's antialiased bicubic
+    OUT/<split>/truth/<id>.png          BitonicX at full resolution
+
+Every folder of sources is one that `tfs-rt fuse` and `tfs-rt eval --sources` take. A case is done if its record says so
+and every file has the hash that stands there; anything else is made again, so that a run may be killed and repeated.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import re
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from filelock import BaseFileLock, Timeout
+
+from tfs_rt import __version__
+from tfs_rt.cases.case import Case, Found, RefusedCase
+from tfs_rt.cases.discover import modality_of
+from tfs_rt.cases.load import Loaded, load_case
+from tfs_rt.errors import EnvironmentFault, InputError, TfsRtError, UsageError, first_line
+from tfs_rt.formats.writer import encode_png
+from tfs_rt.images import RGB
+from tfs_rt.methods.bitonicx import fuse as bitonicx
+from tfs_rt.output.results import prepare_output, write_json
+from tfs_rt.spec import SLOTS
+from tfs_rt.system import signals
+from tfs_rt.system.files import file_sha256, read_regular, write_file
+from tfs_rt.system.locks import acquire
+from tfs_rt.system.os_errors import write_fault
+from tfs_rt.system.resource_limits import limit_fault
+from tfs_rt_reference.data.groups import LIMIT, MANIFEST, low_resolution, read_manifest
+from tfs_rt_reference.data.splits import SPLITS, assign_patients, assign_splits
+
+BUSY = "another tfs-rt prepare is at work there"
+TEMPORARY = re.compile(r"\.(.+)\.[0-9a-f]{8}\.tmp")
+
+Record = dict[str, Any]
+Outcome = Record | TfsRtError
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What set is to be made of which cases, and where."""
+
+    output: Path
+    cases: Sequence[Found]
+    scales: tuple[int, ...] = (2, 4, 8)
+    patient: str | None = None  # a pattern whose first group is the patient in a case's id
+    val: float = 0.1  # shares of the cases
+    test: float = 0.2
+    workers: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """What became of every case."""
+
+    records: dict[str, Record] = field(default_factory=dict)
+    failed: dict[str, TfsRtError] = field(default_factory=dict)
+
+    def splits(self) -> dict[str, tuple[int, int]]:
+        """Cases and patients by split."""
+        of = {split: [r for r in self.records.values() if r["split"] == split] for split in SPLITS}
+        return {split: (len(records), len({r["patient"] for r in records})) for split, records in of.items()}
+
+
+def prepare(request: Request, on_outcome: Callable[[str, Outcome], None] = lambda case, outcome: None) -> Prepared:
+    """Make the set, or finish one that was interrupted. A case that fails stops only itself.
+
+    Raises UsageError if the output holds anything else, or a set of another recipe.
+    """
+    patients = assign_patients(request.cases, request.patient)
+    splits = assign_splits(request.cases, patients, val=request.val, test=request.test)
+    plain = [case for case in sorted(patients) if Path(case).name == case]  # a refused id may be anything
+    places = {case: {"patient": patients[case], "split": splits[case]} for case in plain}
+    recipe = {"tfs-rt": __version__, "truth": "bitonicx", "scales": list(request.scales), "cases": places}
+    prepared = Prepared()
+
+    def done(case: str, outcome: Outcome) -> None:
+        if isinstance(outcome, TfsRtError):
+            prepared.failed[case] = outcome
+        else:
+            prepared.records[case] = outcome
+        on_outcome(case, outcome)
+
+    def work(case: Case) -> tuple[str, Outcome]:
+        return case.id, _attempt(case, places[case.id], request)
+
+    cases = [case for case in request.cases if isinstance(case, Case)]
+    with _alone(request.output):
+        _open(request.output, recipe)
+        for case in request.cases:
+            if isinstance(case, RefusedCase):
+                done(case.id, case.error)
+        _in_parallel(work, cases, request.workers, done)
+        for case in prepared.failed.keys() & places.keys():
+            _remove(case, places[case]["split"], request)
+        _write_manifest(request.output, recipe, prepared)
+    return prepared
+
+
+@contextmanager
+def _alone(output: Path) -> Iterator[None]:
+    """Hold the folder, so that no other run works in it; the lock goes with the process, however it ends."""
+    prepare_output(output)
+    with ExitStack() as held:
+        descriptor = os.open(output, os.O_RDONLY)
+        held.callback(os.close, descriptor)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise UsageError(output, BUSY, "wait for it") from error
+        except OSError:  # a file system that cannot lock a folder
+            held.callback(_lock_beside(output).release)
+        yield
+
+
+def _lock_beside(output: Path) -> BaseFileLock:
+    """A lock by a file beside the output folder, which holds nothing but the set."""
+    try:
+        return acquire(output.resolve().with_name(f".{output.name}.lock"), timeout=0)
+    except Timeout as error:
+        remedy = f"wait for it, or, if it has ended, remove {error.lock_file}"
+        raise UsageError(output, BUSY, remedy) from error
+    except OSError as error:
+        raise write_fault(output.parent, error, "choose another --output") from error
+
+
+def _in_parallel(
+    work: Callable[[Case], tuple[str, Outcome]],
+    cases: Iterable[Case],
+    workers: int,
+    done: Callable[[str, Outcome], None],
+) -> None:
+    """Threads: what takes time runs outside Python's lock, and nothing is left behind when the process is killed."""
+    with ThreadPoolExecutor(workers) as pool:
+        try:
+            for job in as_completed([pool.submit(work, case) for case in cases]):
+                done(*job.result())
+                signals.check()
+        except BaseException as error:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise limit_fault(error) or error from None
+
+
+def _attempt(case: Case, place: dict[str, str], request: Request) -> Outcome:
+    try:
+        return _prepare_case(load_case(case, 1, None), place, request)
+    except EnvironmentFault:
+        raise
+    except TfsRtError as error:
+        return error
+    except OSError as error:
+        raise write_fault(error.filename or request.output, error, "choose another --output") from error
+    except Exception as error:  # no file, however odd, may stop the others
+        if fault := limit_fault(error):
+            raise fault from error
+        return InputError(case.id, f"cannot be prepared ({first_line(error)})", "report this case")
+
+
+def _prepare_case(loaded: Loaded, place: dict[str, str], request: Request) -> Record:
+    case, (height, width) = loaded.case, loaded.size
+    if odd := [scale for scale in request.scales if height % scale or width % scale]:
+        raise InputError(f"case {case.id}", f"{width}x{height} cannot be divided by {odd[0]}", "crop its three images")
+    sources = {slot: {**loaded.inputs[slot], "modality": modality_of(case.files[slot])} for slot in SLOTS}
+    facts = {"id": case.id, **place, "width": width, "height": height, "sources": sources}
+    record_file = request.output / "records" / f"{case.id}.json"
+    if record := _already_done(record_file, facts, request.output, _names(case.id, place["split"], request.scales)):
+        return record
+    record_file.unlink(missing_ok=True)
+    images = [image for scale in (1, *request.scales) for image in _degraded(loaded.images, scale)]
+    images.append(bitonicx.fuse(*loaded.images))
+    files = {}
+    for name, image in zip(_names(case.id, place["split"], request.scales), images, strict=True):
+        data = encode_png(_plain(image))
+        (request.output / name).parent.mkdir(parents=True, exist_ok=True)
+        write_file(request.output / name, data)
+        files[name] = hashlib.sha256(data).hexdigest()
+    write_json(record_file, {**facts, "files": files})
+    return {**facts, "files": files}
+
+
+def _names(case: str, split: str, scales: tuple[int, ...]) -> list[str]:
+    """A case's files, with nnU-Net's names for the three images; the ground truth last."""
+    sources = [f"{split}/x{scale}/{case}_{channel:04d}.png" for scale in (1, *scales) for channel in range(len(SLOTS))]
+    return [*sources, f"{split}/truth/{case}.png"]
+
+
+def _already_done(record_file: Path, facts: Record, output: Path, names: list[str]) -> Record | None:
+    """The record of an earlier run if it is of these very sources and every file is as it was written."""
+    try:
+        record = json.loads(read_regular(record_file, LIMIT))
+        files = record["files"]
+        whole = [*files] == names and record == {**facts, "files": files}
+        intact = whole and all(file_sha256(output / name) == sha256 for name, sha256 in files.items())
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return record if intact else None
+
+
+def _degraded(images: Sequence[RGB], scale: int) -> list[RGB]:
+    return [low_resolution(image, scale) for image in images]
+
+
+def _plain(image: RGB) -> RGB:
+    """(H, W) if the image is grey throughout."""
+    return image[..., 0] if (image == image[..., :1]).all() else image
+
+
+def _open(output: Path, recipe: Record) -> None:
+    """Begin a set, or go on with one of the same recipe; what a killed run left half-written goes away.
+
+    Until it is done the set counts as incomplete: what lies there may be of earlier sources.
+    """
+    unfinished = _unfinished(output, {MANIFEST})
+    if not (output / MANIFEST).exists():
+        if any(path not in unfinished for path in output.iterdir()):
+            raise UsageError(output, "is not empty, and holds no training set", "choose another --output")
+    else:
+        differing = _differences(output, recipe)
+        if differing and any(path not in unfinished for path in output.iterdir() if path.name != MANIFEST):
+            reason = f"holds a set made by another recipe (it differs in {', '.join(differing)})"
+            raise UsageError(output, reason, "choose another --output")
+    _write_manifest(output, recipe, None)
+    names = defaultdict(set)
+    for case, place in recipe["cases"].items():
+        for name in (*_names(case, place["split"], tuple(recipe["scales"])), f"records/{case}.json"):
+            folder, _, file = name.rpartition("/")
+            names[output / folder].add(file)
+    for path in unfinished.union(*(_unfinished(folder, files) for folder, files in names.items())):
+        path.unlink()
+
+
+def _unfinished(folder: Path, names: set[str]) -> set[Path]:
+    """What `write_file` leaves of files of these names if it is killed."""
+    starts = {name[:100] for name in names}
+    found = [path for path in folder.iterdir() if path.name.endswith(".tmp")] if folder.is_dir() else []
+    parts = {path: TEMPORARY.fullmatch(path.name) for path in found}
+    return {path for path, match in parts.items() if match and match[1] in starts and path.is_file()}
+
+
+def _differences(output: Path, recipe: Record) -> list[str]:
+    try:
+        earlier = read_manifest(output)["recipe"]
+    except InputError as error:
+        raise UsageError(error.subject, error.reason, "choose another --output") from error
+    return sorted(key for key in {*earlier, *recipe} if earlier.get(key) != recipe.get(key))
+
+
+def _remove(case: str, split: str, request: Request) -> None:
+    """Take away what an earlier run made of a case that has failed now, as far as its record tells."""
+    record_file = request.output / "records" / f"{case}.json"
+    try:
+        files = json.loads(read_regular(record_file, LIMIT))["files"]
+        ours = [
+            name for name in _names(case, split, request.scales) if file_sha256(request.output / name) == files[name]
+        ]
+    except (OSError, ValueError, KeyError, TypeError):
+        return
+    for name in ours:
+        (request.output / name).unlink()
+    record_file.unlink()
+
+
+def _write_manifest(output: Path, recipe: Record, prepared: Prepared | None) -> None:
+    """The manifest of a set that is begun (no outcome yet) or complete."""
+    manifest: Record = {"schema": 1, "complete": prepared is not None, "recipe": recipe}
+    if prepared:
+        manifest["cases"] = [prepared.records[case] for case in sorted(prepared.records)]
+        manifest["failed"] = {case: str(prepared.failed[case]) for case in sorted(prepared.failed)}
+    write_json(output / MANIFEST, manifest)

@@ -1,1 +1,0 @@
-"""Classical fusion of three registered images of one size: BitonicX and CTSR."""

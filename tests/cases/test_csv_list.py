@@ -1,0 +1,127 @@
+"""CSV lists in the dialects of spreadsheet programs, and cells that no such program computes."""
+
+import csv
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from support.helpers import Cli, png
+from tfs_rt.cases.case import Case, RefusedCase
+from tfs_rt.cases.csv_list import protected, read_list, to_csv, unprotected
+from tfs_rt.cases.discover import discover
+from tfs_rt.errors import NothingFound, UsageError
+
+PLAIN = "id,m1,m2,functional\nk,a.png,b.png,c.png\n"
+DIALECTS = {
+    "semicolons": PLAIN.replace(",", ";").encode(),
+    "semicolons and a mark": PLAIN.replace(",", ";").encode("utf-8-sig"),
+    "tabs": PLAIN.replace(",", "\t").encode(),
+    "UTF-16 and tabs": PLAIN.replace(",", "\t").replace("\n", "\r\n").encode("utf-16"),
+    "UTF-16, the other way round": b"\xfe\xff" + PLAIN.encode("utf-16-be"),
+    "a declared separator": ("sep=|\r\n" + PLAIN.replace(",", "|").replace("\n", "\r\n")).encode("utf-8-sig"),
+    "lines that end as on old Macs": PLAIN.replace("\n", "\r").encode(),
+    "quoted cells": b'"id","m1","m2","functional"\r\n"k","a.png","b.png","c.png"\r\n',
+    "empty rows and columns": b"\n,,,,\nid,m1,m2,functional,,\n,,,,,\n \t,,,,,\nk,a.png,b.png,c.png,,\n,,,\r\n,,,\r\n",
+    "spaces and capitals in the header": PLAIN.replace("id,m1,m2,functional", "ID, M1 ,m2, Functional").encode(),
+}
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+@pytest.mark.parametrize("ending", [".csv", ".tsv", ".txt"])
+def test_a_list_is_read_in_every_dialect_of_spreadsheet_programs(tmp_path: Path, dialect: str, ending: str) -> None:
+    path = tmp_path / f"list{ending}"
+    path.write_bytes(DIALECTS[dialect])
+    (found,) = discover([path])
+    assert isinstance(found, Case)
+    files = {"m1": "a.png", "m2": "b.png", "functional": "c.png"}
+    assert (found.id, found.files) == ("k", {slot: tmp_path / name for slot, name in files.items()})
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "id,m1,m2,functional\n,,,\n\n ,\t,,\n",
+        "id;m1;m2;functional\r\n;;;\r\n",
+        "id,m1,m2,functional\n\u200b,,,\n\0,\0,,\n\x1a",
+        "\u200b\nid;m1;m2;functional\n\u2060;\ufeff;;\n",
+    ],
+)
+def test_a_list_of_empty_rows_holds_nothing(tmp_path: Path, text: str) -> None:
+    (tmp_path / "list.csv").write_text(text)
+    with pytest.raises(NothingFound, match="lists no case"):
+        discover([tmp_path / "list.csv"])
+
+
+@pytest.mark.parametrize(
+    ("text", "cells"),
+    [
+        ("id,m1,m2,functional\na,1,2,3,one,,two\nb,1,2,3\n", "one, two"),
+        ("id,m1,m2,functional,\na,1,2,3,no name\nb,1,2,3,\n", "no name"),
+        ("id;m1;m2;functional\na;1;2;3;4\nb;1;2;3\n", "4"),
+    ],
+)
+def test_a_row_with_cells_in_no_column_is_refused_alone_and_by_name(tmp_path: Path, text: str, cells: str) -> None:
+    (tmp_path / "list.csv").write_text(text)
+    a, b = discover([tmp_path / "list.csv"])
+    assert isinstance(a, RefusedCase)
+    assert isinstance(b, Case)
+    assert a.id == "a"
+    assert f"line 2: has cells in no column ({cells})" in str(a.error)
+
+
+def test_line_numbers_are_those_of_the_file(tmp_path: Path) -> None:
+    (tmp_path / "list.csv").write_text("sep=;\nid;m1;m2;functional\n;;;\n\nk;;b;c\n")
+    (found,) = discover([tmp_path / "list.csv"])
+    assert isinstance(found, RefusedCase)
+    assert "line 5: m1 is empty" in str(found.error)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_a_pipe_called_like_a_list_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "list.csv")
+    with pytest.raises(UsageError, match="cannot be read as CSV"):
+        discover([tmp_path / "list.csv"])
+
+
+WIDE = "".join(chr(ord(sign) + 0xFEE0) for sign in "=+-@")  # full-width signs, which begin a formula, too
+FORMULAS = ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", " =1", "a;=1+1", "a\t-2", "=", "'=1", "\tx", *WIDE]
+
+
+@pytest.mark.parametrize("text", FORMULAS)
+def test_no_text_of_ours_is_a_formula_in_a_spreadsheet(text: str) -> None:
+    written = to_csv([[text, -1.5, "plain"]])
+    for separator in ",;\t":
+        for row in csv.reader(written.splitlines(), delimiter=separator):
+            cells = [cell for cell in row if cell not in ("-1.5", "")]
+            assert not any(cell.lstrip(" ")[:1] in tuple(f"=+-@{WIDE}\t\r\n") for cell in cells), (separator, row)
+    assert "-1.5" in written
+
+
+def test_protection_is_taken_away_to_the_letter(rng: np.random.Generator) -> None:
+    alphabet = np.array(list("=+-@'; \t\r\nax" + WIDE))
+    texts = ["".join(rng.choice(alphabet, rng.integers(0, 7))) for _ in range(3000)]
+    assert [unprotected(protected(text)) for text in texts] == texts
+    for text in ("k-1", "a=b", "mni-z060", "it's", ""):
+        assert protected(text) == text
+
+
+def test_a_list_of_ours_is_read_back(tmp_path: Path) -> None:
+    row = ["-k", "=a.png", "@b.png", "/x;-y.png", "+p"]
+    (tmp_path / "list.csv").write_text(to_csv([["id", "m1", "m2", "functional", "patient"], row]))
+    (found,) = read_list(tmp_path / "list.csv")[1]
+    assert list(found.cells.values()) == row
+
+
+def test_an_evaluation_writes_no_formula(tmp_path: Path, cli: Cli, rng: np.random.Generator) -> None:
+    for folder in ("=cmd", "truth"):
+        (tmp_path / folder).mkdir()
+        for name in ("=1+1", "@x", "plain"):
+            pixels = rng.integers(0, 256, (16, 16, 3)).astype(np.uint8)
+            (tmp_path / folder / f"{name}.png").write_bytes(png(pixels))
+    assert cli("eval", tmp_path / "=cmd", tmp_path / "truth", "-o", tmp_path / "report", "--quiet").code == 0
+    rows = list(csv.DictReader((tmp_path / "report" / "eval.csv").read_text().splitlines()))
+    assert {row["method"] for row in rows} == {"'=cmd"}
+    assert {row["case"] for row in rows} == {"'=1+1", "'@x", "plain"}
+    assert all(float(row["psnr"]) for row in rows)

@@ -1,0 +1,78 @@
+"""A remedy names no option that the command lacks."""
+
+import ast
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import typer
+from PIL import Image
+
+import tfs_rt
+from support.helpers import Cli, png, write_case
+from tfs_rt.cases.remedies import OPTION, without_option
+from tfs_rt.cli import app
+
+READING = ["intake.py", "reader.py", "cases.py", "bids.py", "formats"]  # what the commands that read images share
+
+
+def options_of(command: str) -> set[str]:
+    commands: dict[str, Any] = getattr(typer.main.get_command(app), "commands")  # noqa: B009 - of typer's own click
+    return {name for parameter in commands[command].params for name in parameter.opts}
+
+
+def texts_with_options() -> list[str]:
+    root = Path(tfs_rt.__file__).parent
+    files = [file for name in READING for file in (root / name, *(root / name).glob("*.py")) if file.is_file()]
+    nodes = [node for file in files for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))]
+    texts = [node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)]
+    return [text for text in texts if OPTION.search(text) and "\n" not in text]
+
+
+@pytest.mark.parametrize("remedy", texts_with_options())
+def test_a_remedy_without_its_options_still_says_what_to_do(remedy: str) -> None:
+    other = without_option(remedy)
+    assert "--" not in other
+    assert other
+
+
+def test_only_our_options_are_taken_out_of_a_remedy() -> None:
+    foreign = "decompress it first, as with GDCM's gdcmconv --raw"
+    assert not OPTION.search(foreign)
+    assert without_option("crop it, or give --target-size") == "crop it"
+    assert without_option("give --some-option") == "change the file with another program first"
+
+
+def bad_cases(root: Path) -> dict[str, Path]:
+    """A source for each input that tfs-rt fuse reads with an option, and for what it takes by an option."""
+    grey = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    for name in ("jpeg", "deep", "grey"):
+        write_case(root / name)
+    Image.fromarray(grey).save(root / "jpeg" / "mr-t1.jpg")
+    (root / "jpeg" / "mr-t1.png").unlink()
+    (root / "deep" / "mr-t1.png").write_bytes(png(grey.astype(np.uint16) * 200))
+    (root / "grey" / "pet.png").write_bytes(png(grey))
+    (root / "single.png").write_bytes(png(grey))
+    return {name: root / name for name in ("jpeg", "deep", "grey", "single.png")}
+
+
+@pytest.mark.parametrize("bad", ["jpeg", "deep", "grey", "single.png"])
+@pytest.mark.parametrize("command", ["prepare", "eval", "bench", "tune"])
+def test_no_command_names_an_option_that_it_lacks(tmp_path: Path, cli: Cli, command: str, bad: str) -> None:
+    source = bad_cases(tmp_path / "in")[bad]
+    for folder in ("results", "truth"):
+        (tmp_path / folder).mkdir()
+        pixels = np.random.default_rng(1).integers(0, 256, (16, 16, 3)).astype(np.uint8)
+        (tmp_path / folder / f"{source.name}.png").write_bytes(png(pixels))
+    arguments = {
+        "prepare": [source, "-o", tmp_path / "set", "--patient", "(.*)"],
+        "eval": [tmp_path / "results", tmp_path / "truth", "--sources", source],
+        "bench": ["--cases", source, "-o", tmp_path / "bench", "--backends", "ort-cpu", "--against", "none"],
+        "tune": ["tfs-rt/x4", "--data", source, "--ground-truth", tmp_path / "truth", "-o", tmp_path / "tuned"],
+    }[command]
+    done = cli(command, *arguments)
+    assert done.code in (2, 3, 4), done
+    assert done.err
+    assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", done.err)) <= options_of(command), done.err

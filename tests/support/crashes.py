@@ -1,0 +1,68 @@
+"""Runs that are killed at a chosen operation of the file system."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from tfs_rt.batch.run import Run
+
+OPERATIONS = ("open", "write", "fsync", "replace", "unlink", "mkdir")  # of os, by which everything is written
+
+
+VARYING = ("seconds", "created", "sidecar_sha256", "kept")  # from run to run
+
+
+Operation = tuple[str, tuple, Any]  # name, arguments, result
+
+
+Act = Callable[[int, str, tuple], None]
+
+
+@contextlib.contextmanager
+def watched(act: Act = lambda *_: None) -> Iterator[list[Operation]]:
+    """The operations that come to pass; `act` is called before each with its number, its name and its arguments."""
+    plain: dict[str, Callable] = {name: getattr(os, name) for name in OPERATIONS}
+    seen: list[Operation] = []
+    begun = 0
+
+    def wrapped(name: str) -> Callable:
+        def call(*arguments: Any, **options: Any) -> Any:
+            nonlocal begun
+            begun += 1
+            act(begun, name, arguments)
+            result = plain[name](*arguments, **options)
+            seen.append((name, arguments, result))
+            return result
+
+        return call
+
+    try:
+        for name in OPERATIONS:
+            setattr(os, name, wrapped(name))
+        yield seen
+    finally:
+        for name, function in plain.items():
+            setattr(os, name, function)
+
+
+def killed(run: Run, at: int) -> None:
+    """Run in a child that is killed before its `at`-th operation, or half through it if it writes."""
+
+    def act(number: int, name: str, arguments: tuple) -> None:
+        if number == at:
+            if name == "write":
+                half = bytes(arguments[1])[: len(arguments[1]) // 2]
+                os.pwrite(arguments[0], half, os.fstat(arguments[0]).st_size)
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    child = os.fork()
+    if child == 0:
+        with watched(act):
+            run.fuse()
+        os._exit(0)
+    _, status = os.waitpid(child, 0)
+    assert os.WIFSIGNALED(status)

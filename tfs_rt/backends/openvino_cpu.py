@@ -1,0 +1,117 @@
+"""`openvino` and `openvino-bf16`: OpenVINO on the CPU, through its own API, in the precision that the name states.
+
+Left alone it computes in bfloat16 wherever the processor can. A network compiled for all sizes is as fast as one that
+is compiled for this one; its last bits depend on the number of threads, and not on what it computed before.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from threading import Lock
+from typing import Literal, cast
+
+from tfs_rt.backends.host import ForkGuard, HostEngine
+from tfs_rt.errors import EnvironmentFault, ModelError
+from tfs_rt.images import Array
+from tfs_rt.models.bundle import Bundle
+from tfs_rt.system.resource_limits import limit_fault
+from tfs_rt.system.threads import library_threads
+
+CONVERTER = "openvino.tools.ovc"
+
+
+@contextmanager
+def without_converter() -> Iterator[None]:
+    """Import OpenVINO without its converter, which would report the import to its makers and write into HOME."""
+    hidden = CONVERTER not in sys.modules
+    if hidden:
+        sys.modules[CONVERTER] = None  # pyright: ignore[reportArgumentType] - as if it were not installed
+    try:
+        yield
+    finally:
+        if hidden:
+            del sys.modules[CONVERTER]
+
+
+with without_converter():
+    import openvino as ov
+
+
+@contextmanager
+def same_signal_stack() -> Iterator[None]:
+    """Leave this thread the stack that its signals are handled on.
+
+    OpenVINO's plug-in gives it one of its own, and takes that away when it ends: of two that do not end in the order
+    opposite to their making, one leaves what the other has freed, and the next signal kills the process. A plug-in
+    that does not find its own stack leaves everything as it is.
+    """
+    if sys.platform == "win32":
+        yield
+        return
+    libc, stack = ctypes.CDLL(None), ctypes.create_string_buffer(64)  # a stack_t has 24 bytes
+    libc.sigaltstack(None, stack)
+    try:
+        yield
+    finally:
+        libc.sigaltstack(stack, None)
+
+
+GUARD = ForkGuard("openvino")
+
+
+class CompiledNetwork:
+    """A compiled network, called by one thread at a time: it has one request, which is busy meanwhile."""
+
+    def __init__(self, compiled: ov.CompiledModel) -> None:
+        self.compiled = compiled
+        self.lock = Lock()
+
+    def __call__(self, condition: Array, x_t: Array, noise_level: Array) -> Array:
+        """(1, 9, H, W), (1, 3, H, W), (1, 1) -> (1, 3, H, W)."""
+        with GUARD.call(), self.lock:
+            try:
+                answers = self.compiled({"condition": condition, "x_t": x_t, "noise_level": noise_level})
+            except RuntimeError as error:
+                raise RuntimeError(last_line(error)) from error
+            return cast(Array, answers["prediction"])
+
+
+@GUARD.call()
+@same_signal_stack()
+def load(bundle: Bundle, threads: int | None = None, *, precision: Literal["f32", "bf16"] = "f32") -> HostEngine:
+    """The bundle's network compiled for this CPU; ModelError if it cannot be, EnvironmentFault without bfloat16."""
+    core = ov.Core()
+    if precision == "bf16" and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        name = core.get_property("CPU", "FULL_DEVICE_NAME").strip()
+        reason = f"this processor ({name}) does not compute in bfloat16 (AVX-512 BF16 or AMX)"
+        raise EnvironmentFault("openvino-bf16", reason, "use --backend openvino, in float32")
+    data = bundle.read("fp32")
+    settings = {"INFERENCE_PRECISION_HINT": precision, "INFERENCE_NUM_THREADS": library_threads(threads)}
+    try:
+        compiled = core.compile_model(core.read_model(data), "CPU", settings)
+        facts = {"threads": compiled.get_property("INFERENCE_NUM_THREADS")}
+        engine = HostEngine(bundle.manifest.model, CompiledNetwork(compiled), facts)
+        engine.try_out()
+    except MemoryError:
+        raise
+    except Exception as error:  # OpenVINO's own are RuntimeErrors, what it answers may be anything
+        if fault := limit_fault(error):
+            raise fault from error
+        if "bad_alloc" in str(error):
+            raise MemoryError from error
+        file = bundle.path / bundle.manifest.files["fp32"].path
+        reason = f"cannot be run ({last_line(error)})"
+        raise ModelError(file, reason, "update openvino, or export the bundle anew") from error
+    return engine
+
+
+load_bf16 = partial(load, precision="bf16")
+
+
+def last_line(error: BaseException) -> str:
+    """What OpenVINO says: above it stand the lines of its sources."""
+    return next((line for line in reversed(str(error).splitlines()) if line.strip()), type(error).__name__)

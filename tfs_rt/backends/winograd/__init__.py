@@ -1,0 +1,1 @@
+"""Backend `winograd`: the network by CPU kernels of our own."""

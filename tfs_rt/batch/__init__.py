@@ -1,0 +1,1 @@
+"""Runs over many cases: isolated, resumable, shared between processes."""

@@ -1,0 +1,1 @@
+"""Cases: which files belong together, and whether they fit."""

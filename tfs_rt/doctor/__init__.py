@@ -1,0 +1,1 @@
+"""Checks of the machine: which backends can run here."""

@@ -1,0 +1,160 @@
+"""What a DICOM file says of its patient, study and place, apart from its pixels.
+
+A result takes over the patient and the study; the sidecar gets neither.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydicom import Dataset, config
+from pydicom.datadict import dictionary_VR
+from pydicom.multival import MultiValue
+from pydicom.valuerep import validate_value
+
+from tfs_rt.formats.dicom.planes import Plane, spacing_of
+from tfs_rt.formats.dicom.stack import Stack
+from tfs_rt.formats.picture import NEAR
+from tfs_rt.system.files import folded
+
+COPIED = (
+    *("PatientName", "PatientID", "IssuerOfPatientID", "PatientBirthDate", "PatientSex"),
+    *("PatientAge", "PatientIdentityRemoved", "DeidentificationMethod", "LongitudinalTemporalInformationModified"),
+    *("StudyInstanceUID", "StudyDate", "StudyTime", "StudyID", "StudyDescription"),
+    *("AccessionNumber", "ReferringPhysicianName", "PatientOrientation"),
+    *("BodyPartExamined", "Laterality", "BurnedInAnnotation"),
+    *("LossyImageCompression", "LossyImageCompressionRatio", "LossyImageCompressionMethod"),
+)
+TURNED = 0.03  # the most by which rounding moves a direction
+UNSPACED = 0.1  # mm: so near, positions are one place where no pixel spacing says how far a voxel reaches
+OLD_DATE = re.compile(r"(\d{4})\.(\d\d)\.(\d\d)")  # as ACR-NEMA wrote it
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """What a result takes over from one of its sources."""
+
+    sop_class_uid: str
+    sop_instance_uid: str
+    rows: int
+    columns: int
+    planes: tuple[Plane | None, ...]  # by frame
+    spacing: tuple[float, ...] = ()  # between rows and between columns, in mm
+    lossy: bool = False
+    attributes: dict[str, tuple[str, ...]] = field(default_factory=dict)  # by keyword; what is not valid is not there
+    deidentified_by: tuple[tuple[str, str, str], ...] = ()  # codes: value, scheme, meaning
+
+
+def source_of(dataset: Dataset, stack: Stack, lossy: bool, path: Path) -> Source:
+    """The attributes that a result takes over from a file whose frames lie in `stack`."""
+    return Source(
+        sop_class_uid=_text(dataset, "SOPClassUID"),
+        sop_instance_uid=_text(dataset, "SOPInstanceUID"),
+        rows=int(dataset.Rows),
+        columns=int(dataset.Columns),
+        planes=stack.planes,
+        spacing=spacing_of(dataset, 0, path),
+        lossy=lossy,
+        attributes={keyword: values for keyword in COPIED if (values := texts(dataset, keyword))},
+        deidentified_by=tuple(_codes(dataset, "DeidentificationMethodCodeSequence")),
+    )
+
+
+def subject_of(dataset: Dataset, source: Source, stack: Stack) -> dict[str, Any]:
+    """What must agree in the files of a case: whose image it is, and where it lies.
+
+    Values against the standard count too: an id of 65 characters tells patients apart as well as one of 64.
+    """
+    subject: dict[str, Any] = {
+        "patient": _raw(dataset, "PatientID"),
+        "issuer of the patient's id": _raw(dataset, "IssuerOfPatientID"),
+        "patient's birth date": OLD_DATE.sub(r"\1\2\3", _raw(dataset, "PatientBirthDate")),
+        "patient's name": _plain_name(_raw(dataset, "PatientName")),
+        "frame of reference": _raw(dataset, "FrameOfReferenceUID"),
+    }
+    subject |= _place(source, stack)
+    if not stack.directions:
+        subject["patient orientation"] = _letters(dataset)
+    return {key: value for key, value in subject.items() if value}
+
+
+def _place(source: Source, stack: Stack) -> dict[str, Any]:
+    """Where the frames lie, as far as the file says it."""
+    planes = [plane for plane in source.planes if plane]
+    spacings = [distance for plane in planes for distance in plane[2]] or list(source.spacing)
+    near = NEAR * min(spacings) if spacings else UNSPACED
+    place: dict[str, Any] = {}
+    if planes and all(plane[2] for plane in planes):
+        size = (source.rows, source.columns)
+        place["grid"] = {"size": size, "corners": [_corners(plane, size) for plane in planes], "within": near}
+    if stack.directions:
+        place["image orientation"] = {"size": (6,), "corners": list(stack.directions), "within": TURNED}
+    if stack.position:
+        key = "image position" if planes or len(source.planes) == 1 else "position of the first slice"
+        positions = [list(plane[0]) for plane in planes] or [list(stack.position)]
+        place[key] = {"size": (len(positions),), "corners": positions, "within": near}
+    return place
+
+
+def _letters(dataset: Dataset) -> str:
+    """The main anatomical directions of rows and columns, as in "L P"."""
+    return " ".join(text[:1].upper() for text in texts(dataset, "PatientOrientation"))
+
+
+def _plain_name(name: str) -> str:
+    """Family and given name in their first spelling, without what two exports of one name may differ in."""
+    first = next(filter(None, (group.strip(" ^") for group in name.split("="))), "")
+    return "^".join(" ".join(folded(part).split()) for part in first.split("^")[:2]).strip("^ ")
+
+
+def _corners(plane: Plane, size: tuple[int, int]) -> list[list[float]]:
+    """Where the outer corners of a frame lie, in mm (PS3.3 C.7.6.2.1.1)."""
+    position, across, spacing = (np.array(part) for part in plane)
+    right, down = across[:3] * spacing[1], across[3:] * spacing[0]
+    places = [(row - 0.5, column - 0.5) for row in (0, size[0]) for column in (0, size[1])]
+    return [(position + down * row + right * column).tolist() for row, column in places]
+
+
+def uids(dataset: Dataset) -> dict[str, str]:
+    """The identifiers that a sidecar may hold, of those that are there."""
+    keywords = {
+        "sop_class_uid": "SOPClassUID",
+        "sop_instance_uid": "SOPInstanceUID",
+        "series_instance_uid": "SeriesInstanceUID",
+        "study_instance_uid": "StudyInstanceUID",
+        "frame_of_reference_uid": "FrameOfReferenceUID",
+    }
+    return {name: value for name, keyword in keywords.items() if (value := _text(dataset, keyword))}
+
+
+def texts(dataset: Dataset, keyword: str) -> tuple[str, ...]:
+    """The values of an attribute as text; none if one of them is against the standard."""
+    value = dataset.get(keyword)
+    values = value if isinstance(value, MultiValue | list) else [value]
+    found = tuple("" if v is None else OLD_DATE.sub(r"\1\2\3", str(v).strip(" \0")) for v in values)
+    try:
+        for text in found:
+            validate_value(dictionary_VR(keyword), text, config.RAISE)
+    except ValueError:
+        return ()
+    return found if any(found) else ()
+
+
+def _raw(dataset: Dataset, keyword: str) -> str:
+    """An attribute as text, valid or not."""
+    value = dataset.get(keyword)
+    return "" if value is None else str(value).strip(" \0")
+
+
+def _text(dataset: Dataset, keyword: str) -> str:
+    return (texts(dataset, keyword) or ("",))[0]
+
+
+def _codes(dataset: Dataset, keyword: str) -> list[tuple[str, str, str]]:
+    parts = ("CodeValue", "CodingSchemeDesignator", "CodeMeaning")
+    found = [tuple(_text(item, part) for part in parts) for item in dataset.get(keyword) or []]
+    return [(value, scheme, meaning) for value, scheme, meaning in found if value and scheme and meaning]

@@ -1,0 +1,1 @@
+"""NIfTI volumes, read and written."""

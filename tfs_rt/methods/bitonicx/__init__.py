@@ -1,0 +1,1 @@
+"""BitonicX, a classical fusion method."""

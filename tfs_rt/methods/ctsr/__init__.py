@@ -1,0 +1,1 @@
+"""CTSR, a classical fusion method by sparse codes."""

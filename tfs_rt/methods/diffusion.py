@@ -1,0 +1,280 @@
+"""Three images in, one out: the condition, the noise, the reverse diffusion, and the crop."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from numbers import Integral
+from pathlib import Path
+from typing import Any, Unpack
+
+import numpy as np
+
+from tfs_rt.backends.registry import AUTOMATIC, BACKENDS, backend_module, load_engine
+from tfs_rt.errors import EnvironmentFault, InputError, LimitReached, ModelError, UsageError, first_line, printable
+from tfs_rt.images import RGB, Array, from_model, to_condition
+from tfs_rt.methods.method import ImageLike, check_cases
+from tfs_rt.models import self_test as selftest
+from tfs_rt.models.bundle import Bundle, load_bundle
+from tfs_rt.output.sidecar import AUTO
+from tfs_rt.sampling.engine import Engine, How, Loop
+from tfs_rt.sampling.loop import sample
+from tfs_rt.sampling.noise import gaussian, noise_key
+from tfs_rt.sampling.schedule import Float64
+from tfs_rt.sampling.tables import StepTable, step_table
+from tfs_rt.spec import Recipe
+from tfs_rt.system.resource_limits import limit_fault, memory_fault
+from tfs_rt.system.threads import MOST
+
+REASON_LENGTH = 160
+
+SELF_TEST_REMEDY = (
+    "restore the bundle or export it anew; if other models fail too, check this machine's memory, driver and packages "
+    "(tfs-rt doctor), or choose another --backend"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Pipeline:
+    """A model on a backend with its sampling decided: ready to fuse."""
+
+    bundle: Bundle
+    backend: str
+    loop: Loop
+    recipe: Recipe
+    table: StepTable
+    threads: int | None = None  # as asked for
+    reason: str = ""  # for which `auto` did not take its first choice
+
+    def __reduce__(self) -> tuple[Callable[..., Pipeline], tuple[Any, ...]]:
+        """Pickled, a pipeline is its bundle's path and digest, and how it was loaded; it is loaded anew from them."""
+        if self.backend not in BACKENDS:
+            raise TypeError(
+                f"a pipeline on {self.backend!r} cannot be pickled: load_pipeline does not know this backend"
+            )
+        path = self.bundle.path.absolute()
+        return _reloaded, (path, self.bundle.digest, self.backend, self.recipe, self.threads, self.reason)
+
+    @property
+    def scale(self) -> int:
+        """How many times larger a result is than its inputs."""
+        return self.bundle.manifest.model.scale
+
+    @property
+    def steps(self) -> int:
+        """Network calls for a batch."""
+        return self.recipe.steps
+
+    @property
+    def trained_size(self) -> int:
+        """The side of the images that the model was trained on."""
+        return self.bundle.manifest.model.trained_size
+
+    def fuse(
+        self,
+        cases: Sequence[Sequence[ImageLike]],
+        ids: Sequence[str],
+        *,
+        size: tuple[int, int],
+        seed: int = 0,
+        on_step: Callable[[int], None] | None = None,
+    ) -> list[RGB]:
+        """Fuse a batch: for each case its images in slot order, (h, w, 3) uint8 -> (H, W, 3) uint8 of `size` = (H, W).
+
+        Images may also be Pillow images or nested lists (`tfs_rt.methods.method.check_cases`).
+        Each case's noise comes from `seed` and its id alone, so that its result does not depend on the batch.
+        Raises TypeError or ValueError for anything else, FloatingPointError if the network returns NaN or infinity.
+        Calls from several threads give their own results, one after the other; a forked process may call, too.
+        """
+        return self.begin(cases, ids, size=size, seed=seed, on_step=on_step)()
+
+    def begin(
+        self, cases: Sequence[Sequence[ImageLike]], ids: Sequence[str], **how: Unpack[How]
+    ) -> Callable[[], list[RGB]]:
+        """`fuse` in two parts: on a GPU it computes while the caller reads the next batch and writes the last.
+
+        At most two batches may be under way; their images are asked for in the order in which they began.
+        """
+        return self.loop.begin(self.table, check_cases(cases, ids, how.get("size"), how.get("seed", 0)), ids, **how)
+
+    def self_test(self) -> None:
+        """Fuse the fixed case; EnvironmentFault unless the result is what the reference made of it at export.
+
+        LimitReached if it cannot be computed for want of memory or threads. Without an engine for its size, there is
+        no result, and the cases will fail, too.
+        """
+        expected = np.asarray(self.bundle.manifest.self_test)
+        if not expected.size:
+            return
+        try:
+            error = np.abs(self.self_test_means() - expected).max()
+        except EnvironmentFault:
+            raise
+        except InputError:
+            return
+        except FloatingPointError:
+            fault = "its self-test gives NaN or infinity"
+        except Exception as unexpected:
+            fault = _self_test_fault(unexpected)
+        else:
+            if error <= selftest.TOLERANCE:
+                return
+            fault = f"its self-test is {error:.3g} levels off, not {selftest.TOLERANCE:g} or less"
+        cause = "the model is not what its manifest says, or this machine computes wrongly"
+        raise EnvironmentFault(self.bundle.path, f"{fault} by {self.backend}: {cause}", SELF_TEST_REMEDY)
+
+    def self_test_means(self) -> Float64:
+        """What this pipeline makes of the fixed case, by the model's own recipe."""
+        manifest, most = self.bundle.manifest, selftest.MOST_STEPS
+        recipe = dataclasses.replace(manifest.recipe, steps=min(manifest.recipe.steps, most))
+        table = step_table(manifest.model, recipe)
+        size, case = (selftest.SIDE, selftest.SIDE), selftest.made_case(self.scale)
+        (image,) = self.loop.begin(table, [case], [selftest.CASE_ID], size=size, seed=selftest.SEED)()
+        return selftest.block_means(image).ravel()
+
+    def provenance(self) -> dict[str, Any]:
+        """Model, recipe, backend and versions: with inputs, size and seed all that decides the pixels.
+
+        `auto`, if it is there, only says why the backend is not the first choice.
+        """
+        manifest = self.bundle.manifest
+        model = {"name": manifest.name, "scale": manifest.model.scale, "prediction": manifest.model.prediction}
+        model |= {"manifest": self.bundle.digest, "checkpoint": manifest.source}
+        model["files"] = {name: file.sha256 for name, file in manifest.files.items()}
+        runtime = BACKENDS[self.backend].runtime
+        # as loaded: a distribution's name does not tell (onnxruntime-gpu)
+        versions = {name: sys.modules[name].__version__ for name in ("numpy", "PIL", runtime)}
+        recipe = dataclasses.asdict(self.recipe)
+        facts = {"model": model, "recipe": recipe, "backend": self.backend, **self.loop.facts, "versions": versions}
+        return facts | ({AUTO: self.reason} if self.reason else {})
+
+
+def fuse_batch(
+    engine: Engine[Any],
+    table: StepTable,
+    cases: Sequence[Sequence[RGB]],
+    ids: Sequence[str],
+    *,
+    size: tuple[int, int],
+    seed: int = 0,
+    on_step: Callable[[int], None] | None = None,
+) -> list[RGB]:
+    """A batch of checked images, one step of the engine at a time."""
+    height, width = size
+    stride = engine.spec.architecture.stride
+    pad = ((0, 0), (0, -height % stride), (0, -width % stride))
+    condition = np.stack([np.pad(to_condition(images, size), pad, mode="reflect") for images in cases])
+    shape = (engine.spec.architecture.out_channel, *condition.shape[2:])
+    keys = [noise_key(seed, case_id) for case_id in ids]
+
+    def noise(draw: int) -> Array:
+        return np.stack([gaussian(key, draw, shape) for key in keys])
+
+    with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is told below
+        x_0 = sample(engine, condition, table, noise, on_step=on_step)
+    if not np.isfinite(x_0).all():
+        raise FloatingPointError("the network returned NaN or infinity")
+    return [from_model(image[:, :height, :width]) for image in x_0]
+
+
+def _self_test_fault(error: Exception) -> str:
+    """An unexpected error of a self-test in words; LimitReached if it comes from a limit of this machine."""
+    if limit := memory_fault() if isinstance(error, MemoryError) else limit_fault(error):
+        raise limit from error
+    return f"its self-test fails ({type(error).__name__}: {first_line(error)})"
+
+
+class Stepwise:
+    """The loop of an engine: it computes when it is asked for the images, and not before."""
+
+    def __init__(self, engine: Engine[Any]) -> None:
+        self.engine = engine
+        self.facts = engine.facts
+        self.largest_batch = sys.maxsize
+
+    def begin(
+        self, table: StepTable, cases: Sequence[Sequence[RGB]], ids: Sequence[str], **how: Unpack[How]
+    ) -> Callable[[], list[RGB]]:
+        """`fuse_batch`, put off."""
+        return partial(fuse_batch, self.engine, table, cases, ids, **how)
+
+
+def load_pipeline(
+    model: str | Path = "tfs-rt/x4",
+    *,
+    backend: str = "auto",
+    recipe: Callable[[Recipe], Recipe] | None = None,
+    threads: int | None = None,
+) -> Pipeline:
+    """A bundle (path or shipped name) on a backend; `recipe` may change the model's own, as in
+
+    `load_pipeline("tfs-rt/x4", recipe=lambda r: dataclasses.replace(r, steps=20))`.
+    `threads` are those of a backend on the CPU: by default TFS_RT_THREADS, or one a processor that may be used.
+    """
+    _check_backend(backend, threads)
+    bundle = load_fusion(model)
+    chosen = recipe(bundle.manifest.recipe) if recipe else bundle.manifest.recipe
+    if not isinstance(chosen, Recipe):
+        raise TypeError(f"recipe: found a function that returns {type(chosen).__name__}, expected a Recipe")
+    table = step_table(bundle.manifest.model, chosen)
+    name, loop, reason = _loaded(backend, bundle, threads)
+    return Pipeline(bundle, name, loop, chosen, table, threads, reason)
+
+
+def _check_backend(backend: str, threads: int | None) -> None:
+    if backend != "auto" and backend not in BACKENDS:
+        raise ValueError(f"backend: found {backend!r}, expected one of auto, {', '.join(BACKENDS)}")
+    if threads is None:
+        return
+    if isinstance(threads, bool):
+        raise TypeError(f"threads: found bool {threads}, expected a number from 1 to {MOST}")
+    if not isinstance(threads, Integral) or not 1 <= threads <= MOST:
+        raise ValueError(f"threads: found {threads!r}, expected a number from 1 to {MOST}")
+    if backend != "auto" and not BACKENDS[backend].on_cpu:
+        raise UsageError("--threads", f"{backend} computes on a GPU", "leave it out")
+
+
+def _reloaded(path: Path, digest: str, backend: str, recipe: Recipe, threads: int | None, reason: str) -> Pipeline:
+    """A pipeline that was pickled; ModelError if its bundle is not there any more or is another."""
+    if load_fusion(path).digest != digest:
+        raise ModelError(path, "was changed after the pipeline was pickled", "load the pipeline anew")
+    loaded = load_pipeline(path, backend=backend, recipe=lambda _: recipe, threads=threads)
+    return dataclasses.replace(loaded, reason=reason)
+
+
+def load_fusion(model: str | Path) -> Bundle:
+    """A bundle (path or shipped name); ModelError unless it takes the three images of a fusion."""
+    if not isinstance(model, str | Path):
+        raise TypeError(f"model: found {type(model).__name__}, expected a bundle's folder or a name such as tfs-rt/x4")
+    bundle = load_bundle(model)
+    if (channels := bundle.manifest.model.architecture.condition_channels) != 9:
+        reason = f"takes {channels // 3} image, not the three of a fusion"
+        raise ModelError(bundle.path, reason, "choose a TFS-Diff model")
+    return bundle
+
+
+def _loaded(backend: str, bundle: Bundle, threads: int | None) -> tuple[str, Loop, str]:
+    """A backend's own name, its loop, and why it is not the first choice.
+
+    `auto` takes the first that runs of those that compute in float32.
+    """
+    *tried, last = AUTOMATIC if backend == "auto" else (backend,)
+    reasons = []
+    for name in tried:
+        try:
+            return name, load_loop(name, bundle, threads), "; ".join(reasons)
+        except LimitReached:  # which no other backend would mend
+            raise
+        except EnvironmentFault as fault:  # a model that is refused is refused for all backends
+            reasons.append(f"{name} does not run: {printable(fault.reason, REASON_LENGTH)}")
+    return last, load_loop(last, bundle, threads), "; ".join(reasons)
+
+
+def load_loop(backend: str, bundle: Bundle, threads: int | None = None) -> Loop:
+    """A bundle on a backend, ready to run tables."""
+    if loop := BACKENDS[backend].loop:
+        return getattr(backend_module(backend), loop)(bundle)
+    return Stepwise(load_engine(backend, bundle, threads))

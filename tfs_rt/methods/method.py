@@ -1,0 +1,155 @@
+"""What a run needs of a method of fusion, whether a model's pipeline or a classical one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from numbers import Integral
+from typing import Any, Protocol, Unpack
+
+import numpy as np
+from PIL import Image
+
+from tfs_rt.images import RGB
+from tfs_rt.sampling.engine import How
+from tfs_rt.spec import SLOTS
+
+ImageLike = RGB | Image.Image | Sequence[Any]
+EXPECTED = "uint8 (h, w, 3)"
+FUNCTIONAL = SLOTS[-1]
+
+
+class Fuser(Protocol):
+    """Three images in, one out: ready to fuse."""
+
+    @property
+    def scale(self) -> int:
+        """How many times larger a result is than its inputs."""
+        ...
+
+    @property
+    def steps(self) -> int:
+        """How often `on_step` is called for a batch."""
+        ...
+
+    @property
+    def trained_size(self) -> int | None:
+        """The side of the images it was trained on, if it was."""
+        ...
+
+    def begin(self, cases: Sequence[Sequence[RGB]], ids: Sequence[str], **how: Unpack[How]) -> Callable[[], list[RGB]]:
+        """Begin a batch: for each case its images in slot order, uint8 (h, w, 3) -> (H, W, 3) of `size` = (H, W).
+
+        The function returned ends it. One more batch may begin before.
+        """
+        ...
+
+    def self_test(self) -> None:
+        """EnvironmentFault if it is known to compute wrongly on this machine, now; nothing else may be under way."""
+        ...
+
+    def provenance(self) -> dict[str, Any]:
+        """What decides the pixels beside inputs, size and seed, with the `versions` of the packages that compute."""
+        ...
+
+
+def check_cases(
+    cases: Sequence[Sequence[ImageLike]], ids: Sequence[str], size: tuple[int, int] | None, seed: int
+) -> list[list[RGB]]:
+    """The images of every case as arrays, uint8 (h, w, 3).
+
+    An image may be such an array, a Pillow image (RGB, or L for the anatomical ones) or nested lists of integers.
+    TypeError or ValueError names the case, the slot, what was found and what is expected.
+    """
+    _check_list("cases", cases, "a list of cases, each of three images")
+    _check_list("ids", ids, "a list of str, one for each case")
+    if len(cases) != len(ids) or not len(cases):
+        raise ValueError(f"{len(cases)} cases with {len(ids)} ids: give a list of cases, each of three images")
+    _check_size(size)
+    if not _is_integer(seed):
+        raise TypeError(f"seed: found {_kind(seed)} {seed!r}, expected an int")
+    return [_checked(case_id, images) for case_id, images in zip(ids, cases, strict=True)]
+
+
+def _check_list(name: str, value: object, expected: str) -> None:
+    if not isinstance(value, Sequence | np.ndarray):
+        raise TypeError(f"{name}: found {_kind(value)}, expected {expected}")
+
+
+def _check_size(size: object) -> None:
+    expected = "expected (height, width) in pixels"
+    if size is None:
+        raise TypeError(f"size: missing, {expected}")
+    if not isinstance(size, Sequence | np.ndarray) or isinstance(size, str | bytes):
+        raise TypeError(f"size: found {_kind(size)} {size!r}, {expected}")
+    if len(size) != 2 or not all(_is_integer(side) and side > 0 for side in size):
+        raise ValueError(f"size: found {size!r}, {expected}")
+
+
+def _is_integer(value: object) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
+def _check_id(case_id: object) -> None:
+    if not isinstance(case_id, str):
+        raise TypeError(f"ids: found {_kind(case_id)} {case_id!r}, expected a str")
+    if any("\ud800" <= letter <= "\udfff" for letter in case_id):
+        raise ValueError(f"ids: found {case_id!a}, expected text without lone surrogates")
+
+
+def _checked(case_id: str, images: Sequence[ImageLike]) -> list[RGB]:
+    _check_id(case_id)
+    if not isinstance(images, Sequence | np.ndarray) or isinstance(images, str | bytes):
+        raise TypeError(f"case {case_id}: found {_kind(images)}, expected a list of the images {', '.join(SLOTS)}")
+    if len(images) != len(SLOTS):
+        raise ValueError(f"case {case_id}: found {len(images)} images, expected 3 images: {', '.join(SLOTS)}")
+    arrays = [as_rgb(image, slot, f"case {case_id}, {slot}") for slot, image in zip(SLOTS, images, strict=True)]
+    sizes = [f"{slot} {array.shape[1]}x{array.shape[0]}" for slot, array in zip(SLOTS, arrays, strict=True)]
+    if len({array.shape for array in arrays}) > 1:
+        raise ValueError(f"case {case_id}: found {', '.join(sizes)}, expected 3 images of one size")
+    return arrays
+
+
+def as_rgb(image: ImageLike, slot: str, subject: str) -> RGB:
+    """An image as an array, uint8 (h, w, 3); TypeError or ValueError about `subject` if it is not one."""
+    rows = image if isinstance(image, list | tuple) else [image]
+    if any(isinstance(row, np.ma.MaskedArray) for row in rows):
+        raise TypeError(f"{subject}: found a masked array, expected {EXPECTED}: fill it first, as in image.filled(0)")
+    if isinstance(image, Image.Image):
+        array = np.asarray(_in_rgb(image, slot, subject))
+    elif isinstance(image, np.ndarray):
+        array = image
+    elif isinstance(image, list | tuple):
+        array = _from_lists(image, subject)
+    else:
+        raise TypeError(f"{subject}: found {_kind(image)}, expected {EXPECTED}, a Pillow image or nested lists")
+    if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3:
+        raise ValueError(f"{subject}: found {array.dtype.name} {array.shape}, expected {EXPECTED}")
+    if not array.size:
+        raise ValueError(f"{subject}: found an image without pixels, {array.shape}, expected {EXPECTED}")
+    return array
+
+
+def _in_rgb(image: Image.Image, slot: str, subject: str) -> Image.Image:
+    """A Pillow image in RGB: grey becomes it without a guess, other modes have several ways to."""
+    modes = ("RGB",) if slot == FUNCTIONAL else ("RGB", "L")
+    if image.mode not in modes:
+        remedy = "convert it first, as in image.convert('RGB')"
+        raise ValueError(
+            f"{subject}: found a Pillow image of mode {image.mode}, expected {' or '.join(modes)}: {remedy}"
+        )
+    return image.convert("RGB")
+
+
+def _from_lists(image: Sequence[Any], subject: str) -> RGB:
+    """Nested lists of integers from 0 to 255 as an array."""
+    try:
+        array = np.asarray(image)
+    except ValueError as error:
+        raise ValueError(f"{subject}: found lists of different lengths, expected {EXPECTED}") from error
+    if array.size and (array.dtype.kind not in "iu" or array.min() < 0 or array.max() > 255):
+        raise ValueError(f"{subject}: found lists of {array.dtype.name}, expected integers from 0 to 255")
+    return array.astype(np.uint8)
+
+
+def _kind(value: object) -> str:
+    return type(value).__name__

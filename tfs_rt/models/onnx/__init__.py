@@ -1,0 +1,1 @@
+"""ONNX files, read and checked without the onnx package."""

@@ -1,0 +1,1 @@
+"""The output folder: names, sidecars and the order of writing."""

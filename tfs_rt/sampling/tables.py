@@ -1,0 +1,100 @@
+"""Samplers as tables: each method is a function from a schedule to rows of coefficients, read by one loop.
+
+With the network's prediction, every method used here has one form of step,
+
+    x_0    = clip(r_xt x_t + r_pred prediction, -1, 1)
+    x_prev = c_x0 x_0 + c_xt x_t + c_z z + c_x0_prev x_0'          (x_0' is the previous step's x_0)
+
+so that eps is recomputed from the clipped x_0 by construction. Tables are float64; the state is float32.
+
+ddim       Song et al. 2020, eqs. 12 and 16; eta = 1 over all T steps is Ho et al.'s ancestral chain (`ddpm`).
+dpmpp-2m   Lu et al. 2022, algorithm 2 (data prediction, multistep), first order in its first and last step.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from tfs_rt.errors import UsageError
+from tfs_rt.sampling.schedule import Float64, alpha_bar_at, alphas_cumprod, sigma
+from tfs_rt.spec import ModelSpec, Prediction, Recipe
+
+
+class StepRow(NamedTuple):
+    """The coefficients of one reverse step."""
+
+    noise_level: float  # sqrt(alpha_bar_t), what the network is conditioned on
+    r_xt: float
+    r_pred: float
+    c_x0: float
+    c_xt: float
+    c_z: float
+    c_x0_prev: float
+
+
+@dataclass(frozen=True, slots=True)
+class StepTable:
+    """A whole reverse diffusion: it starts from start_x0 x_init + start_z z, with x_init a guess at x_0."""
+
+    rows: Float64  # (steps, 7), from noisy to clean, columns as in StepRow
+    start_x0: float
+    start_z: float
+
+
+def step_table(spec: ModelSpec, recipe: Recipe) -> StepTable:
+    """The table of a recipe for a model; UsageError where the recipe does not fit the model's schedule."""
+    alpha_bar = visited(spec, recipe)
+    eta = {"ddpm": 1.0, "ddim": recipe.eta, "dpmpp-2m": 0.0}[recipe.sampler]
+    update = dpmpp_2m(alpha_bar) if recipe.sampler == "dpmpp-2m" else ddim(alpha_bar, eta)
+    rows = np.column_stack([np.sqrt(alpha_bar), *to_x0(spec.prediction, alpha_bar), *update])
+    if recipe.spacing == "t":  # from t = T, where what is left of x_0 is nothing: bare noise, as in training
+        return StepTable(rows, start_x0=0.0, start_z=1.0)
+    return StepTable(rows, start_x0=float(np.sqrt(alpha_bar[0])), start_z=float(np.sqrt(1 - alpha_bar[0])))
+
+
+def visited(spec: ModelSpec, recipe: Recipe) -> Float64:
+    """alpha_bar at each network call, from noisy to clean: (steps,)."""
+    if recipe.spacing == "t":
+        known = alphas_cumprod(spec.schedule)
+        if recipe.steps > len(known):
+            reason = f"{recipe.steps} steps asked of a model trained with {len(known)}"
+            raise UsageError("--steps", reason, f"ask for {len(known)} or fewer")
+        alpha_bar = known[np.rint(np.linspace(len(known) - 1, 0, recipe.steps)).astype(np.intp)]
+    else:
+        alpha_bar = alpha_bar_at(np.geomspace(recipe.sigma_max, recipe.sigma_min, recipe.steps))
+    (lowest, highest), asked = spec.sigma_range, sigma(alpha_bar)
+    if asked.min() < lowest * (1 - 1e-5) or asked.max() > highest * (1 + 1e-5):
+        reason = f"sampling from sigma {asked.max():.4g} to {asked.min():.4g} leaves what the model was trained on"
+        raise UsageError("--spacing", reason, f"stay within {highest:.4g} to {lowest:.4g}, as log-snr does by default")
+    return alpha_bar
+
+
+def to_x0(prediction: Prediction, alpha_bar: Float64) -> tuple[Float64, Float64]:
+    """(r_xt, r_pred): how x_0 follows from x_t and what the network predicts."""
+    if prediction == "eps":
+        return 1 / np.sqrt(alpha_bar), -np.sqrt(1 / alpha_bar - 1)
+    if prediction == "v":  # Salimans & Ho 2022: v = sqrt(alpha_bar) eps - sqrt(1 - alpha_bar) x_0
+        return np.sqrt(alpha_bar), -np.sqrt(1 - alpha_bar)
+    return np.zeros_like(alpha_bar), np.ones_like(alpha_bar)
+
+
+def ddim(alpha_bar: Float64, eta: float) -> tuple[Float64, Float64, Float64, Float64]:
+    """(c_x0, c_xt, c_z, c_x0_prev) of DDIM; eta = 0 is deterministic, eta = 1 ancestral."""
+    ab, ab_prev = alpha_bar, np.append(alpha_bar[1:], 1.0)
+    c_z = eta * np.sqrt((1 - ab_prev) / (1 - ab) * np.maximum(1 - ab / ab_prev, 0))
+    c_xt = np.sqrt(np.maximum(1 - ab_prev - c_z**2, 0) / (1 - ab))
+    c_x0 = np.sqrt(ab_prev) - c_xt * np.sqrt(ab)
+    return c_x0, c_xt, c_z, np.zeros_like(ab)
+
+
+def dpmpp_2m(alpha_bar: Float64) -> tuple[Float64, Float64, Float64, Float64]:
+    """(c_x0, c_xt, c_z, c_x0_prev) of DPM-Solver++(2M), with lambda = log(sqrt(alpha_bar) / sqrt(1 - alpha_bar))."""
+    c_x0, c_xt, c_z, c_x0_prev = ddim(alpha_bar, 0.0)  # what the method is at first order
+    h = np.diff(-np.log(sigma(alpha_bar)))  # lambda's growth over each step but the last
+    ratio = h[1:] / (2 * h[:-1])
+    c_x0_prev[1:-1] = -c_x0[1:-1] * ratio
+    c_x0[1:-1] *= 1 + ratio
+    return c_x0, c_xt, c_z, c_x0_prev

@@ -1,0 +1,1 @@
+"""The sandbox: untrusted bytes are parsed in a child process without rights."""

@@ -1,0 +1,123 @@
+"""Plain data between two processes: read without unpickling, so that a reader that was taken over can only lie.
+
+A message is 8 bytes of length, that much JSON, and then the bytes of its arrays and byte strings in order. In the JSON
+every object is a tag for what JSON lacks: {"dict": [[key, value], ...]}, {"tuple": [...]}, {"bytes": length},
+{"array": [dtype, shape]}.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+from typing import Any
+
+import numpy as np
+
+from tfs_rt.system.files import write_all
+
+TEXT = 2**24  # bytes of JSON in a message
+NUMBERS = re.compile(r"[<>|][biuf]\d{1,2}")  # booleans, integers and floats, as NumPy writes their types
+
+
+def pack(value: Any) -> list[Any]:
+    """A message in pieces: None, bool, int, float, str, bytes, arrays of numbers, and lists, tuples, dicts of them.
+
+    Raises TypeError for anything else.
+    """
+    buffers: list[Any] = []
+    text = json.dumps(_tagged(value, buffers)).encode()
+    if len(text) > TEXT:
+        raise TypeError(f"{len(text)} bytes of text are more than a message holds")
+    return [len(text).to_bytes(8, "little") + text, *buffers]
+
+
+def send(descriptor: int, message: list[Any]) -> None:
+    """Write a packed message to a pipe."""
+    for piece in message:
+        write_all(descriptor, piece)
+
+
+def receive(descriptor: int, limit: int) -> Any:
+    """The value of the next message in a pipe, of at most `limit` bytes of arrays and byte strings.
+
+    Raises EOFError where the pipe ends; whatever else it raises, the message is malformed.
+    """
+    length = int.from_bytes(_exactly(descriptor, 8), "little")
+    if length > TEXT:
+        raise ValueError(f"{length} bytes of text")
+    return _Untagging(descriptor, limit).value(json.loads(bytes(_exactly(descriptor, length))))
+
+
+def _tagged(value: Any, buffers: list[Any]) -> Any:
+    if isinstance(value, np.generic):
+        value = value.item()
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, list):
+        return [_tagged(item, buffers) for item in value]
+    if isinstance(value, tuple):
+        return {"tuple": [_tagged(item, buffers) for item in value]}
+    if isinstance(value, dict):
+        return {"dict": [[_tagged(key, buffers), _tagged(item, buffers)] for key, item in value.items()]}
+    if isinstance(value, bytes):
+        buffers.append(value)
+        return {"bytes": len(value)}
+    if isinstance(value, np.ndarray) and NUMBERS.fullmatch(value.dtype.str):
+        buffers.append(np.ascontiguousarray(value).reshape(-1).view(np.uint8).data)
+        return {"array": [value.dtype.str, list(value.shape)]}
+    raise TypeError(f"{type(value).__name__} is no plain data")
+
+
+class _Untagging:
+    """Values from their tags, the bytes taken from the pipe as they come up."""
+
+    def __init__(self, descriptor: int, limit: int) -> None:
+        self.descriptor = descriptor
+        self.left = limit
+
+    def value(self, node: Any) -> Any:
+        if isinstance(node, list):
+            return [self.value(item) for item in node]
+        if not isinstance(node, dict):
+            return node
+        ((tag, content),) = node.items()
+        if tag == "dict":
+            return {self.value(key): self.value(item) for key, item in content}
+        if tag == "tuple":
+            return tuple(self.value(item) for item in content)
+        if tag == "bytes":
+            return bytes(self.take(content))
+        if tag == "array":
+            return self.array(*content)
+        raise ValueError(f"no such tag: {tag}")
+
+    def array(self, dtype: str, shape: list[int]) -> np.ndarray:
+        if not NUMBERS.fullmatch(dtype) or not all(type(size) is int and size >= 0 for size in shape):
+            raise ValueError(f"no array of numbers: {dtype} {shape}")
+        return np.frombuffer(self.take(math.prod(shape) * np.dtype(dtype).itemsize), dtype).reshape(shape)
+
+    def take(self, count: int) -> bytearray:
+        if not 0 <= count <= self.left:
+            raise ValueError(f"{count} bytes, {self.left} are allowed")
+        self.left -= count
+        return _exactly(self.descriptor, count)
+
+
+def _exactly(descriptor: int, count: int) -> bytearray:
+    data = bytearray(count)
+    view = memoryview(data)
+    while view:
+        got = os.readv(descriptor, [view]) if hasattr(os, "readv") else _copied(descriptor, view)
+        if not got:
+            raise EOFError
+        view = view[got:]
+    return data
+
+
+def _copied(descriptor: int, view: memoryview) -> int:
+    """What `os.readv` does, on Windows."""
+    data = os.read(descriptor, len(view))
+    view[: len(data)] = data
+    return len(data)

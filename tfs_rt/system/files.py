@@ -1,0 +1,162 @@
+"""Files that appear whole or not at all, also if the power goes; and files read without being waited for."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import re
+import secrets
+import stat
+import unicodedata
+from collections.abc import Iterable
+from io import BufferedReader
+from pathlib import Path
+
+from tfs_rt.errors import EnvironmentFault
+from tfs_rt.system.os_errors import write_fault
+
+TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}\.tmp")
+UNSYNCED = {errno.EINVAL, errno.ENOTSUP, errno.EBADF}  # what file systems say whose folders cannot be flushed
+BINARY, AT_ONCE = getattr(os, "O_BINARY", 0), getattr(os, "O_NONBLOCK", 0)  # Windows has the one, the rest the other
+LARGEST = 2**40  # bytes: only files that the kernel makes up (/proc/kcore) say that they are larger
+
+
+def file_sha256(path: Path) -> str:
+    """A regular file's SHA-256, in hexadecimal digits; OSError for anything else."""
+    with open_regular(path) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def read_regular(path: Path, limit: int) -> bytes:
+    """The bytes of a regular file of at most `limit` bytes; OSError for anything else."""
+    with open_regular(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > limit:
+            raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), str(path))
+        return file.read(size)
+
+
+def open_regular(path: Path) -> BufferedReader:
+    """A regular file, open for reading; OSError, at once, for a pipe, a device, a folder or no path.
+
+    A device is not even opened, for that alone can do things. A file of no size is opened as an empty one: the kernel
+    makes up such files (/proc/kmsg), and reading them can wait for ever.
+    """
+    try:
+        _check_regular(path, path.stat())
+        file = os.fdopen(_open_at_once(path), "rb")
+    except ValueError as error:
+        raise OSError(errno.EINVAL, str(error), str(path)) from error
+    try:
+        status = os.fstat(file.fileno())
+        _check_regular(path, status)  # it may have been exchanged
+    except OSError:
+        file.close()
+        raise
+    if status.st_size:
+        return file
+    file.close()
+    return open(os.devnull, "rb")  # noqa: PTH123
+
+
+def _check_regular(path: Path, status: os.stat_result) -> None:
+    if stat.S_ISDIR(status.st_mode):
+        raise OSError(errno.EISDIR, "it is a folder", str(path))
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError(errno.EINVAL, "it is a pipe, a device or a socket", str(path))
+    if status.st_size > LARGEST:
+        raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), str(path))
+
+
+def _open_at_once(path: Path) -> int:
+    try:
+        return os.open(path, os.O_RDONLY | BINARY | AT_ONCE)
+    except BlockingIOError:  # a file server has a lease on it, which the system takes back in a limited time
+        return os.open(path, os.O_RDONLY | BINARY)
+
+
+def write_file(path: Path, data: bytes | Iterable[bytes], *, mode: int = 0o666, within: Path | None = None) -> None:
+    """Write to a temporary name, flush it to the disk, rename, and flush the folder.
+
+    Data may come in pieces, so that they need not be in memory at once. The temporary name is in the same folder; or
+    in the folder `within`, from which on folders are made and links refused. Raises EnvironmentFault.
+    """
+    temporary = (within or path.parent) / f".{path.name[:100]}.{secrets.token_hex(4)}.tmp"
+    try:
+        if within:
+            _make_folders(path.parent, within)
+        else:
+            path.parent.mkdir(exist_ok=True)
+        try:
+            _write(temporary, data, mode)
+            temporary.replace(path)
+        except BaseException:  # a signal, too, leaves nothing behind
+            temporary.unlink(missing_ok=True)
+            raise
+        sync_folder(path.parent)
+    except OSError as error:
+        raise write_fault(path, error) from error
+
+
+def linked(folder: Path, within: Path) -> Path | None:
+    """The first folder below `within` on the way to `folder`, itself among them, that is a link; None if none is."""
+    return next((place for place in _way(folder, within) if place.is_symlink()), None)
+
+
+def _way(folder: Path, within: Path) -> list[Path]:
+    parts = folder.relative_to(within).parts
+    return [within.joinpath(*parts[: i + 1]) for i in range(len(parts))]
+
+
+def _make_folders(folder: Path, within: Path) -> None:
+    """Make the folders below `within` on the way, each flushed to the disk before there is anything in it."""
+    if link := linked(folder, within):
+        raise EnvironmentFault(link, "is a link", "remove it, or choose another --output")
+    for place in _way(folder, within):
+        if not place.is_dir():
+            place.mkdir(exist_ok=True)  # another shard may have made it meanwhile
+            sync_folder(place.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Flush a folder's entries to the disk, where folders can be flushed."""
+    if os.name != "posix":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in UNSYNCED:
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def sweep(folder: Path) -> None:
+    """Take away the temporary files that a killed writer left in a folder nobody writes to."""
+    for path in folder.iterdir() if folder.is_dir() else ():
+        if TEMPORARY.fullmatch(path.name) and path.is_file():
+            path.unlink(missing_ok=True)
+
+
+def write_all(descriptor: int, data: bytes) -> None:
+    """Write all of the data, in as many pieces as the system takes."""
+    rest = memoryview(data)
+    while rest:
+        rest = rest[os.write(descriptor, rest) :]
+
+
+def _write(path: Path, data: bytes | Iterable[bytes], mode: int) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | BINARY, mode)
+    try:
+        for piece in (data,) if isinstance(data, bytes) else data:
+            write_all(descriptor, piece)
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def folded(name: str) -> str:
+    """A name without what a file system or a slip may not tell apart: letter case, composed characters."""
+    return unicodedata.normalize("NFC", name).casefold()

@@ -1,1 +1,0 @@
-"""The network on a CPU by kernels of our own, made for the very processor that runs them."""
