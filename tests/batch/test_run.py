@@ -314,8 +314,9 @@ def test_a_run_ends_with_a_self_test(tmp_path: Path) -> None:
     assert not list(out.glob("k*"))
 
 
-def test_self_tests_come_as_often_as_readme_states() -> None:
-    (stated,) = re.findall(r"self-test before the first case, after every (\d+) ", (ROOT / "README.md").read_text())
+def test_self_tests_come_as_often_as_the_documents_state() -> None:
+    page = (ROOT / "docs" / "many-cases.md").read_text(encoding="utf-8")
+    (stated,) = re.findall(r"self-test before the first case, after every (\d+) ", page)
     assert int(stated) == TESTED_EVERY
 
 
