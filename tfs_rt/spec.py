@@ -15,7 +15,7 @@ from typing import Any, Literal, TypeVar
 
 Gate = Literal["none", "condition", "all"]
 Prediction = Literal["eps", "x0", "v"]
-SamplerName = Literal["ddpm", "ddim", "dpmpp-2m"]
+BundleKind = Literal["diffusion", "feedforward", "prior"]  # TFS-Diff and SR3; CDDFuse and TGFuse; DDFM
 Spacing = Literal["t", "log-snr"]
 
 SLOTS = ("m1", "m2", "functional")
@@ -93,7 +93,7 @@ class Schedule:
 class Recipe:
     """How a model is sampled: everything but the seed that decides the image."""
 
-    sampler: SamplerName
+    sampler: str  # a name in `tfs_rt.sampling.tables.SAMPLERS`
     steps: int
     eta: float  # 0 is deterministic DDIM, 1 is ancestral; used by ddim alone
     spacing: Spacing

@@ -22,7 +22,7 @@ from tfs_rt.errors import EnvironmentFault, ModelError, UsageError
 from tfs_rt.methods.diffusion import Pipeline, Stepwise
 from tfs_rt.models.bundle import MANIFEST, SCHEMA, Bundle, BundleFile, Manifest, load_bundle, write_manifest
 from tfs_rt.sampling.tables import step_table
-from tfs_rt.spec import SLOTS, Prediction, Recipe, SamplerName
+from tfs_rt.spec import SLOTS, Prediction, Recipe
 from tfs_rt.system import signals
 from tfs_rt.system.files import file_sha256
 from tfs_rt.system.os_errors import write_fault
@@ -50,7 +50,7 @@ class Request:
     norm_groups: int | None = None
     scale: int | None = None
     prediction: Prediction | None = None
-    sampler: SamplerName = "ddim"
+    sampler: str = "ddim"
     steps: int | None = None
     weights: Weights = "float32"
     half: bool = False  # also write the graph that FP16 engines are built from

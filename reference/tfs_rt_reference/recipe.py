@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from tfs_rt.spec import ModelSpec, Recipe, SamplerName
+from tfs_rt.spec import ModelSpec, Recipe
 
 
-def default_recipe(spec: ModelSpec, *, sampler: SamplerName = "ddim", steps: int | None = None) -> Recipe:
+def default_recipe(spec: ModelSpec, *, sampler: str = "ddim", steps: int | None = None) -> Recipe:
     """Few steps in log-SNR from a truncated start, within what the model was trained on.
 
     An eps network's error is multiplied by sigma on its way to x_0: it starts lower than one that predicts x_0 or v.

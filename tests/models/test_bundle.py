@@ -57,6 +57,7 @@ def edited(folder: Path, **changes: object) -> Path:
         ({"surprise": 1}, "unknown key 'surprise'"),
         ({"slots": "m1"}, "model.json.slots is 'm1', expected a list"),
         ({"recipe": {"sampler": "euler"}}, "lacks the key"),
+        ({"recipe": dataclasses.asdict(FEW) | {"sampler": "euler"}}, "sampler is 'euler', expected one of ddim, ddpm"),
         ({"recipe": dataclasses.asdict(FEW) | {"steps": 0}}, "steps is not within"),
         ({"recipe": dataclasses.asdict(FEW) | {"eta": 5.0}}, "eta is not within"),
         ({"recipe": dataclasses.asdict(FEW) | {"sigma_min": 0.0}}, "are no range"),

@@ -11,8 +11,8 @@ from support.helpers import FEW, NumpyEngine, model_spec
 from tfs_rt.errors import UsageError
 from tfs_rt.sampling.loop import sample, warm_start
 from tfs_rt.sampling.schedule import alphas_cumprod, betas
-from tfs_rt.sampling.tables import StepTable, step_table, to_x0, visited
-from tfs_rt.spec import Prediction, Recipe, SamplerName, Schedule
+from tfs_rt.sampling.tables import SAMPLERS, StepTable, step_table, to_x0, visited
+from tfs_rt.spec import Prediction, Recipe, Schedule
 
 Float64 = NDArray[np.float64]
 SHORT = Schedule(schedule="linear", n_timestep=50, linear_start=1e-4, linear_end=0.2)
@@ -103,9 +103,9 @@ def test_a_perfect_prediction_of_any_type_gives_back_x0(prediction: Prediction, 
     np.testing.assert_allclose(r_xt * x_t + r_pred * predicted, x_0, atol=1e-12)
 
 
-@pytest.mark.parametrize("sampler", ["ddpm", "ddim", "dpmpp-2m"])
+@pytest.mark.parametrize("sampler", SAMPLERS)
 @pytest.mark.parametrize("steps", [1, 2, 5])
-def test_the_last_step_lands_on_the_clean_image(sampler: SamplerName, steps: int) -> None:
+def test_the_last_step_lands_on_the_clean_image(sampler: str, steps: int) -> None:
     row = step_table(model_spec(), dataclasses.replace(FEW, sampler=sampler, steps=steps)).rows[-1]
     np.testing.assert_allclose(row[3:], [1, 0, 0, 0], atol=1e-12)
 
@@ -154,6 +154,7 @@ def test_eps_sampling_does_not_start_from_the_schedules_last_sigma() -> None:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
+        ({"sampler": "euler"}, "'euler' is not a known sampler: choose one of ddim, ddpm, dpmpp-2m"),
         ({"steps": 4001, "spacing": "t"}, "4001 steps asked of a model trained with 4000"),
         ({"sigma_max": 1e6}, "leaves what the model was trained on"),
         ({"sigma_min": 1e-6}, "leaves what the model was trained on"),

@@ -24,6 +24,7 @@ from tfs_rt.models.onnx.allowed import check_graph
 from tfs_rt.models.onnx.external_data import has_external_data
 from tfs_rt.models.onnx.unet import check_half_network, check_network
 from tfs_rt.models.onnx.weights import Weights, is_shared, weights, with_weights
+from tfs_rt.sampling.tables import SAMPLERS
 from tfs_rt.spec import QUALITIES, SLOTS, ModelSpec, Recipe, Tier, from_dict
 from tfs_rt.system.files import read_regular, write_file
 
@@ -67,6 +68,9 @@ class Manifest:
     def __post_init__(self) -> None:
         if self.model.architecture.condition_channels == 9 and self.slots != SLOTS:
             raise ValueError(f"slots are {self.slots}, expected {SLOTS}")
+        for recipe in (self.recipe, *(tier.recipe for tier in self.tiers.values())):
+            if recipe.sampler not in SAMPLERS:
+                raise ValueError(f"sampler is {recipe.sampler!r}, expected one of {', '.join(SAMPLERS)}")
         if self.tiers and tuple(self.tiers) != QUALITIES:
             raise ValueError(f"tiers are {tuple(self.tiers)}, expected {QUALITIES}")
         if self.self_test and len(self.self_test) != selftest.MEANS:

@@ -1,18 +1,18 @@
-"""Samplers as tables: each method is a function from a schedule to rows of coefficients, read by one loop.
+"""Samplers as tables: each sampler is a function from noise levels to columns of coefficients, read by one loop.
 
-With the network's prediction, every method used here has one form of step,
+All samplers share one form of step,
 
     x_0    = clip(r_xt x_t + r_pred prediction, -1, 1)
     x_prev = c_x0 x_0 + c_xt x_t + c_z z + c_x0_prev x_0'          (x_0' is the previous step's x_0)
 
 so that eps is recomputed from the clipped x_0 by construction. Tables are float64; the state is float32.
 
-ddim       Song et al. 2020, eqs. 12 and 16; eta = 1 over all T steps is Ho et al.'s ancestral chain (`ddpm`).
-dpmpp-2m   Lu et al. 2022, algorithm 2 (data prediction, multistep), first order in its first and last step.
+Add a sampler: write its function, and its entry in SAMPLERS. The command line's choices are made from SAMPLERS.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -35,6 +35,15 @@ class StepRow(NamedTuple):
     c_x0_prev: float
 
 
+class Update(NamedTuple):
+    """A sampler's columns of a table, (steps,) each."""
+
+    c_x0: Float64
+    c_xt: Float64
+    c_z: Float64
+    c_x0_prev: Float64
+
+
 @dataclass(frozen=True, slots=True)
 class StepTable:
     """A whole reverse diffusion: it starts from start_x0 x_init + start_z z, with x_init a guess at x_0."""
@@ -45,12 +54,18 @@ class StepTable:
 
 
 def step_table(spec: ModelSpec, recipe: Recipe) -> StepTable:
-    """The table of a recipe for a model; UsageError where the recipe does not fit the model's schedule."""
+    """The table of a recipe for a model; UsageError if the sampler is unknown or the recipe leaves the schedule."""
+    if recipe.sampler not in SAMPLERS:
+        raise UsageError(
+            "--sampler", f"{recipe.sampler!r} is not a known sampler", f"choose one of {', '.join(SAMPLERS)}"
+        )
     alpha_bar = visited(spec, recipe)
-    eta = {"ddpm": 1.0, "ddim": recipe.eta, "dpmpp-2m": 0.0}[recipe.sampler]
-    update = dpmpp_2m(alpha_bar) if recipe.sampler == "dpmpp-2m" else ddim(alpha_bar, eta)
+    sampler = SAMPLERS[recipe.sampler]
+    update = sampler.update(alpha_bar, recipe.eta) if sampler.takes_eta else sampler.update(alpha_bar)
     rows = np.column_stack([np.sqrt(alpha_bar), *to_x0(spec.prediction, alpha_bar), *update])
-    if recipe.spacing == "t":  # from t = T, where what is left of x_0 is nothing: bare noise, as in training
+
+    # Spacing t starts at t = T, where nothing of x_0 is left: from bare noise, as in training.
+    if recipe.spacing == "t":
         return StepTable(rows, start_x0=0.0, start_z=1.0)
     return StepTable(rows, start_x0=float(np.sqrt(alpha_bar[0])), start_z=float(np.sqrt(1 - alpha_bar[0])))
 
@@ -81,20 +96,48 @@ def to_x0(prediction: Prediction, alpha_bar: Float64) -> tuple[Float64, Float64]
     return np.zeros_like(alpha_bar), np.ones_like(alpha_bar)
 
 
-def ddim(alpha_bar: Float64, eta: float) -> tuple[Float64, Float64, Float64, Float64]:
-    """(c_x0, c_xt, c_z, c_x0_prev) of DDIM; eta = 0 is deterministic, eta = 1 ancestral."""
-    ab, ab_prev = alpha_bar, np.append(alpha_bar[1:], 1.0)
+def ddim(alpha_bar: Float64, eta: float) -> Update:
+    """DDIM, Song et al. 2020, eqs. 12 and 16: eta = 0 is deterministic, eta = 1 ancestral."""
+    ab = alpha_bar
+    ab_prev = np.append(alpha_bar[1:], 1.0)
     c_z = eta * np.sqrt((1 - ab_prev) / (1 - ab) * np.maximum(1 - ab / ab_prev, 0))
     c_xt = np.sqrt(np.maximum(1 - ab_prev - c_z**2, 0) / (1 - ab))
     c_x0 = np.sqrt(ab_prev) - c_xt * np.sqrt(ab)
-    return c_x0, c_xt, c_z, np.zeros_like(ab)
+    return Update(c_x0, c_xt, c_z, c_x0_prev=np.zeros_like(ab))
 
 
-def dpmpp_2m(alpha_bar: Float64) -> tuple[Float64, Float64, Float64, Float64]:
-    """(c_x0, c_xt, c_z, c_x0_prev) of DPM-Solver++(2M), with lambda = log(sqrt(alpha_bar) / sqrt(1 - alpha_bar))."""
-    c_x0, c_xt, c_z, c_x0_prev = ddim(alpha_bar, 0.0)  # what the method is at first order
-    h = np.diff(-np.log(sigma(alpha_bar)))  # lambda's growth over each step but the last
+def ddpm(alpha_bar: Float64) -> Update:
+    """Ho et al.'s ancestral chain, 2020, eqs. 6 and 7: DDIM with eta = 1."""
+    return ddim(alpha_bar, eta=1.0)
+
+
+def dpmpp_2m(alpha_bar: Float64) -> Update:
+    """DPM-Solver++(2M), Lu et al. 2022, algorithm 2: data prediction, multistep; first and last step of first order.
+
+    Its steps are in lambda = log(sqrt(alpha_bar) / sqrt(1 - alpha_bar)).
+    """
+    # At first order it is deterministic DDIM.
+    c_x0, c_xt, c_z, c_x0_prev = ddim(alpha_bar, eta=0.0)
+
+    # Second order: extrapolate x_0 from the last two, by the ratio of lambda's growth over their steps.
+    h = np.diff(-np.log(sigma(alpha_bar)))
     ratio = h[1:] / (2 * h[:-1])
     c_x0_prev[1:-1] = -c_x0[1:-1] * ratio
     c_x0[1:-1] *= 1 + ratio
-    return c_x0, c_xt, c_z, c_x0_prev
+    return Update(c_x0, c_xt, c_z, c_x0_prev)
+
+
+@dataclass(frozen=True, slots=True)
+class Sampler:
+    """A sampler's entry: all that the rest of the program knows about it."""
+
+    update: Callable[..., Update]  # (alpha_bar), or (alpha_bar, eta) if it takes eta
+    description: str
+    takes_eta: bool = False
+
+
+SAMPLERS = {
+    "ddim": Sampler(ddim, "DDIM, deterministic with eta = 0, ancestral with eta = 1", takes_eta=True),
+    "ddpm": Sampler(ddpm, "the ancestral chain that the model was trained with"),
+    "dpmpp-2m": Sampler(dpmpp_2m, "DPM-Solver++(2M), deterministic, of second order"),
+}

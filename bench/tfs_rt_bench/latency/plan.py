@@ -12,7 +12,7 @@ from tfs_rt.errors import UsageError
 from tfs_rt.models.bundle import Bundle
 from tfs_rt.sampling.schedule import sigma_range
 from tfs_rt.sampling.tables import step_table
-from tfs_rt.spec import ModelSpec, Recipe, SamplerName
+from tfs_rt.spec import ModelSpec, Recipe
 from tfs_rt_bench.latency.peers import PEERS
 from tfs_rt_bench.latency.worker import Task
 
@@ -32,7 +32,7 @@ class Request:
     backends: tuple[str, ...] = ()
     against: tuple[str, ...] = ()
     steps: tuple[int, ...] = ()
-    samplers: tuple[SamplerName, ...] = ()
+    samplers: tuple[str, ...] = ()
     batches: tuple[int, ...] = (1,)
     sources: tuple[Path, ...] = ()
     truth: Path | None = None
