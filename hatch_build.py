@@ -1,4 +1,7 @@
-"""The page for a package index: README.md without what only a clone can show."""
+"""The page for a package index: README.md without relative links, pictures and markers.
+
+An index shows the page without the files beside it.
+"""
 
 from __future__ import annotations
 
@@ -14,13 +17,13 @@ MARKER = re.compile(r"^<!--.*-->\n", re.MULTILINE)
 
 
 def index_page(readme: str) -> str:
-    """README.md with relative links as the names of their files, and without relative pictures."""
+    """Return README.md with file names in place of relative links, and without relative pictures."""
     text = MARKER.sub("", PICTURE.sub("", readme))
-    return RELATIVE_LINK.sub(_name, text)
+    return RELATIVE_LINK.sub(_file_name, text)
 
 
-def _name(link: re.Match[str]) -> str:
-    """A file's name in place of a link to it, after the link's words if these are others."""
+def _file_name(link: re.Match[str]) -> str:
+    """The words of a link and the name of its file; the name alone if the words are the same."""
     words = link[1]
     target = link[2]
     return f"`{target}`" if words == target else f"{words} (`{target}`)"
@@ -32,6 +35,6 @@ class ReadmeHook(MetadataHookInterface):
     PLUGIN_NAME = "custom"
 
     def update(self, metadata: dict[str, Any]) -> None:
-        """Add the page to the metadata."""
+        """Add the index page to the project's metadata."""
         readme = Path(self.root, "README.md").read_text(encoding="utf-8")
         metadata["readme"] = {"content-type": "text/markdown", "text": index_page(readme)}
