@@ -21,7 +21,7 @@ from tfs_rt import __version__
 from tfs_rt.assets import shipped_bundles
 from tfs_rt.backends.cache import Entry, open_cache
 from tfs_rt.backends.gpu.device import NEWER_DRIVER, OLDEST_CUDA
-from tfs_rt.backends.registry import AUTOMATIC, BACKENDS
+from tfs_rt.backends.registry import BACKENDS, automatic_backends
 from tfs_rt.backends.trt.engine_store import Gpu, foreign
 from tfs_rt.backends.trt.flavour import Flavour
 from tfs_rt.doctor.probes import MARK
@@ -31,12 +31,8 @@ from tfs_rt.models.bundle import load_bundle
 from tfs_rt.sandbox.parent import Reader
 
 SECONDS = 60.0  # for a probe
-NAMES = ("cuda-core", "cuda-bindings", "nvidia-cuda-nvrtc", "tensorrt", "tensorrt-cu12", "tensorrt-cu13")
-NAMES += ("tensorrt-rtx-cu13", "onnxruntime", "onnxruntime-gpu", "llvmlite", "openvino", "torch")
 HIDDEN = ("", "-1", "NoDevFiles")
 Probe = tuple[str, ...]
-PROBES: list[Probe] = [("gpus",), ("device",), *(("flavour", name) for name in get_args(Flavour))]
-PROBES += [("backend", name) for name, backend in BACKENDS.items() if not backend.loop]
 
 
 class Fault(NamedTuple):
@@ -80,8 +76,9 @@ class Report:
 
     @property
     def auto(self) -> str:
-        """What `--backend auto` takes here, if anything runs that it may take."""
-        return next((v.backend for name in AUTOMATIC for v in self.backends if v.backend == name and v.runs), "")
+        """The backend that `--backend auto` takes here; empty if none of its candidates runs."""
+        running = {verdict.backend for verdict in self.backends if verdict.runs}
+        return next((name for name in automatic_backends() if name in running), "")
 
     @property
     def exit_code(self) -> int:
@@ -99,7 +96,7 @@ def examine() -> Report:
     versions = {"tfs-rt": __version__, "python": platform.python_version(), "system": platform.system()}
     report = Report(versions | {"machine": platform.machine()}, {})
     with ThreadPoolExecutor() as pool:
-        answers = dict(zip(PROBES, pool.map(ask, PROBES), strict=True))
+        answers = dict(zip(probes(), pool.map(ask, probes()), strict=True))
     engines: list[Entry] = []
     looks: list[tuple[str, Callable[[], object]]] = [
         ("packages", lambda: _packages(report, answers)),
@@ -116,6 +113,17 @@ def examine() -> Report:
             report.faults.append(fault)
     report.backends = [_verdict(name, report, answers, engines) for name in BACKENDS]
     return report
+
+
+def probes() -> list[Probe]:
+    """Everything that is tried out in a process of its own."""
+    tried: list[Probe] = [("gpus",), ("device",), *(("flavour", name) for name in get_args(Flavour))]
+    return tried + [("backend", name) for name, backend in BACKENDS.items() if backend.returns == "engine"]
+
+
+def known_distributions() -> set[str]:
+    """The distributions that a backend needs, by the names that pip knows them by."""
+    return {name for backend in BACKENDS.values() for name in (*backend.distributions, *backend.also_needs)}
 
 
 def ask(probe: Probe) -> Answer:
@@ -156,9 +164,10 @@ def flavours(capability: str) -> list[str]:
 def _packages(report: Report, answers: dict[Probe, Answer]) -> None:
     """The distributions that matter, and whether two of them share a module."""
     sharing: dict[str, str] = {}
+    known = known_distributions()
     for distribution in metadata.distributions():
         name = _name(distribution)
-        if name in NAMES or name.startswith("onnxruntime"):
+        if name in known or name.startswith("onnxruntime"):
             report.packages.setdefault(name, distribution.version)
         if name.startswith("onnxruntime") and _holds_onnxruntime(distribution.files):
             sharing.setdefault(name, distribution.version)
@@ -274,16 +283,16 @@ def _misfit(engine: Entry, answers: dict[Probe, Answer]) -> str:
 def _verdict(name: str, report: Report, answers: dict[Probe, Answer], engines: list[Entry]) -> Verdict:
     """Whether a backend runs, by the probes that concern it."""
     backend = BACKENDS[name]
-    if not backend.on_cpu and not report.gpus:
+    if backend.device == "gpu" and not report.gpus:
         reason, remedy = report.driver.get("reason", "there is no GPU"), report.driver.get("remedy", NEWER_DRIVER)
         return Verdict(name, False, reason, remedy)
-    if not backend.loop:
+    if backend.returns == "engine":
         answer = answers["backend", name]
         remedy = _for_ort_cuda(report) if name == "ort-cuda" else answer.remedy or backend.remedy
         return Verdict(name, answer.found is not None, answer.reason, "" if answer.found else remedy)
     suited, capability = report.gpus[0]["flavours"], report.gpus[0]["capability"]
     if name not in suited:
-        other = f"use --backend {suited[0]}" if suited else f"use --backend {AUTOMATIC[-1]}"
+        other = f"use --backend {suited[0]}" if suited else f"use --backend {automatic_backends()[-1]}"
         return Verdict(name, False, f"it knows no GPU of compute capability {capability}", other)
     for answer in (answers["flavour", name], answers["device",]):
         if answer.found is None:

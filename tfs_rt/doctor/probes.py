@@ -77,7 +77,7 @@ def backend(name: str) -> dict[str, Any]:
     from tfs_rt.models.bundle import load_bundle
 
     load_engine(name, load_bundle(min(shipped_bundles().values())))
-    module = sys.modules[BACKENDS[name].runtime]
+    module = sys.modules[BACKENDS[name].package]
     return {"version": module.__version__, "file": module.__file__}
 
 

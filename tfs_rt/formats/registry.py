@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from tfs_rt.errors import InputError
 from tfs_rt.formats.picture import Picture, Rules
-from tfs_rt.optional import imported
+from tfs_rt.optional import import_optional
 
 
 class Format(NamedTuple):
@@ -44,7 +44,7 @@ def read_picture(data: bytes, path: Path, rules: Rules) -> Picture:
     if found is None:
         remedy = f"convert it to one of {', '.join(FORMATS)}, or, if it is DICOM, name it .dcm"
         raise InputError(path, "is in no format that is read", remedy)
-    return imported(found.module, str(path), found.remedy).read(data, path, rules)
+    return import_optional(found.module, str(path), found.remedy).read(data, path, rules)
 
 
 def format_of(path: Path) -> str | None:

@@ -11,7 +11,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from tfs_rt.formats.registry import DICOM, NIFTI
 from tfs_rt.images import RGB
-from tfs_rt.optional import imported
+from tfs_rt.optional import import_optional
 
 FORMATS = {"dicom": DICOM, "nifti": NIFTI}
 
@@ -22,7 +22,7 @@ def encode(form: str, slices: Sequence[RGB], frames: dict[str, Any], text: dict[
         (image,) = slices
         return encode_png(image, text)
     found = FORMATS[form]
-    return imported(found.module, f"a result in {form}", found.remedy).encode(slices, frames, text)
+    return import_optional(found.module, f"a result in {form}", found.remedy).encode(slices, frames, text)
 
 
 def encode_png(image: RGB, text: dict[str, str] | None = None) -> bytes:

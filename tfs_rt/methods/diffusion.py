@@ -13,7 +13,7 @@ from typing import Any, Unpack
 
 import numpy as np
 
-from tfs_rt.backends.registry import AUTOMATIC, BACKENDS, backend_module, load_engine
+from tfs_rt.backends.registry import BACKENDS, automatic_backends, backend_loader, load_engine
 from tfs_rt.errors import EnvironmentFault, InputError, LimitReached, ModelError, UsageError, first_line, printable
 from tfs_rt.images import RGB, Array, from_model, to_condition
 from tfs_rt.methods.method import ImageLike, check_cases
@@ -144,7 +144,7 @@ class Pipeline:
         model = {"name": manifest.name, "scale": manifest.model.scale, "prediction": manifest.model.prediction}
         model |= {"manifest": self.bundle.digest, "checkpoint": manifest.source}
         model["files"] = {name: file.sha256 for name, file in manifest.files.items()}
-        runtime = BACKENDS[self.backend].runtime
+        runtime = BACKENDS[self.backend].package
         # as loaded: a distribution's name does not tell (onnxruntime-gpu)
         versions = {name: sys.modules[name].__version__ for name in ("numpy", "PIL", runtime)}
         recipe = dataclasses.asdict(self.recipe)
@@ -233,7 +233,7 @@ def _check_backend(backend: str, threads: int | None) -> None:
         raise TypeError(f"threads: found bool {threads}, expected a number from 1 to {MOST}")
     if not isinstance(threads, Integral) or not 1 <= threads <= MOST:
         raise ValueError(f"threads: found {threads!r}, expected a number from 1 to {MOST}")
-    if backend != "auto" and not BACKENDS[backend].on_cpu:
+    if backend != "auto" and BACKENDS[backend].device == "gpu":
         raise UsageError("--threads", f"{backend} computes on a GPU", "leave it out")
 
 
@@ -261,7 +261,7 @@ def _loaded(backend: str, bundle: Bundle, threads: int | None) -> tuple[str, Loo
 
     `auto` takes the first that runs of those that compute in float32.
     """
-    *tried, last = AUTOMATIC if backend == "auto" else (backend,)
+    *tried, last = automatic_backends() if backend == "auto" else (backend,)
     reasons = []
     for name in tried:
         try:
@@ -275,6 +275,6 @@ def _loaded(backend: str, bundle: Bundle, threads: int | None) -> tuple[str, Loo
 
 def load_loop(backend: str, bundle: Bundle, threads: int | None = None) -> Loop:
     """A bundle on a backend, ready to run tables."""
-    if loop := BACKENDS[backend].loop:
-        return getattr(backend_module(backend), loop)(bundle)
+    if BACKENDS[backend].returns == "loop":
+        return backend_loader(backend)(bundle)
     return Stepwise(load_engine(backend, bundle, threads))

@@ -1,6 +1,6 @@
 """The one boundary: an engine holds a network on some device and takes one reverse step at a time.
 
-A backend is one file and one line in BACKENDS, imported when it is chosen and not before.
+A backend is one file and one entry of `backends.registry.BACKENDS`; it is imported when it is chosen, not before.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from typing import Any
 
 from tfs_rt import __version__
 from tfs_rt.errors import EnvironmentFault
-from tfs_rt.optional import imported
+from tfs_rt.optional import import_optional
 from tfs_rt.spec import Architecture
 from tfs_rt.system.threads import processor_count
 from tfs_rt_bench.latency.record import Machine
@@ -55,9 +55,9 @@ def step_gflop(arch: Architecture, size: tuple[int, int]) -> float:
     Counted by PyTorch over the reference network, without computing it; H and W are padded to the network's stride.
     """
     remedy = "pip install 'tfs-rt[export]'"
-    torch: Any = imported("torch", "bench", remedy)
-    counter: Any = imported("torch.utils.flop_counter", "bench", remedy)
-    network: Any = imported("tfs_rt_reference.network", "bench", remedy)
+    torch: Any = import_optional("torch", "bench", remedy)
+    counter: Any = import_optional("torch.utils.flop_counter", "bench", remedy)
+    network: Any = import_optional("tfs_rt_reference.network", "bench", remedy)
     height, width = (side + -side % arch.stride for side in size)
     with torch.device("meta"), torch.no_grad(), counter.FlopCounterMode(display=False) as flops:
         image = torch.empty(1, arch.out_channel, height, width)

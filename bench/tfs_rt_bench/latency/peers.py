@@ -15,7 +15,7 @@ from tfs_rt.backends.host import HostEngine
 from tfs_rt.errors import EnvironmentFault
 from tfs_rt.images import Array
 from tfs_rt.models.bundle import Bundle
-from tfs_rt.optional import imported
+from tfs_rt.optional import import_optional
 from tfs_rt.spec import ModelSpec
 
 Network = Callable[[Array, Array, Array], Array]  # condition (B, 9, H, W), x_t (B, 3, H, W), noise_level (B, 1)
@@ -44,7 +44,7 @@ class Peer:
 
 def load_peer(name: str, bundle: Bundle, device: str = "cpu") -> PeerEngine:
     """A peer with the bundle's network; EnvironmentFault if its library is missing."""
-    imported(PEERS[name].module, name, PEERS[name].remedy)
+    import_optional(PEERS[name].module, name, PEERS[name].remedy)
     return PeerEngine(bundle.manifest.model, *PEERS[name].load(bundle, device))
 
 
@@ -53,20 +53,20 @@ def _eager(bundle: Bundle, device: str) -> tuple[Network, str]:
 
 
 def _compiled(bundle: Bundle, device: str) -> tuple[Network, str]:
-    torch: Any = imported("torch", "torch-compile", TORCH)
+    torch: Any = import_optional("torch", "torch-compile", TORCH)
     return _in_torch(torch.compile(_network(bundle, device)), device), "fp32"
 
 
 def _network(bundle: Bundle, device: str) -> Any:
-    engine: Any = imported("tfs_rt_reference.engine", "torch-eager", TORCH)
-    torch: Any = imported("torch", "torch-eager", TORCH)
+    engine: Any = import_optional("tfs_rt_reference.engine", "torch-eager", TORCH)
+    torch: Any = import_optional("torch", "torch-eager", TORCH)
     if device == "cuda" and not torch.cuda.is_available():
         raise EnvironmentFault("torch-eager", "this torch finds no GPU", "install torch for CUDA (pytorch.org)")
     return engine.load(bundle).network.to(device)
 
 
 def _in_torch(network: Callable[..., Any], device: str) -> Network:
-    torch: Any = imported("torch", "torch-eager", TORCH)
+    torch: Any = import_optional("torch", "torch-eager", TORCH)
 
     def predict(*inputs: Array) -> Array:
         with torch.inference_mode():
@@ -76,7 +76,7 @@ def _in_torch(network: Callable[..., Any], device: str) -> Network:
 
 
 def _onnxruntime(bundle: Bundle, _: str) -> tuple[Network, str]:
-    ort: Any = imported("onnxruntime", "onnxruntime", "")
+    ort: Any = import_optional("onnxruntime", "onnxruntime", "")
     session = ort.InferenceSession(_graph(bundle))
 
     def predict(condition: Array, x_t: Array, noise_level: Array) -> Array:
@@ -86,7 +86,7 @@ def _onnxruntime(bundle: Bundle, _: str) -> tuple[Network, str]:
 
 
 def _openvino(bundle: Bundle, _: str) -> tuple[Network, str]:
-    openvino: Any = imported(
+    openvino: Any = import_optional(
         "tfs_rt.backends.openvino_cpu", "openvino", ""
     ).ov  # imported without its report to its makers
     compiled = openvino.Core().compile_model(_graph(bundle), "CPU")

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from tfs_rt.backends.registry import BACKENDS
+from tfs_rt.backends.registry import BACKENDS, backends_on
 from tfs_rt.errors import UsageError
 from tfs_rt.models.bundle import Bundle
 from tfs_rt.sampling.schedule import sigma_range
@@ -17,8 +17,6 @@ from tfs_rt_bench.latency.peers import PEERS
 from tfs_rt_bench.latency.worker import Task
 
 REFERENCE = "torch"  # the backend whose images are the measure of fidelity
-ON_GPU = ("ort-cuda", "tensorrt", "tensorrt-rtx")
-ON_CPU = tuple(name for name in BACKENDS if name not in (*ON_GPU, REFERENCE))
 PEERS_ON_GPU = ("torch-eager", "torch-compile")
 PAPER_PART = 8  # steps of the paper's 4,000 that are timed
 NONE = "none"
@@ -62,9 +60,15 @@ class Planned:
         return f"{self.task.part} of {self.task.recipe.steps:,} steps timed" if self.task.part else ""
 
 
+def default_backends(*, gpu: bool) -> tuple[str, ...]:
+    """The backends that are measured if none is asked for: all of the device but the reference."""
+    return tuple(name for name in backends_on("gpu" if gpu else "cpu") if name != REFERENCE)
+
+
 def planned(request: Request, bundle: Bundle) -> list[Planned]:
     """The rows, in the order of the table; UsageError where something asked for does not exist or fit the model."""
-    backends = _known(request.backends, ON_GPU if request.gpu else ON_CPU, tuple(BACKENDS), "--backends")
+    default = default_backends(gpu=request.gpu)
+    backends = _known(request.backends, default, tuple(BACKENDS), "--backends")
     peers = _known(request.against, PEERS_ON_GPU if request.gpu else tuple(PEERS), tuple(PEERS), "--against")
     if cpu_only := [name for name in peers if request.gpu and name not in PEERS_ON_GPU]:
         raise UsageError("--against", f"{cpu_only[0]} runs on the CPU here", f"choose {' or '.join(PEERS_ON_GPU)}")
@@ -78,7 +82,7 @@ def planned(request: Request, bundle: Bundle) -> list[Planned]:
         for name in names
     ]
     if not rows and not request.paper:
-        raise UsageError("--backends", "nothing to measure is left", f"choose from {', '.join(ON_CPU)}")
+        raise UsageError("--backends", "nothing to measure is left", f"choose from {', '.join(default)}")
     return [*rows, *_paper(request, bundle.manifest.model, device)]
 
 

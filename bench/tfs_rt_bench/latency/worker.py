@@ -34,7 +34,7 @@ from tfs_rt_bench.latency.peers import PeerEngine, load_peer
 ALONE = 40  # calls of the network in one measurement on a GPU, which are enqueued and waited for together
 
 SPIN, PAUSE, SETTLED_WITHIN = 0.05, 0.01, 1.0  # seconds
-LIBRARIES = ("numpy", "PIL", *sorted({backend.runtime for backend in BACKENDS.values()}))
+LIBRARIES = ("numpy", "PIL", *sorted({backend.package for backend in BACKENDS.values()}))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,11 +141,8 @@ def _precision(backend: str, pipeline: Pipeline) -> str:
 
 
 def precision_of(backend: str) -> str:
-    """What a backend of the runtime computes in: its name states it unless it is float32, or TensorRT's FP16."""
-    if backend.startswith("tensorrt"):
-        return "fp16"
-    named = backend.rpartition("-")[2]
-    return named if named in ("bf16", "fp16", "int8") else "fp32"
+    """The precision of a backend's arithmetic; a peer that did not run counts as float32."""
+    return BACKENDS[backend].precision if backend in BACKENDS else "fp32"
 
 
 def settle() -> None:

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from tfs_rt.backends.registry import BACKENDS
 from tfs_rt.errors import EnvironmentFault, UsageError, first_line
-from tfs_rt.optional import imported
+from tfs_rt.optional import import_optional
 
 Flavour = Literal["tensorrt", "tensorrt-rtx"]
 
@@ -15,9 +15,9 @@ NEEDED = ("ExecutionContextAllocationStrategy", "OnnxParser", "IProgressMonitor"
 
 def load_flavour(flavour: Flavour) -> Any:
     """The package; EnvironmentFault if it is not there, or older than what we call (10.12)."""
-    package, remedy = BACKENDS[flavour].runtime, BACKENDS[flavour].remedy
+    package, remedy = BACKENDS[flavour].package, BACKENDS[flavour].remedy
     try:
-        trt = imported(package, flavour, remedy)
+        trt = import_optional(package, flavour, remedy)
     except EnvironmentFault:
         raise
     except Exception as error:  # a package that finds no library raises what it likes
