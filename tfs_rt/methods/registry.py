@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from types import ModuleType
 
 from tfs_rt.errors import UsageError
-from tfs_rt.optional import imported
+from tfs_rt.optional import import_optional
 from tfs_rt.spec import BundleKind
 
 MODEL_OPTIONS = (
@@ -63,7 +63,7 @@ def load_module(method: str) -> ModuleType:
     """A method's module; EnvironmentFault names the package that is missing and the extra that has it."""
     entry = METHODS[method]
     requirement = f"'tfs-rt[{entry.extra}]'" if entry.extra else "--force-reinstall tfs-rt"
-    return imported(entry.module, f"method {method}", f"pip install {requirement}")
+    return import_optional(entry.module, f"method {method}", f"pip install {requirement}")
 
 
 def check_options(method: str, options: Mapping[str, object]) -> None:
