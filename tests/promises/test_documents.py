@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 from typer.main import get_command
 
-from support import documents
+from support import doc_tables, documents
 from support.documents import DOCUMENTS, Command
 from support.helpers import Cli
 from support.paths import ROOT
@@ -138,6 +138,13 @@ def test_every_test_that_the_invariants_name_exists() -> None:
     named = {code for code in documents.inline_code(ROOT / "docs" / "invariants.md") if re.match(r"\w+/\w", code)}
     assert len(named) > 30
     assert [code for code in sorted(named) if not (ROOT / "tests" / code).exists()] == []
+
+
+def test_tables_of_the_documents_are_those_that_the_registries_make() -> None:
+    found = [(path.name, *named) for path in DOCUMENTS for named in doc_tables.tables_in(path)]
+    assert {name for _, name, _ in found} == doc_tables.MADE.keys()
+    for document, name, text in found:
+        assert text == doc_tables.MADE[name](), f"the table of {name} in {document}"
 
 
 def test_every_decision_and_study_is_in_its_index() -> None:

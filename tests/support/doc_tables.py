@@ -1,0 +1,50 @@
+"""Tables of the documents that are made from registries.
+
+A table stands in a document below `<!-- table: NAME -->`. A test compares it with the one made here, and shows the
+right text if a registry has changed.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from tfs_rt.methods.registry import METHODS
+from tfs_rt.sampling.tables import SAMPLERS
+
+IN_DOCUMENT = re.compile(r"<!-- table: ([\w-]+) -->\n\n((?:\|.*\n)*)")
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "".join(f"| {' | '.join(cells)} |\n".replace("|  |", "| |") for cells in lines)
+
+
+def install(extra: str) -> str:
+    """The command that installs an extra; empty without one."""
+    return f"`pip install 'tfs-rt[{extra}]'`" if extra else ""
+
+
+def samplers() -> str:
+    """The samplers of `tfs-rt fuse --sampler`."""
+    return table(("`--sampler`", "method"), [(f"`{name}`", entry.description) for name, entry in SAMPLERS.items()])
+
+
+def methods() -> str:
+    """The methods of `tfs-rt fuse --method`."""
+    rows = [
+        (f"`{name}`", entry.description, ", ".join(map(str, entry.scales)), install(entry.extra))
+        for name, entry in METHODS.items()
+    ]
+    return table(("`--method`", "method", "`--scale`", "needs"), rows)
+
+
+MADE: dict[str, Callable[[], str]] = {"methods": methods, "samplers": samplers}
+
+
+def tables_in(path: Path) -> Iterator[tuple[str, str]]:
+    """(name, text) of each such table in a document."""
+    for found in IN_DOCUMENT.finditer(path.read_text(encoding="utf-8")):
+        yield found[1], found[2]
