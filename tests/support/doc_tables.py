@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from tfs_rt.backends.registry import BACKENDS, automatic_backends
 from tfs_rt.methods.registry import METHODS
 from tfs_rt.sampling.tables import SAMPLERS
 
@@ -41,7 +42,23 @@ def methods() -> str:
     return table(("`--method`", "method", "`--scale`", "needs"), rows)
 
 
-MADE: dict[str, Callable[[], str]] = {"methods": methods, "samplers": samplers}
+def backends() -> str:
+    """The backends of `tfs-rt fuse --backend`."""
+    automatic = automatic_backends()
+    rows = [
+        (
+            f"`{name}`",
+            entry.summary,
+            entry.device.upper(),
+            install(entry.extra),
+            str(automatic.index(name) + 1) if name in automatic else "",
+        )
+        for name, entry in BACKENDS.items()
+    ]
+    return table(("`--backend`", "computes by", "on a", "needs", "tried by `auto`"), rows)
+
+
+MADE: dict[str, Callable[[], str]] = {"backends": backends, "methods": methods, "samplers": samplers}
 
 
 def tables_in(path: Path) -> Iterator[tuple[str, str]]:
