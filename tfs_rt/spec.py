@@ -93,7 +93,7 @@ class Schedule:
 class Recipe:
     """How a model is sampled: everything but the seed that decides the image."""
 
-    sampler: str  # a name in `tfs_rt.sampling.tables.SAMPLERS`
+    sampler: str  # a name in `tfs_rt.sampling.registry.SAMPLERS`
     steps: int
     eta: float  # 0 is deterministic DDIM, 1 is ancestral; used by ddim alone
     spacing: Spacing

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from support.helpers import FEW, NumpyEngine, model_spec
 from tfs_rt.errors import UsageError
 from tfs_rt.sampling.loop import sample, warm_start
+from tfs_rt.sampling.registry import SAMPLERS
 from tfs_rt.sampling.schedule import alphas_cumprod, betas
-from tfs_rt.sampling.tables import SAMPLERS, StepTable, step_table, to_x0, visited
+from tfs_rt.sampling.tables import StepTable, step_table, to_x0, visited
 from tfs_rt.spec import Prediction, Recipe, Schedule
 
 Float64 = NDArray[np.float64]

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tfs_rt.backends.registry import BACKENDS, automatic_backends
 from tfs_rt.methods.registry import METHODS
-from tfs_rt.sampling.tables import SAMPLERS
+from tfs_rt.sampling.registry import SAMPLERS
 
 IN_DOCUMENT = re.compile(r"<!-- table: ([\w-]+) -->\n\n((?:\|.*\n)*)")
 

@@ -24,7 +24,7 @@ from tfs_rt.models.onnx.allowed import check_graph
 from tfs_rt.models.onnx.external_data import has_external_data
 from tfs_rt.models.onnx.unet import check_half_network, check_network
 from tfs_rt.models.onnx.weights import Weights, is_shared, weights, with_weights
-from tfs_rt.sampling.tables import SAMPLERS
+from tfs_rt.sampling.registry import SAMPLERS
 from tfs_rt.spec import QUALITIES, SLOTS, ModelSpec, Recipe, Tier, from_dict
 from tfs_rt.system.files import read_regular, write_file
 

@@ -7,7 +7,7 @@ All samplers share one form of step,
 
 so that eps is recomputed from the clipped x_0 by construction. Tables are float64; the state is float32.
 
-Add a sampler: write its function, and its entry in SAMPLERS. The command line's choices are made from SAMPLERS.
+Add a sampler: write its function here, and its entry in `tfs_rt.sampling.registry`.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typing import NamedTuple
 import numpy as np
 
 from tfs_rt.errors import UsageError
+from tfs_rt.sampling.registry import SAMPLERS
 from tfs_rt.sampling.schedule import Float64, alpha_bar_at, alphas_cumprod, sigma
 from tfs_rt.spec import ModelSpec, Prediction, Recipe
 
@@ -60,14 +61,20 @@ def step_table(spec: ModelSpec, recipe: Recipe) -> StepTable:
             "--sampler", f"{recipe.sampler!r} is not a known sampler", f"choose one of {', '.join(SAMPLERS)}"
         )
     alpha_bar = visited(spec, recipe)
-    sampler = SAMPLERS[recipe.sampler]
-    update = sampler.update(alpha_bar, recipe.eta) if sampler.takes_eta else sampler.update(alpha_bar)
+    update = _update(recipe, alpha_bar)
     rows = np.column_stack([np.sqrt(alpha_bar), *to_x0(spec.prediction, alpha_bar), *update])
 
     # Spacing t starts at t = T, where nothing of x_0 is left: from bare noise, as in training.
     if recipe.spacing == "t":
         return StepTable(rows, start_x0=0.0, start_z=1.0)
     return StepTable(rows, start_x0=float(np.sqrt(alpha_bar[0])), start_z=float(np.sqrt(1 - alpha_bar[0])))
+
+
+def _update(recipe: Recipe, alpha_bar: Float64) -> Update:
+    """The columns of the recipe's sampler, whose function is in this module."""
+    sampler = SAMPLERS[recipe.sampler]
+    function: Callable[..., Update] = globals()[sampler.function]
+    return function(alpha_bar, recipe.eta) if sampler.takes_eta else function(alpha_bar)
 
 
 def visited(spec: ModelSpec, recipe: Recipe) -> Float64:
@@ -125,19 +132,3 @@ def dpmpp_2m(alpha_bar: Float64) -> Update:
     c_x0_prev[1:-1] = -c_x0[1:-1] * ratio
     c_x0[1:-1] *= 1 + ratio
     return Update(c_x0, c_xt, c_z, c_x0_prev)
-
-
-@dataclass(frozen=True, slots=True)
-class Sampler:
-    """A sampler's entry: all that the rest of the program knows about it."""
-
-    update: Callable[..., Update]  # (alpha_bar), or (alpha_bar, eta) if it takes eta
-    description: str
-    takes_eta: bool = False
-
-
-SAMPLERS = {
-    "ddim": Sampler(ddim, "DDIM, deterministic with eta = 0, ancestral with eta = 1", takes_eta=True),
-    "ddpm": Sampler(ddpm, "the ancestral chain that the model was trained with"),
-    "dpmpp-2m": Sampler(dpmpp_2m, "DPM-Solver++(2M), deterministic, of second order"),
-}
