@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 HOST = Path(__file__).resolve().parent / "gpu_host"
-KERNELS = HOST.parent.parent / "kernels"
+KERNELS = HOST.parents[2] / "kernels"
 BLOCK = 256
 FLAGS = ["-std=c++17", "-O2", "-ffp-contract=off", "-fPIC", "-shared", "-Wl,-Bsymbolic"]
 FLAGS += ["-Wall", "-Wno-unknown-pragmas"]
