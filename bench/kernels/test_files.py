@@ -13,10 +13,9 @@ from pytest_benchmark.fixture import BenchmarkFixture
 
 from tfs_rt.cases.guards import input_findings, result_findings
 from tfs_rt.formats.picture import Rules
-from tfs_rt.formats.png import read
-from tfs_rt.formats.writer import encode_png
+from tfs_rt.formats.png import encode_png, read
+from tfs_rt.formats.sandboxed import SandboxedReader
 from tfs_rt.images import RGB, resize
-from tfs_rt.sandbox.parent import Reader
 
 SIDE = 256
 HERE = Path("image.png")
@@ -69,7 +68,7 @@ def test_png_read_in_a_child(images: list[RGB], benchmark: BenchmarkFixture, hol
     """With the way there and back; the child runs already, and a new one after every 200 files counts too."""
     image = resize(images[2], (SIDE, SIDE))
     data = written(image)
-    with Reader() as reader:
+    with SandboxedReader() as reader:
         reader.read(data, HERE, Rules())
         picture = benchmark(reader.read, data, HERE, Rules())
     holds(picture.slices[0], image, 0)

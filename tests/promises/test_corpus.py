@@ -23,7 +23,7 @@ from tfs_rt.cases.discover import discover
 from tfs_rt.cases.load import Reading
 from tfs_rt.errors import InputError
 from tfs_rt.formats.picture import Picture, Rules
-from tfs_rt.sandbox.parent import Reader
+from tfs_rt.formats.sandboxed import SandboxedReader
 from tfs_rt.spec import SLOTS
 
 NAMES = ("mr-t1", "mr-t2", "pet")
@@ -72,7 +72,7 @@ def mutated(data: bytes, rng: Generator) -> Iterator[bytes]:
         yield data[:at] + data[at // 2 :]
 
 
-def outcome(reader: Reader, data: bytes, path: Path, rules: Rules) -> Picture | InputError:
+def outcome(reader: SandboxedReader, data: bytes, path: Path, rules: Rules) -> Picture | InputError:
     try:
         return reader.read(data, path, rules)
     except InputError as error:
@@ -82,7 +82,7 @@ def outcome(reader: Reader, data: bytes, path: Path, rules: Rules) -> Picture | 
 def test_twelve_hundred_mutated_files_are_read_or_refused_and_nothing_else(rng: Generator) -> None:
     rules, refusals, total = Rules(allow_lossy=True), 0, 0
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    with Reader() as reader:
+    with SandboxedReader() as reader:
         for ending, data in seeds().items():
             path, mutations = Path(f"somewhere/pet{ending}"), mutated(data, rng)
             whole = reader.read(data, path, rules)
@@ -241,7 +241,7 @@ def fused_modes(tmp_path: Path, kind: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize("ending", [".png", ".nii.gz", ".dcm"])
 def test_a_file_named_as_another_format_is_refused(tmp_path: Path, ending: str) -> None:
-    with Reader() as reader:
+    with SandboxedReader() as reader:
         for other, data in seeds().items():
             if other != ending and (other, ending) != (".nii", ".nii.gz"):
                 with pytest.raises(InputError, match="pet"):

@@ -56,7 +56,7 @@ tfs("fuse {CASE} -o a --backend openvino")
     "dicom": """
 from collections import defaultdict
 from pydicom.data import get_testdata_file
-from tfs_rt.formats.dicom.read import encode
+from tfs_rt.formats.dicom.write import encode
 from tfs_rt.formats.picture import Rules
 from tfs_rt.formats.registry import read_picture
 from tfs_rt.spec import SLOTS

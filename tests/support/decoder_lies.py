@@ -11,16 +11,13 @@ from typing import Any
 
 import numpy as np
 
+from support.malformed_messages import framed
 from tfs_rt.formats.picture import Rules
 from tfs_rt.formats.registry import read_picture
 
 SLICE = np.zeros((16, 16, 3), np.uint8)
 FACTS = {"format": "png", "mode": "RGB", "levels": "as stored"}
 Raw = bytes  # what a child writes in place of a message
-
-
-def framed(text: str, *, length: int | None = None) -> Raw:
-    return (len(text) if length is None else length).to_bytes(8, "little") + text.encode()
 
 
 def facts(**more: Any) -> tuple[Any, ...]:
@@ -89,7 +86,7 @@ LIES: dict[str, Any] = {
     "no picture": None,
     "a list of parts": [(SLICE,), FACTS, {}, None],
     # in place of a message
-    "a huge length": framed("", length=2**62),
+    "a huge length": framed("", 2**62),
     "no JSON": framed("{"),
     "a number of 5,000 digits": framed(f'["result", {"9" * 5000}]'),
     "objects": framed('["result", {"array": ["|O", [1]]}]'),

@@ -15,12 +15,12 @@ from PIL import Image
 
 from tfs_rt.formats.picture import Picture, Rules
 from tfs_rt.formats.registry import read_picture
+from tfs_rt.formats.sandboxed import SandboxedReader
 from tfs_rt.images import RGB, Array
 from tfs_rt.sampling.engine import reverse_step
 from tfs_rt.sampling.schedule import sigma_range
 from tfs_rt.sampling.tables import StepRow
-from tfs_rt.sandbox.parent import Reader
-from tfs_rt.sandbox.parts import Sandbox
+from tfs_rt.sandbox.parts import Parts
 from tfs_rt.spec import Architecture, ModelSpec, Prediction, Recipe, Schedule
 
 TINY = Architecture(
@@ -97,14 +97,14 @@ def write_case(folder: Path, *, size: int = 16, functional: str = "pet", m1: str
     return folder
 
 
-class Here(Reader):
+class Here(SandboxedReader):
     """Reads in this process, for tests that count its system calls."""
 
     def read(self, data: bytes, path: Path, rules: Rules) -> Picture:
         return read_picture(data, path, rules)
 
-    def sandbox(self) -> Sandbox:
-        return Sandbox(())
+    def sandbox_parts(self) -> Parts:
+        return Parts(())
 
 
 def read_png(path: Path) -> RGB:

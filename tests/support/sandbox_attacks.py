@@ -366,7 +366,7 @@ WITHOUT = {
     "no Landlock": "limits.restrict_files = lambda: False",
     "no Landlock, no namespaces": "limits.restrict_files = limits.leave_network = lambda: False",
     "no seccomp": "limits.restrict_calls = lambda: False",
-    "none": "limits.give_up = lambda memory: ([], memory)",
+    "none": "limits.restrict_process = lambda memory: ([], memory)",
 }  # what of the sandbox is taken away, in the child
 
 
@@ -391,10 +391,10 @@ def targets() -> Iterator[Target]:
 
 
 def weakened(call: Any, without: str) -> Any:
-    """A `Limited` whose children lack a part of the sandbox."""
+    """A `Sandbox` whose children lack a part of the sandbox."""
     code = call.command[3]
     at = code.index("from tfs_rt.sandbox.child")
-    call.command[3] = f"{code[:at]}from tfs_rt import limits; {WITHOUT[without] or 'pass'}; {code[at:]}"
+    call.command[3] = f"{code[:at]}from tfs_rt.sandbox import limits; {WITHOUT[without] or 'pass'}; {code[at:]}"
     return call
 
 
@@ -402,11 +402,11 @@ def trial(without: str) -> tuple[list[str], dict[str, str]]:
     """The parts that held, and the attacks that got through with how they ended."""
     from support.sandbox_attacks import attempt as function  # by the name that a child can import
     from tfs_rt.errors import InputError
-    from tfs_rt.sandbox.parent import Limited
+    from tfs_rt.sandbox.parent import Sandbox
 
     os.environ.update(SECRETS)
     through = {}
-    with targets() as target, weakened(Limited(function), without) as call:
+    with targets() as target, weakened(Sandbox(function), without) as call:
         for name in ATTACKS:
             try:
                 ended = call("an attack", name, *target)
@@ -415,7 +415,7 @@ def trial(without: str) -> tuple[list[str], dict[str, str]]:
             if ended:
                 through[name] = ended
         changed = "" if (Path(target.folder) / "kept").read_text() == "kept" else "the file is not as it was"
-        return list(call.held or []), through | ({"": changed} if changed else {})
+        return list(call.parts().held), through | ({"": changed} if changed else {})
 
 
 def main(arguments: list[str]) -> None:

@@ -23,7 +23,8 @@ from tfs_rt.cases.names import stem_of
 from tfs_rt.facts import Facts
 from tfs_rt.formats import hounsfield
 from tfs_rt.formats.levels import SHOWS
-from tfs_rt.formats.writer import encode, encode_png
+from tfs_rt.formats.png import encode_png
+from tfs_rt.formats.registry import encode
 from tfs_rt.images import RGB, Array
 from tfs_rt.methods.method import Fuser
 from tfs_rt.output.contact_sheet import ROWS, contact_sheet

@@ -26,11 +26,11 @@ from tfs_rt.cases.load import Loaded, load_case, read_bytes
 from tfs_rt.errors import EnvironmentFault, InputError, LimitReached, TfsRtError, first_line
 from tfs_rt.facts import Facts, digest
 from tfs_rt.formats.picture import Rules
+from tfs_rt.formats.sandboxed import SandboxedReader
 from tfs_rt.images import RGB
 from tfs_rt.methods.method import Fuser
 from tfs_rt.output.results import clear_sheets, is_done, remove_result, withdraw, write_result
 from tfs_rt.output.sidecar import recipe_of
-from tfs_rt.sandbox.parent import Reader
 from tfs_rt.system import signals
 from tfs_rt.system.os_errors import write_fault
 from tfs_rt.system.resource_limits import MORE_MEMORY, limit_fault, memory_limits
@@ -61,7 +61,7 @@ class Run:
     fuser: Fuser
     options: Options
     cases: Sequence[Found]
-    reader: Reader = field(default_factory=Reader)
+    reader: SandboxedReader = field(default_factory=SandboxedReader)
     on_result: Callable[[dict[str, Any]], None] = lambda result: None
     on_step: Callable[[float], None] = lambda cases: None
     report: Report = field(init=False)
@@ -101,7 +101,7 @@ class Run:
 
     def _fuse_all(self) -> None:
         output, started = self.options.output, time.monotonic()
-        self.provenance["sandbox"] = self.reader.sandbox().as_facts()
+        self.provenance["sandbox"] = self.reader.sandbox_parts().as_facts()
         self.journal.begin(len(self.cases), self.job.sha256 if self.job else "")
         self._write_report(started)  # whatever ends this run, no earlier report stands for it
         if self.options.sheet:

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from tfs_rt.batch.run import Options
     from tfs_rt.batch.shards import Shard
     from tfs_rt.cases.case import Case, Found
+    from tfs_rt.formats.sandboxed import SandboxedReader
     from tfs_rt.methods.method import Fuser
-    from tfs_rt.sandbox.parent import Reader
     from tfs_rt.spec import Tier
 
 
@@ -191,9 +191,9 @@ def fuse(  # noqa: PLR0913 - one parameter an option
     given = choices.case_given(m1, m2, functional, case_id)
     found = _discovered(cases or [], given, output, any_pair=method is not None)
     if in_workers:
-        from tfs_rt.sandbox.parent import Reader
+        from tfs_rt.formats.sandboxed import SandboxedReader
 
-        with Reader() as reader:
+        with SandboxedReader() as reader:
             _check_sandbox(reader, talk, required=require_sandbox)
         exit_code = _in_workers(shards, listed, found, output, talk, thread_count(threads))
     else:
@@ -244,13 +244,13 @@ def _here(
     """Fuse in this process; the exit code."""
     from tfs_rt.batch.run import Run
     from tfs_rt.batch.workers import keep_to_parent
+    from tfs_rt.formats.sandboxed import SandboxedReader
     from tfs_rt.output.results import prepare_output
-    from tfs_rt.sandbox.parent import Reader
 
     keep_to_parent(os.environ)
     own = sum(options.shard is None or options.shard.holds(case.id) for case in found)
     part = f" of {len(found)}, shard {options.shard}" if options.shard else ""
-    with Reader() as reader:
+    with SandboxedReader() as reader:
         reader.start()  # while the model is loaded
         fuser, how = make()
         _check_sandbox(reader, talk, required=require_sandbox)
@@ -263,9 +263,9 @@ def _here(
     return report.exit_code
 
 
-def _check_sandbox(reader: Reader, talk: Talk, *, required: bool) -> None:
+def _check_sandbox(reader: SandboxedReader, talk: Talk, *, required: bool) -> None:
     """Say once which parts of the sandbox are missing here; refuse if all are required."""
-    sandbox = reader.sandbox()
+    sandbox = reader.sandbox_parts()
     if required:
         sandbox.check_complete()
     if sandbox.warning:

@@ -27,8 +27,8 @@ from tfs_rt.backends.trt.flavour import Flavour
 from tfs_rt.doctor.probes import MARK
 from tfs_rt.errors import EnvironmentFault, TfsRtError, first_line, printable
 from tfs_rt.facts import Facts
+from tfs_rt.formats.sandboxed import SandboxedReader
 from tfs_rt.models.bundle import load_bundle
-from tfs_rt.sandbox.parent import Reader
 
 SECONDS = 60.0  # for a probe
 HIDDEN = ("", "-1", "NoDevFiles")
@@ -237,8 +237,8 @@ def _visible(value: str) -> Fault | None:
 def _sandbox(report: Report) -> None:
     """The parts of the sandbox in which `tfs-rt fuse` reads files."""
     try:
-        with Reader() as reader:
-            report.sandbox = reader.sandbox().as_facts()
+        with SandboxedReader() as reader:
+            report.sandbox = reader.sandbox_parts().as_facts()
     except EnvironmentFault as fault:
         report.sandbox = {"reason": fault.reason, "remedy": fault.remedy}
 

@@ -1,4 +1,4 @@
-"""Read a PNG by rule or refuse it: nothing is guessed, scaled or dropped in silence.
+"""Read and write PNG. A file is read by rule or refused: nothing is guessed, scaled or dropped in silence.
 
 Accepted: 8-bit grey, RGB, palette, 1-bit; alpha only where every pixel is opaque; 16-bit grey through `Rules.window`,
 in values of 0 to 65535. Refused: 16-bit colour, transparency, animation, a stored rotation, anything damaged (every
@@ -7,16 +7,20 @@ chunk's CRC is checked), more than 4096 x 4096 pixels.
 
 from __future__ import annotations
 
+import io
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from tfs_rt.errors import InputError
 from tfs_rt.formats.picture import MAX_PIXELS, Picture, Rules
 from tfs_rt.formats.pillow_modes import ENDING, WINDOW, check_upright, decoded, inflates_to, to_picture
+from tfs_rt.images import RGB
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 GREY, PALETTE = 0, 3  # PNG colour types
@@ -43,6 +47,22 @@ def read(data: bytes, path: Path, rules: Rules) -> Picture:
         return to_picture(image, path, rules, bits=bits)
 
     return decoded(data, path, "PNG", decide)
+
+
+def encode(slices: Sequence[RGB], frames: dict[str, Any], text: dict[str, str]) -> bytes:
+    """A result of one slice (H, W, 3) uint8; PNG takes over nothing from the sources' `frames`."""
+    (image,) = slices
+    return encode_png(image, text)
+
+
+def encode_png(image: RGB, text: dict[str, str] | None = None) -> bytes:
+    """A PNG of (H, W, 3) uint8 whose bytes depend on the pixels and the text alone."""
+    info = PngInfo()
+    for keyword, value in (text or {}).items():
+        info.add_text(keyword, value)
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, format="PNG", pnginfo=info)
+    return buffer.getvalue()
 
 
 def _check_file(data: bytes, path: Path, rules: Rules) -> int:

@@ -32,8 +32,8 @@ RIGHTS = {1: 13, 2: 14, 3: 15, 4: 15, 5: 16}  # how many rights on files an ABI 
 CONNECT, APART = 0b11, 0b11  # Landlock's rights on TCP (ABI 4), and its scopes: abstract sockets and signals (ABI 6)
 
 
-def give_up(memory: int) -> tuple[list[str], int]:
-    """Give up what the system permits, for good; returns the parts of the sandbox that hold, and the memory left.
+def restrict_process(memory: int) -> tuple[list[str], int]:
+    """Give up all rights that the system lets it, for good: the parts of the sandbox that hold, and the memory left.
 
     That is `memory` bytes beyond what is mapped, or less where this process was given less.
     """
@@ -55,7 +55,7 @@ def give_up(memory: int) -> tuple[list[str], int]:
 
 
 @contextmanager
-def within(seconds: float, cpu_seconds: float) -> Iterator[None]:
+def time_limit(seconds: float, cpu_seconds: float) -> Iterator[None]:
     """End this process unless the block takes less than so many seconds, of the clock and of processors."""
     signal.setitimer(signal.ITIMER_REAL, seconds + GRACE)
     usage, (_, hard) = resource.getrusage(resource.RUSAGE_SELF), resource.getrlimit(resource.RLIMIT_CPU)

@@ -1,9 +1,8 @@
-"""The sandbox in which foreign bytes are parsed: its parts, and what a user is told where some of them are missing."""
+"""The parts of the sandbox, and what a user is told if some of them are missing."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,18 +14,11 @@ NETWORK = "network namespace"
 MEMORY = "memory limit"
 PARTS = (SECCOMP, LANDLOCK, NETWORK, MEMORY)
 OPTION = "--require-sandbox"
-ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")  # each maps much
-VARIABLES = {
-    *("LANG", "PYTHONHOME", "PYTHONPLATLIBDIR", "PYTHONUTF8", "PYTHONPYCACHEPREFIX", "PYTHONDONTWRITEBYTECODE"),
-    *("LD_LIBRARY_PATH", "LD_PRELOAD", "DYLD_LIBRARY_PATH", "DYLD_FALLBACK_LIBRARY_PATH"),
-    *(("SYSTEMROOT", "PATH") if os.name == "nt" else ()),
-}  # of the environment, what Python and its libraries need to start; all else stays with the parent
-PREFIXES = ("LC_", "OMP_", "KMP_", "MKL_", "OPENBLAS_", "NPY_")  # and what a mathematical library needs on a processor
 
 
 @dataclass(frozen=True, slots=True)
-class Sandbox:
-    """The parts that hold a child process."""
+class Parts:
+    """The parts of the sandbox that hold a child process."""
 
     held: Collection[str]
 
@@ -60,12 +52,6 @@ class Sandbox:
         return " and ".join(f"no {part}" for part in self.missing)
 
 
-def sandbox_of(facts: Any) -> Sandbox:
-    """The sandbox that a child says it is in, before it has seen foreign bytes."""
-    return Sandbox(tuple(part for part in PARTS if part in facts))
-
-
-def child_environment(own: Mapping[str, str]) -> dict[str, str]:
-    """A child's environment: no address of an agent, no key, no setting that a library would follow."""
-    kept = {name: value for name, value in own.items() if name in VARIABLES or name.startswith(PREFIXES)}
-    return {**kept, **ONE_THREAD}
+def known_parts(answer: list[Any]) -> Parts:
+    """The parts that a child says it is held by, before it has seen foreign bytes; unknown names are left out."""
+    return Parts(tuple(part for part in PARTS if part in answer))

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from tfs_rt.backends.registry import load_engine
 from tfs_rt.errors import TfsRtError, UsageError
-from tfs_rt.formats.writer import encode_png
+from tfs_rt.formats.png import encode_png
 from tfs_rt.images import RGB
 from tfs_rt.methods.diffusion import fuse_batch, load_pipeline
 from tfs_rt.methods.method import Fuser

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from tfs_rt.batch.samples import SPREAD_TOP, colours, heat_map, moments
-from tfs_rt.formats.writer import encode_png
+from tfs_rt.formats.png import encode_png
 from tfs_rt.images import RGB
 from tfs_rt.methods.diffusion import Pipeline
 from tfs_rt.output.contact_sheet import contact_sheet

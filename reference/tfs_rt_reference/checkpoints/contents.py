@@ -31,7 +31,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from tfs_rt.errors import ModelError, first_line
-from tfs_rt.sandbox.parent import Limited
+from tfs_rt.sandbox.parent import Sandbox
 from tfs_rt.spec import Architecture, ModelSpec, from_dict
 from tfs_rt.system.files import file_sha256
 from tfs_rt_reference.architecture import Tensors, compare_tensors, infer_architecture
@@ -112,9 +112,9 @@ def read_contents(path: Path) -> Contents:
 
 
 @cache
-def _child() -> Limited:
+def _child() -> Sandbox:
     remedy = "give a TFS-Diff or SR3 checkpoint, from where you trust it"
-    child = Limited(parse, **LIMITS, error=ModelError, remedy=remedy)
+    child = Sandbox(parse, **LIMITS, error=ModelError, remedy=remedy)
     atexit.register(child.close)
     return child
 

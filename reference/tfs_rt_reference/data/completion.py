@@ -27,7 +27,7 @@ import numpy as np
 from tfs_rt.cases.csv_list import Row, read_list, to_csv
 from tfs_rt.cases.load import read_file
 from tfs_rt.errors import InputError, TfsRtError, UsageError
-from tfs_rt.formats.writer import encode_png
+from tfs_rt.formats.png import encode_png
 from tfs_rt.images import RGB
 from tfs_rt.output.results import prepare_output
 from tfs_rt.spec import SLOTS

@@ -32,7 +32,7 @@ from tfs_rt.cases.case import Case, Found, RefusedCase
 from tfs_rt.cases.discover import modality_of
 from tfs_rt.cases.load import Loaded, load_case
 from tfs_rt.errors import EnvironmentFault, InputError, TfsRtError, UsageError, first_line
-from tfs_rt.formats.writer import encode_png
+from tfs_rt.formats.png import encode_png
 from tfs_rt.images import RGB
 from tfs_rt.methods.bitonicx import fuse as bitonicx
 from tfs_rt.output.results import prepare_output, write_json

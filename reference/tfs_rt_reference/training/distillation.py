@@ -17,7 +17,7 @@ import numpy as np
 
 from tfs_rt.cases.load import read_file
 from tfs_rt.errors import UsageError
-from tfs_rt.formats.writer import encode_png
+from tfs_rt.formats.png import encode_png
 from tfs_rt.images import RGB
 from tfs_rt.methods.diffusion import fuse_batch
 from tfs_rt.output.results import prepare_output

@@ -24,7 +24,8 @@ from tfs_rt.cases.load import alike
 from tfs_rt.errors import InputError
 from tfs_rt.formats.dicom import pixels as dicom_pixels
 from tfs_rt.formats.dicom import read as dicom
-from tfs_rt.formats.dicom.read import encode, read
+from tfs_rt.formats.dicom.read import read
+from tfs_rt.formats.dicom.write import encode
 from tfs_rt.formats.picture import Picture, Rules
 
 PATH = Path("somewhere/scan.dcm")

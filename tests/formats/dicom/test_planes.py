@@ -14,7 +14,8 @@ from support.made_dicom import item, made
 from tfs_rt.cases.load import alike
 from tfs_rt.errors import InputError
 from tfs_rt.formats.answers import checked_picture
-from tfs_rt.formats.dicom.read import encode, read
+from tfs_rt.formats.dicom.read import read
+from tfs_rt.formats.dicom.write import encode
 from tfs_rt.formats.picture import Picture, Rules
 
 PATH = Path("somewhere/scan.dcm")

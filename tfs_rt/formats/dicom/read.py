@@ -27,12 +27,9 @@ from tfs_rt.formats.dicom.source import source_of, subject_of, texts, uids
 from tfs_rt.formats.dicom.stack import stack_of
 from tfs_rt.formats.dicom.tables import palette_of, to_rgb
 from tfs_rt.formats.dicom.window import grey_levels
-from tfs_rt.formats.dicom.write import encode
 from tfs_rt.formats.levels import AS_STORED
 from tfs_rt.formats.picture import Picture, Rules, grey
 from tfs_rt.images import RGB
-
-__all__ = ["encode", "read"]
 
 PREAMBLE = 128  # bytes before the signature
 SIGNATURE = b"DICM"

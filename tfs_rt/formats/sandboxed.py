@@ -1,0 +1,51 @@
+"""Read pictures in a sandboxed child process: a hostile file can harm only its own case."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any, Self
+
+from tfs_rt.formats.answers import checked_picture
+from tfs_rt.formats.picture import Picture, Rules
+from tfs_rt.formats.registry import format_of, read_picture
+from tfs_rt.sandbox.parent import Sandbox
+from tfs_rt.sandbox.parts import Parts
+
+
+class SandboxedReader:
+    """`tfs_rt.formats.registry.read_picture` in a sandboxed child process."""
+
+    def __init__(self) -> None:
+        self.sandbox = Sandbox(read_in_child, remedy="write the file again, or take it out")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def start(self) -> None:
+        """Begin to start the child, and return at once: its imports then overlap with the caller's."""
+        self.sandbox.start()
+
+    def read(self, data: bytes, path: Path, rules: Rules) -> Picture:
+        """The slices of a file from its bytes; InputError too if reading them ends the child."""
+        form = format_of(path)
+        name = form.name if form else None
+        options = dataclasses.asdict(rules)
+        return self.sandbox(path, data, str(path), options, check=lambda answer: checked_picture(answer, name))
+
+    def sandbox_parts(self) -> Parts:
+        """The parts of the sandbox in which files are read."""
+        return self.sandbox.parts()
+
+    def close(self) -> None:
+        """End the child; the next call starts another."""
+        self.sandbox.close()
+
+
+def read_in_child(data: bytes, path: str, rules: dict[str, Any]) -> tuple[Any, ...]:
+    """In the child: the fields of a picture, as plain data."""
+    picture = read_picture(data, Path(path), Rules(**rules))
+    return picture.slices, picture.facts, picture.subject, picture.frame
