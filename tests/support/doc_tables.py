@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from tfs_rt.backends.registry import BACKENDS, automatic_backends
+from tfs_rt.formats.registry import FORMATS
 from tfs_rt.methods.registry import METHODS
 from tfs_rt.sampling.registry import SAMPLERS
 
@@ -58,7 +59,27 @@ def backends() -> str:
     return table(("`--backend`", "computes by", "on a", "needs", "tried by `auto`"), rows)
 
 
-MADE: dict[str, Callable[[], str]] = {"backends": backends, "methods": methods, "samplers": samplers}
+def formats() -> str:
+    """The formats of input files."""
+    rows = [
+        (
+            entry.title,
+            ", ".join(f"`{ending}`" for ending in entry.endings),
+            entry.description,
+            "yes" if entry.has_geometry else "no",
+            install(entry.extra),
+        )
+        for entry in FORMATS.values()
+    ]
+    return table(("format", "endings", "holds", "place in space", "needs"), rows)
+
+
+MADE: dict[str, Callable[[], str]] = {
+    "backends": backends,
+    "formats": formats,
+    "methods": methods,
+    "samplers": samplers,
+}
 
 
 def tables_in(path: Path) -> Iterator[tuple[str, str]]:

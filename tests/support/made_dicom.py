@@ -3,11 +3,23 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pydicom.data
+import pytest
 from pydicom import Dataset, dcmwrite, uid
 from pydicom.dataset import FileMetaDataset
+
+from tfs_rt.errors import InputError
+from tfs_rt.formats.dicom.read import read
+from tfs_rt.formats.picture import Rules
+
+PATH = Path("somewhere/scan.dcm")
+WHEEL = Path(pydicom.data.__file__).parent
+LOSSY = Rules(allow_lossy=True)
+RAMP = np.arange(64, dtype=np.uint16).reshape(8, 8) * 64  # 0 to 4032
 
 
 def made(pixels: np.ndarray, syntax: str = uid.ExplicitVRLittleEndian, /, **attributes: Any) -> bytes:
@@ -45,3 +57,29 @@ def item(**attributes: Any) -> Dataset:
     for keyword, value in attributes.items():
         setattr(found, keyword, value)
     return found
+
+
+def stored_file(name: str) -> bytes:
+    return (WHEEL / "test_files" / name).read_bytes()
+
+
+def levels(data: bytes, rules: Rules = LOSSY) -> np.ndarray:
+    """(N, H, W) levels of a file that is grey."""
+    slices = np.stack(read(data, PATH, rules).slices)
+    assert (slices[..., :1] == slices).all()
+    return slices[..., 0]
+
+
+def refused(data: bytes, words: str, rules: Rules = LOSSY) -> InputError:
+    with pytest.raises(InputError, match=words) as caught:
+        read(data, PATH, rules)
+    assert caught.value.subject == str(PATH)
+    assert caught.value.remedy
+    return caught.value
+
+
+def linear(values: np.ndarray, centre: float, width: float) -> np.ndarray:
+    """PS3.3 C.11.2.1.2.1, as it stands there, from 0 to 255."""
+    between = ((values - (centre - 0.5)) / (width - 1) + 0.5) * 255
+    inside = np.where(values > centre - 0.5 + (width - 1) / 2, 255, between)
+    return np.rint(np.where(values <= centre - 0.5 - (width - 1) / 2, 0, inside)).astype(np.uint8)

@@ -20,6 +20,7 @@ from tfs_rt.cases.colormaps import pseudo_colour
 from tfs_rt.cases.discover import modality_of
 from tfs_rt.errors import InputError
 from tfs_rt.formats.picture import Picture
+from tfs_rt.formats.registry import WITH_GEOMETRY
 from tfs_rt.images import RGB
 
 FAINT = 64  # level: an image without a brighter one is too dark to tell colour from grey
@@ -29,7 +30,6 @@ SPREAD = 16  # levels between channels: what a lossy format may leave of grey
 COLOURED = 0.5  # share of what an image shows clearly: from here on it is a colour image
 MARKED = 0.25  # share up to which it is a grey image with marks in colour
 ANATOMICAL = 0.001  # share of the area that may have colour in an anatomical image
-SCALAR = ("dicom", "nifti")  # formats that hold measured values: their functional images have no colour as a rule
 LUMA = (0.299, 0.587, 0.114)
 Facts = dict[str, Any]  # of a picture, for the sidecar
 
@@ -70,7 +70,7 @@ def colour_functional(case: Case, picture: Picture, facts: Facts, colormap: str 
 
 def _own_colormap(path: Path, facts: Facts) -> tuple[str, str] | None:
     """For formats of measured values the training images' colours, and whence; of any other the user must decide."""
-    if facts["format"] not in SCALAR:
+    if facts["format"] not in WITH_GEOMETRY:
         return None
     named, modality = modality_of(path), facts.get("modality")
     if named == "spect" or modality == "NM":

@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 
 from tfs_rt.cases.case import Case, Found, RefusedCase
-from tfs_rt.cases.colour import SCALAR, check_anatomical, colour_functional
+from tfs_rt.cases.colour import check_anatomical, colour_functional
 from tfs_rt.cases.discover import modality_of
 from tfs_rt.cases.remedies import without_options
 from tfs_rt.errors import InputError
 from tfs_rt.formats.picture import MAX_PIXELS, Picture, Rules
-from tfs_rt.formats.registry import read_picture
+from tfs_rt.formats.registry import WITH_GEOMETRY, read_picture
 from tfs_rt.images import RGB
 from tfs_rt.spec import SLOTS
 from tfs_rt.system.files import read_regular
@@ -170,7 +170,7 @@ def _loaded(
     formats = {picture.facts["format"] for picture in pictures.values()}
     if len(first) > 1 and len(formats) > 1:
         raise InputError(subject, f"is a volume in several formats ({', '.join(sorted(formats))})", "choose one")
-    written = formats.pop() if len(formats) == 1 and formats <= set(SCALAR) else "png"
+    written = formats.pop() if len(formats) == 1 and formats <= WITH_GEOMETRY else "png"
     slices = tuple(zip(*(pictures[slot].slices for slot in SLOTS), strict=True))
     return Loaded(case, slices, inputs, size, {slot: p.frame for slot, p in pictures.items()}, written)
 

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-IMAGE_ENDINGS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif", ".webp", ".dcm", ".nii", ".nii.gz")
+from tfs_rt.formats.registry import IMAGE_ENDINGS
+
 ENDING = re.compile(rf"(?:{'|'.join(map(re.escape, sorted(IMAGE_ENDINGS, key=len, reverse=True)))})\Z", re.IGNORECASE)
 NNUNET = re.compile(r"(?P<id>.+)_(?P<channel>\d{4})")  # a name without its ending
 ANATOMICAL = ("ct", "mr-t1", "mr-gad", "mr-pd", "mr-t2")  # in slot order: mr-t2 is m2 in every published group

@@ -1,7 +1,8 @@
 """The file formats: one entry for each, by which files are decoded and results are encoded.
 
-To add a format, write a module with `read(data, path, rules)`, and `encode(slices, frames, text)` if results can be
-written in it, and add an entry here. A format with geometry also needs a schema in `tfs_rt.formats.answers`.
+To add a format: write a module with `read(data, path, rules)`, and with `encode(slices, frames, text)` if results are
+written in it, and add its entry here. A format with geometry also needs a schema in `tfs_rt.formats.answers`.
+Reading this registry imports no array library, so that `tfs-rt --help` stays fast.
 """
 
 from __future__ import annotations
@@ -14,71 +15,72 @@ from typing import TYPE_CHECKING, Any
 from tfs_rt.errors import InputError
 from tfs_rt.optional import import_optional
 
-if TYPE_CHECKING:  # this table is read by commands that need no image
+if TYPE_CHECKING:
     from tfs_rt.formats.picture import Picture, Rules
     from tfs_rt.images import RGB
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Format:
-    """A file format: its name in sidecars, its file endings, and the modules that read and write it."""
+    """All facts about a file format."""
 
-    name: str
-    endings: tuple[str, ...]
+    title: str  # as people write it
+    endings: tuple[str, ...]  # of file names
+    description: str  # the pictures that a file may hold
     reader: str  # module with `read`
     writer: str = ""  # module with `encode`; empty if no result is written in this format
-    extra: str = ""  # of tfs-rt, with the packages that it needs
     has_geometry: bool = False  # holds measured values with a place in space, so that results go back into it
-    description: str  # the pixels that are read
+    extra: str = ""  # pip install 'tfs-rt[EXTRA]' brings the packages that it needs
 
     @property
     def remedy(self) -> str:
-        """Remedy if the packages for this format are missing."""
+        """The command that installs its packages; empty if it needs none."""
         return f"pip install 'tfs-rt[{self.extra}]'" if self.extra else ""
 
 
-FORMATS = (
-    Format(
-        name="png",
+FORMATS = {
+    "png": Format(
+        title="PNG",
         endings=(".png",),
+        description="one slice",
         reader="tfs_rt.formats.png",
         writer="tfs_rt.formats.png",
-        description="8-bit grey, RGB or palette, 1-bit; 16-bit grey with --window",
     ),
-    Format(
-        name="tiff",
+    "tiff": Format(
+        title="TIFF",
         endings=(".tif", ".tiff"),
+        description="one slice; files of several pages are refused",
         reader="tfs_rt.formats.tiff",
-        description="8-bit grey, RGB or palette, 1-bit; 12- and 16-bit grey, int32 and float32 with --window",
     ),
-    Format(
-        name="jpeg",
+    "jpeg": Format(
+        title="JPEG",
         endings=(".jpg", ".jpeg"),
+        description="one slice, with `--allow-lossy`",
         reader="tfs_rt.formats.jpeg",
-        description="8-bit grey or RGB, with --allow-lossy",
     ),
-    Format(
-        name="dicom",
+    "dicom": Format(
+        title="DICOM",
         endings=(".dcm",),
+        description="one file of one or more frames; a folder with a series is not read",
         reader="tfs_rt.formats.dicom.read",
         writer="tfs_rt.formats.dicom.write",
-        extra="dicom",
         has_geometry=True,
-        description="grey of any depth, 8-bit RGB or palette; one frame, or a stack of them",
+        extra="dicom",
     ),
-    Format(
-        name="nifti",
+    "nifti": Format(
+        title="NIfTI",
         endings=(".nii", ".nii.gz"),
+        description="a volume, fused slice by slice",
         reader="tfs_rt.formats.nifti.volume",
         writer="tfs_rt.formats.nifti.volume",
-        extra="nifti",
         has_geometry=True,
-        description="any whole or floating-point numbers, RGB24; one volume",
+        extra="nifti",
     ),
-)
-ENDINGS = {ending: form for form in FORMATS for ending in form.endings}
-UNREAD = (".bmp", ".gif", ".webp")  # images by their endings: refused with a remedy, not passed over in silence
-WITH_GEOMETRY = frozenset(form.name for form in FORMATS if form.has_geometry)
+}  # by the name that sidecars have
+NAMES = {ending: name for name, entry in FORMATS.items() for ending in entry.endings}
+WITH_GEOMETRY = frozenset(name for name, entry in FORMATS.items() if entry.has_geometry)
+UNREAD = (".bmp", ".gif", ".webp")  # endings of images that are refused with a remedy, not passed over in silence
+IMAGE_ENDINGS = (*NAMES, *UNREAD)
 
 
 def read_picture(data: bytes, path: Path, rules: Rules) -> Picture:
@@ -87,11 +89,12 @@ def read_picture(data: bytes, path: Path, rules: Rules) -> Picture:
     Raises InputError if it is damaged, of another format than its name says, or needs a decision; EnvironmentFault if
     the packages for its format are not installed.
     """
-    form = format_of(path)
-    if form is None:
-        remedy = f"convert it to one of {', '.join(ENDINGS)}, or, if it is DICOM, name it .dcm"
+    name = format_of(path)
+    if name is None:
+        remedy = f"convert it to one of {', '.join(NAMES)}, or, if it is DICOM, name it .dcm"
         raise InputError(path, "is in no format that is read", remedy)
-    return import_optional(form.reader, str(path), form.remedy).read(data, path, rules)
+    entry = FORMATS[name]
+    return import_optional(entry.reader, str(path), entry.remedy).read(data, path, rules)
 
 
 def encode(name: str, slices: Sequence[RGB], frames: dict[str, Any], text: dict[str, str]) -> bytes:
@@ -99,13 +102,13 @@ def encode(name: str, slices: Sequence[RGB], frames: dict[str, Any], text: dict[
 
     `slices` are (H, W, 3) uint8; `frames` has each slot's `Picture.frame`; `text` says how the result was made.
     """
-    (form,) = (form for form in FORMATS if form.name == name)
-    return import_optional(form.writer, f"a result in {name}", form.remedy).encode(slices, frames, text)
+    entry = FORMATS[name]
+    return import_optional(entry.writer, f"a result in {name}", entry.remedy).encode(slices, frames, text)
 
 
-def format_of(path: Path) -> Format | None:
-    """The format that a file's ending stands for; None if it stands for none."""
-    return ENDINGS.get(ending(path))
+def format_of(path: Path) -> str | None:
+    """The name of the format that a file's ending stands for; None if it stands for none."""
+    return NAMES.get(ending(path))
 
 
 def ending(path: Path) -> str:

@@ -31,8 +31,7 @@ class SandboxedReader:
 
     def read(self, data: bytes, path: Path, rules: Rules) -> Picture:
         """The slices of a file from its bytes; InputError too if reading them ends the child."""
-        form = format_of(path)
-        name = form.name if form else None
+        name = format_of(path)
         options = dataclasses.asdict(rules)
         return self.sandbox(path, data, str(path), options, check=lambda answer: checked_picture(answer, name))
 

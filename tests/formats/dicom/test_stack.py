@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from pydicom import config, dcmread, uid
+from pydicom import dcmread, uid
 
 from support.made_dicom import item, made
 from tfs_rt.cases.load import alike
@@ -28,13 +28,6 @@ PLACE: dict[str, Any] = {
     "ImageOrientationPatient": AXIAL,
     "PixelSpacing": [2, 2],
 }
-
-
-@pytest.fixture(autouse=True)
-def _lenient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The tests themselves write values against the standard."""
-    monkeypatch.setattr(config.settings, "writing_validation_mode", config.IGNORE)
-    monkeypatch.setattr(config.settings, "reading_validation_mode", config.IGNORE)
 
 
 def picture_of(data: bytes) -> Picture:
