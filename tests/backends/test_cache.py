@@ -504,8 +504,8 @@ def test_the_command_removes_one_entry_by_the_beginning_of_its_key(cache: Cache,
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ([], "what to remove is not said"),
-        (["0123", "--all"], "what to remove is not said"),
+        ([], "it is not clear what to remove"),
+        (["0123", "--all"], "it is not clear what to remove"),
         (["zzz"], "zzz: no such entry"),
         ([""], "no such entry"),  # an empty shell variable is not all there is
         (["*"], "no such entry"),

@@ -21,8 +21,7 @@ from tfs_rt.batch.record import Request
 from tfs_rt.batch.run import Options, Run
 from tfs_rt.batch.shards import Job, Shard, parse_shard, shard_of
 from tfs_rt.cases.discover import discover
-from tfs_rt.cli.options import shards as chosen
-from tfs_rt.cli.options import without
+from tfs_rt.cli.sharing import Sharing, drop_options, parse_sharing
 from tfs_rt.errors import EnvironmentFault, UsageError
 
 CASES = 9
@@ -110,24 +109,24 @@ def test_what_is_no_shard_is_refused(text: str, environment: dict[str, str]) -> 
 
 
 def test_workers_divide_a_shard_and_devices_have_a_worker_each() -> None:
-    assert chosen(None, None, None, {}) == ([], [])
-    assert chosen("2/3", 1, None, {}) == ([Shard(2, 3)], [])
-    assert chosen("2/3", 2, None, {}) == ([Shard(3, 6), Shard(4, 6)], [])
-    assert chosen(None, None, "0, 3", {}) == ([Shard(1, 2), Shard(2, 2)], ["0", "3"])
-    assert chosen(None, None, "1,0", {"CUDA_VISIBLE_DEVICES": "2,5"})[1] == ["5", "2"]
-    with pytest.raises(UsageError, match="not among the 2 that CUDA_VISIBLE_DEVICES gives"):
-        chosen(None, None, "0,2", {"CUDA_VISIBLE_DEVICES": "2,5"})
-    everything = [shard for node in ("1/2", "2/2") for shard in chosen(node, 3, None, {})[0]]
+    assert parse_sharing(None, None, None, {}) == Sharing()
+    assert parse_sharing("2/3", 1, None, {}) == Sharing((Shard(2, 3),))
+    assert parse_sharing("2/3", 2, None, {}) == Sharing((Shard(3, 6), Shard(4, 6)))
+    assert parse_sharing(None, None, "0, 3", {}) == Sharing((Shard(1, 2), Shard(2, 2)), ("0", "3"))
+    assert parse_sharing(None, None, "1,0", {"CUDA_VISIBLE_DEVICES": "2,5"}).devices == ("5", "2")
+    with pytest.raises(UsageError, match="not among the 2 devices of CUDA_VISIBLE_DEVICES"):
+        parse_sharing(None, None, "0,2", {"CUDA_VISIBLE_DEVICES": "2,5"})
+    everything = [shard for node in ("1/2", "2/2") for shard in parse_sharing(node, 3, None, {}).shards]
     assert everything == Shard.all(6)
     for devices in ("0,0", "", "0;1", "0,,1"):
-        with pytest.raises(UsageError, match="lists no devices"):
-            chosen(None, None, devices, {})
+        with pytest.raises(UsageError, match="is not a list of devices"):
+            parse_sharing(None, None, devices, {})
 
 
 def test_a_worker_is_the_same_command_without_what_makes_workers() -> None:
     line = ["fuse", "in", "--workers", "2", "-o", "out", "--shard=1/2", "--devices", "0,1", "--seed", "3"]
-    assert without(line, ("--shard", "--workers", "--devices")) == ["fuse", "in", "-o", "out", "--seed", "3"]
-    assert without(["-o", "out", "--", "--workers"], ("--workers",)) == ["-o", "out", "--", "--workers"]
+    assert drop_options(line, ("--shard", "--workers", "--devices")) == ["fuse", "in", "-o", "out", "--seed", "3"]
+    assert drop_options(["-o", "out", "--", "--workers"], ("--workers",)) == ["-o", "out", "--", "--workers"]
 
 
 def test_shards_give_the_tree_of_one_run_and_one_report(begin: Callable[..., Run], tmp_path: Path) -> None:

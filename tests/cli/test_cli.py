@@ -259,7 +259,7 @@ def test_help_tells_the_defaults(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> N
     text = " ".join(cli("fuse", "--help").out.split())
     for words in ("default: tfs-rt/x4", "default: the model's"):
         assert words in text
-    assert "default: what the checkpoint says" in " ".join(cli("export", "--help").out.split())
+    assert "default: the checkpoint's" in " ".join(cli("export", "--help").out.split())
 
 
 @pytest.mark.parametrize(("signum", "code", "word"), [("SIGINT", 130, "interrupted"), ("SIGTERM", 143, "terminated")])
@@ -296,7 +296,7 @@ WRONG_USES = {
     "edited model": (["fuse", "{case}", "-o", "{out}", "--model", "{edited}"], 5, "does not match its SHA-256"),
     "eta without ddim": (["fuse", "{case}", "-o", "{out}", "--sampler", "ddpm", "--eta", "1"], 2, "ddpm has no eta"),
     "levels never trained": (["fuse", "{case}", "-o", "{out}", "--spacing", "t"], 2, "was trained on"),
-    "bad size": (["fuse", "{case}", "-o", "{out}", "--target-size", "big"], 2, "'big' is no size"),
+    "bad size": (["fuse", "{case}", "-o", "{out}", "--target-size", "big"], 2, "'big' is not a size"),
     "output is a file": (["fuse", "{case}", "-o", "{case}/pet.png"], 6, "cannot be written"),
     "an id alone": (["fuse", "{case}", "--id", "x", "-o", "{out}"], 2, "only some of the three"),
     "no checkpoint": (["export", "{absent}.pth", "-o", "{out}", "--scale", "4"], 5, "cannot be read"),
@@ -453,7 +453,7 @@ def test_a_signal_that_a_library_swallows_still_ends_the_command(cli: Cli, monke
             os.kill(os.getpid(), signal.SIGTERM)
         return {"kind": "bundle"}
 
-    monkeypatch.setattr("tfs_rt.cli.inspect._bundle", swallow)
+    monkeypatch.setattr("tfs_rt.cli.inspect._read_bundle", swallow)
     assert cli("inspect", "tfs-rt/x4").code == 143
 
 

@@ -48,7 +48,7 @@ def test_any_pair_of_anatomical_images_is_fused_in_a_fixed_order(tmp_path: Path,
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--model", "tfs-rt/x4"], "--model: says how a model runs, and --method ctsr has none"),
+        (["--model", "tfs-rt/x4"], "--model: --method ctsr does not take this option"),
         (["--steps", "4"], "--steps"),
         (["--sampler", "ddpm"], "--sampler"),
         (["--seed", "0"], "--seed"),

@@ -186,7 +186,7 @@ def test_what_is_no_window_is_refused(tmp_path: Path, cli: Cli, text: str) -> No
     write_case(tmp_path / "in" / "k")
     done = cli("fuse", tmp_path / "in", "-o", tmp_path / "out", "--window", text)
     assert done.code == 2
-    assert "is no window: write LOW:HIGH" in done.err
+    assert "is not a window: write LOW:HIGH" in done.err
 
 
 def test_a_grey_functional_image_needs_a_colour_map_and_says_which(tmp_path: Path, cli: Cli) -> None:

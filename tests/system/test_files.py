@@ -125,7 +125,7 @@ def test_a_command_that_cannot_start_a_thread_says_which_limit(cli: Cli, monkeyp
     def refuse_thread(model: str) -> Any:
         raise RuntimeError("can't start new thread")
 
-    monkeypatch.setattr("tfs_rt.cli.inspect._bundle", refuse_thread)
+    monkeypatch.setattr("tfs_rt.cli.inspect._read_bundle", refuse_thread)
     done = cli("inspect", "tfs-rt/x4")
     assert (done.code, "no more threads or processes can be started" in done.err) == (6, True)
 

@@ -1,4 +1,4 @@
-"""What a command says on stderr while it works."""
+"""Messages of a command on stderr: progress, warnings, failed cases."""
 
 from __future__ import annotations
 
@@ -7,73 +7,77 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from rich.console import Console
+import rich.console
 from rich.markup import escape
 
 from tfs_rt.errors import TfsRtError, printable
 
 
+def _stderr() -> rich.console.Console:
+    return rich.console.Console(stderr=True, highlight=False, emoji=False, soft_wrap=True)
+
+
 @dataclass(frozen=True, slots=True)
-class Talk:
-    """Progress bar, one line per failure and warning; nothing but errors when quiet."""
+class Console:
+    """Writes one line for each message, and shows progress bars. If quiet, it writes failures only."""
 
     quiet: bool = False
     verbose: bool = False
-    console: Console = field(default_factory=lambda: Console(stderr=True, highlight=False, emoji=False, soft_wrap=True))
+    stderr: rich.console.Console = field(default_factory=_stderr)
 
-    def say(self, text: str) -> None:
-        """A line for the user."""
+    def info(self, text: str) -> None:
+        """A message."""
         if not self.quiet:
-            self.console.print(escape(printable(text)))
+            self.stderr.print(escape(printable(text)))
 
-    def warn(self, text: str) -> None:
-        """What was left out or may be wrong."""
+    def warning(self, text: str) -> None:
+        """A warning."""
         if not self.quiet:
-            self.console.print(f"[yellow]warning[/] {escape(printable(text, 600))}")
+            self.stderr.print(f"[yellow]warning[/] {escape(printable(text, 600))}")
 
     def failure(self, case_id: str, error: TfsRtError) -> None:
-        """A case that failed."""
-        self._failed(case_id, error.subject, error.reason, error.remedy)
+        """A failed case."""
+        self._failure(case_id, error.subject, error.reason, error.remedy)
 
-    def _failed(self, case_id: str, subject: str, reason: str, remedy: str) -> None:
+    def _failure(self, case_id: str, subject: str, reason: str, remedy: str) -> None:
         case_id = printable(case_id, 60)
         about = "" if subject == case_id else f" {subject}:"
-        self.console.print(f"[red]failed[/] {escape(f'{case_id}:{about} {reason}: {remedy}')}")
+        self.stderr.print(f"[red]failed[/] {escape(f'{case_id}:{about} {reason}: {remedy}')}")
 
     def result(self, result: dict[str, Any]) -> None:
-        """What became of a case."""
+        """A case's entry in the report: its failure, or its warnings and, if verbose, its size and time."""
         case_id = escape(printable(result["id"], 60))
         if result["status"] == "failed":
-            self._failed(result["id"], **result["error"])
+            self._failure(result["id"], **result["error"])
             return
         if self.verbose and not self.quiet:
             size = f"{result['width']}x{result['height']}"
-            took = "already" if result["status"] == "kept" else f"{result['seconds']:.2f} s"
-            self.console.print(f"done {case_id} {size} {took}")
+            time = "already" if result["status"] == "kept" else f"{result['seconds']:.2f} s"
+            self.stderr.print(f"done {case_id} {size} {time}")
         if not self.quiet:
             for warning in result["warnings"]:
-                self.console.print(f"[yellow]warning[/] {case_id}: {escape(warning)}")
+                self.stderr.print(f"[yellow]warning[/] {case_id}: {escape(warning)}")
 
-    def pass_on(self, line: str) -> None:
-        """A line that another process of ours has said."""
-        self.console.print(escape(printable(line, 1000)))
+    def relay(self, line: str) -> None:
+        """A message of one of our worker processes."""
+        self.stderr.print(escape(printable(line, 1000)))
 
     @contextmanager
     def status(self, doing: str) -> Iterator[Callable[[str], None]]:
-        """A spinner on a terminal, nothing elsewhere; yields the function that says what is being done now."""
-        if self.quiet or not self.console.is_terminal:
-            yield lambda now: None
+        """Show a spinner on a terminal, nothing elsewhere. Yields the function that shows the current step."""
+        if self.quiet or not self.stderr.is_terminal:
+            yield lambda step: None
             return
-        with self.console.status(doing) as spinner:
-            yield lambda now: spinner.update(f"{doing}: {escape(now.lower())}")
+        with self.stderr.status(doing) as spinner:
+            yield lambda step: spinner.update(f"{doing}: {escape(step.lower())}")
 
     @contextmanager
     def progress(self, doing: str, total: int, units: str) -> Iterator[Callable[[float], None]]:
-        """A bar on a terminal, nothing elsewhere; yields the function that moves it on by some units."""
+        """Show a bar on a terminal, nothing elsewhere. Yields the function that advances it by some units."""
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
         columns = (TextColumn(doing), BarColumn(), MofNCompleteColumn(), TextColumn(units), TimeRemainingColumn())
-        hidden = self.quiet or not self.console.is_terminal
-        with Progress(*columns, console=self.console, disable=hidden, transient=True) as bar:
+        hidden = self.quiet or not self.stderr.is_terminal
+        with Progress(*columns, console=self.stderr, disable=hidden, transient=True) as bar:
             task = bar.add_task(doing, total=total)
             yield lambda done: bar.advance(task, done)

@@ -7,54 +7,88 @@ from typing import Annotated
 
 import typer
 
-from tfs_rt.cli.extras import workshop
-from tfs_rt.cli.train import Device, changed, conduct
+from tfs_rt.cli.extras import import_extra
+from tfs_rt.cli.help import OUTPUT, TEACHER, default, examples
+from tfs_rt.cli.options import Quiet
+from tfs_rt.cli.parsers import whole_number
+from tfs_rt.cli.train import EXTRAS, change_config, run_training
+from tfs_rt.cli.train_options import Config, Device, Resume, Settings, Workers
+
+EXAMPLES = examples(
+    ("A one-step student of a bundle", "tfs-rt distill my_x2 set -o student"),
+    ("Then export it", "tfs-rt export student/model.safetensors -o my_x2_student --steps 1"),
+)
+
+TeacherModel = Annotated[
+    Path,
+    typer.Argument(metavar="TEACHER", help="A bundle, or a checkpoint of tfs-rt train.", show_default=False),
+]
+Sets = Annotated[list[Path], typer.Argument(metavar="SETS", help="Sets of tfs-rt prepare.", show_default=False)]
+Samples = Annotated[
+    int,
+    typer.Option(
+        parser=whole_number(0),
+        metavar="N",
+        help="Samples of the teacher; their mean is the target. 0: the target is the ground truth.",
+        rich_help_panel=TEACHER,
+    ),
+]
+Steps = Annotated[
+    int | None,
+    typer.Option(
+        parser=whole_number(1, 100_000),
+        metavar="N",
+        help="Steps for each of these samples." + default("the bundle's, or usual for its kind"),
+        rich_help_panel=TEACHER,
+    ),
+]
+RunFolder = Annotated[
+    Path,
+    typer.Option(
+        "--output", "-o", metavar="RUN", help="Folder for the run.", show_default=False, rich_help_panel=OUTPUT
+    ),
+]
 
 
-def distill(  # noqa: PLR0913 - one parameter an option
-    teacher: Annotated[
-        Path, typer.Argument(help="A bundle, or a checkpoint of tfs-rt train; of any prediction.", show_default=False)
-    ],
-    sets: Annotated[list[Path], typer.Argument(help="Sets made by tfs-rt prepare.", show_default=False)],
+def distill(  # noqa: PLR0913 - one parameter for each option
+    teacher: TeacherModel,
+    sets: Sets,
     *,
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the run.", show_default=False)],
-    samples: Annotated[
-        int, typer.Option(min=0, help="Samples of the teacher whose mean is the target; 0: the ground truth.")
-    ] = 4,
-    steps: Annotated[
-        int | None,
-        typer.Option(min=1, max=100_000, help="Steps of a sample.", show_default="the bundle's, or its kind's"),
-    ] = None,
-    config: Annotated[Path | None, typer.Option(help="TOML file that changes the student's configuration.")] = None,
-    settings: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Change one key, as in --set iterations=2000."),
-    ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in the output folder.")] = False,
-    device: Annotated[Device, typer.Option(help="Under torchrun, one process a GPU.")] = Device.cpu,
-    workers: Annotated[int, typer.Option(min=1, help="Threads that make samples.")] = 1,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Errors only.")] = False,
+    samples: Samples = 4,
+    steps: Steps = None,
+    config: Config = None,
+    settings: Settings = None,
+    device: Device = "cpu",
+    workers: Workers = 1,
+    output: RunFolder,
+    resume: Resume = False,
+    quiet: Quiet = False,
 ) -> None:
-    """Train a student that says in one step what a teacher says in many.
+    """Train a student that does in one step what its teacher does in many.
 
-    It has the teacher's architecture and begins with its weights, predicts x_0, and is trained as the preset `compact`
-    says. The targets are made first, and kept in OUTPUT/targets. Output and exit codes as of tfs-rt train.
+    The student has the teacher's architecture, starts from its weights and predicts x_0. It is trained as the preset
+    compact. The teacher's images are made first, and kept in RUN/targets.
+
+    Exit codes: as for tfs-rt train.
     """
-    models = workshop("tfs_rt_reference.model", extras="train")
-    distillation = workshop("tfs_rt_reference.training.distillation", extras="train")
-    configs = workshop("tfs_rt_reference.training.config", extras="train")
-    run = workshop("tfs_rt_reference.training.run", extras="train")
+    models = import_extra("tfs_rt_reference.model", extras=EXTRAS)
+    distillation = import_extra("tfs_rt_reference.training.distillation", extras=EXTRAS)
+    configs = import_extra("tfs_rt_reference.training.config", extras=EXTRAS)
+    run = import_extra("tfs_rt_reference.training.run", extras=EXTRAS)
+
+    # The student's configuration: of the run or the teacher, changed by the options.
     model = models.load_model(teacher)
     layers = [configs.as_layer(run.configuration(output))] if resume else distillation.student_layers(model.spec)
-    chosen = changed(layers, config, settings, None)
-    distillation.check_student(chosen, model.spec)
+    final = change_config(layers, config, settings, None)
+    distillation.check_student(final, model.spec)
+
     request = run.Request(
         sets=sets,
         output=output,
-        config=chosen,
+        config=final,
         resume=resume,
-        device=device.value,
+        device=device,
         workers=workers,
         teacher=distillation.make_teacher(model, samples, steps),
     )
-    conduct(request, quiet=quiet)
+    run_training(request, quiet=quiet)

@@ -8,63 +8,97 @@ from typing import Annotated
 
 import typer
 
-from tfs_rt.cli.console import Talk
-from tfs_rt.cli.extras import workshop
+from tfs_rt.cli.console import Console
+from tfs_rt.cli.extras import import_extra
+from tfs_rt.cli.help import INPUT, OUTPUT, examples
+from tfs_rt.cli.options import AsJson, Quiet
 from tfs_rt.errors import UsageError
+
+EXTRAS = "metrics"
+EXAMPLES = examples(
+    ("Compare two methods with the ground truth", "tfs-rt eval ours two-stage truth"),
+    ("With fusion metrics, into a folder", "tfs-rt eval ours truth --sources set/test/x1 -o report"),
+)
+
+Folders = Annotated[
+    list[Path],
+    typer.Argument(
+        metavar="RESULTS... GROUND_TRUTH",
+        help="Folders of CASE.png: one for each method, and the ground truth last.",
+        show_default=False,
+    ),
+]
+Sources = Annotated[
+    list[Path] | None,
+    typer.Option(
+        metavar="CASES",
+        help="The cases' three images, as for tfs-rt fuse: adds fusion metrics. May be repeated.",
+        rich_help_panel=INPUT,
+    ),
+]
+LpipsWeights = Annotated[
+    list[Path] | None,
+    typer.Option(
+        metavar="FILE",
+        help="Weights of AlexNet and of LPIPS (.pth), in one file or two: adds LPIPS. May be repeated.",
+        rich_help_panel=INPUT,
+    ),
+]
+ReportFolder = Annotated[
+    Path | None,
+    typer.Option(
+        "--output",
+        "-o",
+        metavar="REPORT",
+        help="Folder for eval.json, eval.csv and table1.md.",
+        rich_help_panel=OUTPUT,
+    ),
+]
 
 
 def evaluate(
-    folders: Annotated[
-        list[Path],
-        typer.Argument(
-            metavar="RESULTS... GROUND_TRUTH",
-            help="Folders of <case>.png: one for each method, and last the ground truth.",
-            show_default=False,
-        ),
-    ],
+    folders: Folders,
     *,
-    sources: Annotated[
-        list[Path] | None,
-        typer.Option(help="The cases' three images, as for fuse: adds fusion metrics. May be given again."),
-    ] = None,
-    lpips_weights: Annotated[
-        list[Path] | None,
-        typer.Option(help="AlexNet's weights and LPIPS's heads (.pth), in one file or two. (default: LPIPS is n/a)"),
-    ] = None,
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Folder for eval.json, eval.csv and table1.md.")
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON on stdout, not a table.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="The table only: no progress.")] = False,
+    sources: Sources = None,
+    lpips_weights: LpipsWeights = None,
+    output: ReportFolder = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
 ) -> None:
-    """Score folders of results, of any method, against ground truth.
+    """Score results of any method against ground truth.
 
-    The paper's measures, the same inside the head, colour bias and, with --sources, fusion metrics: each with its
-    definition, a confidence interval over cases, and paired differences to the first folder.
-    Exit codes: 0 all cases scored, 2 usage, 3 some left out, 4 none scored, 5 weights refused, 6 environment.
+    The table has the paper's measures, also within the head alone, the colour bias and, with --sources, fusion metrics.
+    Each has a confidence interval over cases, and paired differences to the first folder.
+
+    Exit codes: 0 all cases scored, 2 wrong usage, 3 some left out, 4 none scored, 5 weights refused, 6 environment.
     """
     if len(folders) < 2:
         raise UsageError("RESULTS... GROUND_TRUTH", "only one folder is given", "give results and then ground truth")
     from tfs_rt.output.results import prepare_output
 
-    talk = Talk(quiet=quiet)
-    evaluation, report = (workshop(f"tfs_rt_bench.evaluation.{name}", extras="metrics") for name in ("score", "report"))
+    console = Console(quiet=quiet)
+    scoring = import_extra("tfs_rt_bench.evaluation.score", extras=EXTRAS)
+    report = import_extra("tfs_rt_bench.evaluation.report", extras=EXTRAS)
     lpips = None
     if lpips_weights:
-        lpips = workshop("tfs_rt_bench.measures.lpips", extras="metrics,export").load_lpips(lpips_weights)
+        lpips = import_extra("tfs_rt_bench.measures.lpips", extras="metrics,export").load_lpips(lpips_weights)
     if output:
         prepare_output(output)
+
+    # Score.
     *results, truth = folders
-    request = evaluation.Request(tuple(results), truth, tuple(sources or ()), lpips)
-    with talk.progress("scoring", len(evaluation.image_files(truth)), "cases") as advance:
-        found = evaluation.evaluate(request, advance)
-    for error in found.problems:
-        talk.warn(str(error))
+    request = scoring.Request(tuple(results), truth, tuple(sources or ()), lpips)
+    with console.progress("scoring", len(scoring.image_files(truth)), "cases") as advance:
+        scores = scoring.evaluate(request, advance)
+
+    # Report.
+    for error in scores.problems:
+        console.warning(str(error))
     if output:
-        report.write(found, output)
-        talk.say(f"wrote {output / 'eval.json'}, eval.csv and table1.md")
+        report.write(scores, output)
+        console.info(f"wrote {output / 'eval.json'}, eval.csv and table1.md")
     if as_json:
-        typer.echo(json.dumps(report.to_json(found)))
+        typer.echo(json.dumps(report.to_json(scores)))
     else:
-        report.print_table(found)
-    raise typer.Exit(3 if found.problems else 0)
+        report.print_table(scores)
+    raise typer.Exit(3 if scores.problems else 0)

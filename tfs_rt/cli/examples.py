@@ -7,27 +7,34 @@ from typing import Annotated
 
 import typer
 
-from tfs_rt.cli.console import Talk
+from tfs_rt.cli.console import Console
+from tfs_rt.cli.help import OUTPUT
+from tfs_rt.cli.help import examples as example_text
+from tfs_rt.cli.options import Quiet
 
 CASE_FILES = "*/*.png"
 NOTICE = "NOTICE.md"
+EXAMPLES = example_text(
+    ("Write the example cases", "tfs-rt examples -o examples"),
+    ("Then fuse them, with a contact sheet", "tfs-rt fuse examples -o results --sheet"),
+)
+
+ExampleFolder = Annotated[
+    Path, typer.Option("--output", "-o", metavar="OUTPUT", help="Folder for the cases.", rich_help_panel=OUTPUT)
+]
 
 
-def examples(
-    *,
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the example cases.")],
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Errors only.")] = False,
-) -> None:
-    """Write four simulated example cases, and where they come from, into OUTPUT.
+def examples(*, output: ExampleFolder, quiet: Quiet = False) -> None:
+    """Write four simulated example cases, with a note on their origin.
 
-    Exit codes: 0 done, 2 a file of another content is in the way, 6 environment.
+    Exit codes: 0 done, 2 another file is in the way, 6 environment.
     """
     from tfs_rt.assets import folder
     from tfs_rt.errors import UsageError
     from tfs_rt.output.results import prepare_output
     from tfs_rt.system.files import read_regular, write_file
 
-    talk, source = Talk(quiet=quiet), folder("examples")
+    source = folder("examples")
     contents = {path.relative_to(source): path.read_bytes() for path in sorted(source.glob(CASE_FILES))}
     cases = {path.parent for path in contents}
     contents[Path(NOTICE)] = (source / NOTICE).read_bytes()
@@ -41,4 +48,6 @@ def examples(
     prepare_output(output)
     for name, data in contents.items():
         write_file(output / name, data, within=output)
-    talk.say(f"{len(cases)} example cases in {output}; fuse them: tfs-rt fuse {output} -o results --sheet")
+    Console(quiet=quiet).info(
+        f"{len(cases)} example cases in {output}; fuse them: tfs-rt fuse {output} -o results --sheet"
+    )

@@ -4,103 +4,151 @@ from __future__ import annotations
 
 import json
 import os
-from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from tfs_rt.cli.console import Talk
-from tfs_rt.cli.extras import workshop
+from tfs_rt.cli.console import Console
+from tfs_rt.cli.extras import import_extra
+from tfs_rt.cli.help import FLAG, OUTPUT, TRAINING, default, examples
+from tfs_rt.cli.options import Quiet
+from tfs_rt.cli.parsers import listed, one_of
+from tfs_rt.cli.train_options import Config, Device, Resume, Settings, Workers
 from tfs_rt.errors import UsageError
 
+EXTRAS = "train"
+PRESETS = ("compact", "paper")
+DEFAULT_PRESET = "compact"
+EXAMPLES = examples(
+    ("A compact model for x4, on a CPU", "tfs-rt train set -o run --scale 4"),
+    ("Continue after an interruption", "tfs-rt train set -o run --resume"),
+    ("Show the paper's configuration", "tfs-rt train --preset paper --print-config"),
+)
 
-class Preset(StrEnum):
-    """A configuration to begin from."""
+Sets = Annotated[
+    list[Path] | None,
+    typer.Argument(
+        metavar="SETS", help="Sets of tfs-rt prepare; cases are drawn from each equally often.", show_default=False
+    ),
+]
+RunFolder = Annotated[
+    Path | None,
+    typer.Option(
+        "--output", "-o", metavar="RUN", help="Folder for the run.", show_default=False, rich_help_panel=OUTPUT
+    ),
+]
+Scale = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        help="Enlargement of width and height: 2, 4 or 8." + default("the preset's"),
+        rich_help_panel=TRAINING,
+    ),
+]
+Preset = Annotated[
+    str | None,
+    typer.Option(
+        parser=one_of(PRESETS),
+        metavar="NAME",
+        help=f"Configuration to start from: {listed(PRESETS)}. compact is small enough for a CPU."
+        + default(DEFAULT_PRESET),
+        rich_help_panel=TRAINING,
+    ),
+]
+Init = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="MODEL", help="Start from the weights of this checkpoint or bundle.", rich_help_panel=TRAINING
+    ),
+]
+PrintConfig = Annotated[
+    bool,
+    typer.Option(
+        "--print-config",
+        metavar=FLAG,
+        help="Print the configuration as a TOML file, and stop.",
+        rich_help_panel=OUTPUT,
+    ),
+]
 
-    compact = "compact"
-    paper = "paper"
 
-
-class Device(StrEnum):
-    """Where the network is trained."""
-
-    cpu = "cpu"
-    cuda = "cuda"
-
-
-def train(  # noqa: PLR0913 - one parameter an option
-    sets: Annotated[
-        list[Path] | None,
-        typer.Argument(help="Sets made by tfs-rt prepare; each is drawn from equally often.", show_default=False),
-    ] = None,
+def train(  # noqa: PLR0913 - one parameter for each option
+    sets: Sets = None,
     *,
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Folder for the run.", show_default=False)
-    ] = None,
-    scale: Annotated[int | None, typer.Option(help="2, 4 or 8.", show_default=False)] = None,
-    preset: Annotated[
-        Preset | None,
-        typer.Option(help="One for a CPU, or the paper's configuration.", show_default="compact"),
-    ] = None,
-    config: Annotated[Path | None, typer.Option(help="TOML file that changes the preset.")] = None,
-    settings: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Change one key, as in --set architecture.gate=none."),
-    ] = None,
-    init: Annotated[Path | None, typer.Option(help="Begin with the weights of this checkpoint or bundle.")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in the output folder.")] = False,
-    device: Annotated[Device, typer.Option(help="Under torchrun, one process a GPU.")] = Device.cpu,
-    workers: Annotated[int, typer.Option(min=1, help="Threads that make samples.")] = 1,
-    print_config: Annotated[
-        bool, typer.Option("--print-config", help="Print the configuration as a TOML file and stop.")
-    ] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Errors only.")] = False,
+    scale: Scale = None,
+    preset: Preset = None,
+    config: Config = None,
+    settings: Settings = None,
+    init: Init = None,
+    device: Device = "cpu",
+    workers: Workers = 1,
+    output: RunFolder = None,
+    resume: Resume = False,
+    print_config: PrintConfig = False,
+    quiet: Quiet = False,
 ) -> None:
-    """Train a TFS-Diff model; OUTPUT/model.safetensors is what tfs-rt export takes.
+    """Train a TFS-Diff model. tfs-rt export makes a bundle of RUN/model.safetensors.
 
-    A run that was interrupted goes on with --resume, to the same weights. One JSON line per validation on stdout. Exit
-    codes: 0 done, 2 usage, 3 a set is refused, 5 a checkpoint is refused, 6 environment.
+    Prints one line of JSON for each validation.
+
+    Exit codes: 0 done, 2 wrong usage, 3 a set is refused, 5 a checkpoint is refused, 6 environment.
     """
-    configs = workshop("tfs_rt_reference.training.config", extras="train")
-    run = workshop("tfs_rt_reference.training.run", extras="train")
+    configs = import_extra("tfs_rt_reference.training.config", extras=EXTRAS)
+    run = import_extra("tfs_rt_reference.training.run", extras=EXTRAS)
     if resume and (init or preset):
         reason = "a run that is resumed has its weights and its configuration"
         raise UsageError("--resume", reason, "leave --init and --preset out")
-    if output is None and not (print_config and not resume):
+    if output is None and (resume or not print_config):
         raise UsageError("--output", "the run's folder is not named", "name one")
-    base = run.configuration(output) if resume else configs.PRESETS[(preset or Preset.compact).value]
-    chosen = changed([configs.as_layer(base) if resume else base], config, settings, scale)
+
+    # The configuration: of the run or the preset, changed by the options.
+    base = configs.as_layer(run.configuration(output)) if resume else configs.PRESETS[preset or DEFAULT_PRESET]
+    final = change_config([base], config, settings, scale)
     if print_config:
-        typer.echo(configs.to_toml(chosen), nl=False)
+        typer.echo(configs.to_toml(final), nl=False)
         return
     if not sets:
         raise UsageError("SETS", "no set is named", "name one that tfs-rt prepare has made")
     request = run.Request(
-        sets=sets, output=output, config=chosen, resume=resume, init=init, device=device.value, workers=workers
+        sets=sets, output=output, config=final, resume=resume, init=init, device=device, workers=workers
     )
-    conduct(request, quiet=quiet)
+    run_training(request, quiet=quiet)
 
 
-def changed(layers: list[dict[str, Any]], file: Path | None, settings: list[str] | None, scale: int | None) -> Any:
-    """A configuration as the command line changes it: by a file, then key by key."""
-    configs = workshop("tfs_rt_reference.training.config", extras="train")
-    layers = [*layers, configs.read_file(file)] if file else layers
-    layers = [*layers, *map(configs.setting, settings or ())]
-    source = " with ".join([str(file)] * bool(file) + ["--set"] * bool(settings)) or "configuration"
-    return configs.make_config(*layers, {} if scale is None else {"scale": scale}, source=source)
+def change_config(
+    layers: list[dict[str, Any]], file: Path | None, settings: list[str] | None, scale: int | None
+) -> Any:
+    """The configuration of these layers, changed by a file, then by single keys."""
+    configs = import_extra("tfs_rt_reference.training.config", extras=EXTRAS)
+    layers = list(layers)
+    sources = []
+    if file:
+        layers.append(configs.read_file(file))
+        sources.append(str(file))
+    if settings:
+        layers += [configs.setting(setting) for setting in settings]
+        sources.append("--set")
+    if scale is not None:
+        layers.append({"scale": scale})
+    return configs.make_config(*layers, source=" with ".join(sources) or "configuration")
 
 
-def conduct(request: Any, *, quiet: bool) -> None:
-    """Train, and say what is done; under torchrun the first process alone says it."""
-    run = workshop("tfs_rt_reference.training.run", extras="train")
-    talk = Talk(quiet=quiet or os.environ.get("RANK", "0") != "0")
+def run_training(request: Any, *, quiet: bool) -> None:
+    """Train, and print a line for each validation. Under torchrun only the first process prints."""
+    run = import_extra("tfs_rt_reference.training.run", extras=EXTRAS)
+    console = Console(quiet=quiet or os.environ.get("RANK", "0") != "0")
+    watch = run.Watch(line=partial(_print_line, quiet=quiet), progress=console.progress)
+    state = run.train(request, watch)
 
-    def on_line(line: dict[str, Any]) -> None:
-        if not quiet:
-            typer.echo(json.dumps(line))
-
-    state = run.train(request, run.Watch(line=on_line, progress=talk.progress))
-    if state.log:  # which the first process alone keeps
+    # Only the first process has a log.
+    if state.log:
         best = min(state.log, key=lambda line: line["val_loss"])
-        talk.say(f"best at iteration {best['iteration']}, {best['psnr']} dB: {request.output / 'model.safetensors'}")
+        model = request.output / "model.safetensors"
+        console.info(f"best at iteration {best['iteration']}, {best['psnr']} dB: {model}")
+
+
+def _print_line(line: dict[str, Any], *, quiet: bool) -> None:
+    if not quiet:
+        typer.echo(json.dumps(line))

@@ -224,11 +224,11 @@ def test_sizes_are_width_by_height_and_rounded_up_to_the_stride(
         (["--size", "128-64"], "ends below its beginning"),
         (["--size", "64x128-128x64"], "ends below its beginning"),
         *(
-            (["--size", size], "is no size")
+            (["--size", size], "is not a size")
             for size in ("0", "64-", "-64", "64x", "x", "64-96-128", "64,96", "", "5000")
         ),
-        (["--size", "99999"], "is no size"),
-        (["--size", "64x64x64"], "is no size"),
+        (["--size", "99999"], "is not a size"),
+        (["--size", "64x64x64"], "is not a size"),
         *((["--compute-capability", text], "write them as in") for text in ("", "8", "sm89", "8.9,", "8.9;12.0")),
         (["--compute-capability", "9.0"], "or --engine tensorrt on that GPU"),
         (["--compute-capability", "8.9,10.0"], "or --engine tensorrt on that GPU"),
@@ -401,7 +401,7 @@ def test_a_signal_ends_a_build_and_leaves_nothing_to_be_found(
         import itertools, os, signal, sys
         from contextlib import contextmanager
         from tfs_rt.cli import main
-        from tfs_rt.cli.console import Talk
+        from tfs_rt.cli.console import Console
 
         phases = itertools.count(1)
 
@@ -409,7 +409,7 @@ def test_a_signal_ends_a_build_and_leaves_nothing_to_be_found(
         def status(self, doing):
             yield lambda now: os.kill(os.getpid(), signal.{name}) if next(phases) == {phase} else None
 
-        Talk.status = status
+        Console.status = status
         main()
     """
     line = [sys.executable, "-c", textwrap.dedent(script), "build", str(bundle.path)]

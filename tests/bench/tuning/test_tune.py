@@ -318,7 +318,7 @@ def test_quality_takes_the_tiers_recipe_as_options_would(small: Path, tmp_path: 
         (("--spacing", "t"), "--spacing: --quality fast decides it"),
         (("--samples", 1), "--samples: --quality fast decides it"),
         ((), "--quality: "),  # no tiers
-        (("--method", "bitonicx"), "--quality: says how a model runs, and --method bitonicx has none"),
+        (("--method", "bitonicx"), "--quality: --method bitonicx does not take this option"),
     ],
 )
 def test_what_quality_decides_cannot_be_given(
@@ -424,9 +424,9 @@ def test_a_sets_cases_are_degraded_as_prepare_degrades_them(made_set: Path) -> N
         (("{x4}", "--data", "{in}", "--ground-truth", "{black}"), 3, "its ground truth is constant"),
         (("{x4}", "--data", "{empty}", "--ground-truth", "{truth}"), 4, "no case in this folder"),
         (("{x4}", "--data", "{empty}/none"), 4, "no such file or folder"),
-        (("{x4}", "--data", "{set}", "--budget", "soon"), 2, "--budget: 'soon' is no time"),
-        (("{x4}", "--data", "{set}", "--budget", "1,-2"), 2, "--budget: '1,-2' is no time"),
-        (("{x4}", "--data", "{set}", "--budget", "nan"), 2, "--budget: 'nan' is no time"),
+        (("{x4}", "--data", "{set}", "--budget", "soon"), 2, "--budget: 'soon' is not a list of seconds"),
+        (("{x4}", "--data", "{set}", "--budget", "1,-2"), 2, "--budget: '1,-2' is not a list of seconds"),
+        (("{x4}", "--data", "{set}", "--budget", "nan"), 2, "--budget: 'nan' is not a list of seconds"),
         (("{x4}", "--data", "{set}", "--budget", "1e-9"), 2, "s are less than one network call takes here"),
         (("{empty}", "--data", "{set}"), 5, "no bundle there"),
         (("tfs-rt/x3", "--data", "{set}"), 5, "no such model ships"),

@@ -243,10 +243,10 @@ def test_the_command_prepares_from_a_csv_and_tells_what_it_made(tmp_path: Path, 
     ("options", "words"),
     [
         ([], "--patient '([^_.-]+)', which makes it 'p0'"),
-        (["--patient", "p("], "is no regular expression"),
+        (["--patient", "p("], "is not a regular expression"),
         (["--patient", "p.*"], "has no group"),
-        (["--patient", "(p.)", "--scales", "2,3"], "is no list of scales"),
-        (["--patient", "(p.)", "--scales", "all"], "is no list of scales"),
+        (["--patient", "(p.)", "--scales", "2,3"], "is not a list of scales"),
+        (["--patient", "(p.)", "--scales", "all"], "is not a list of scales"),
         (["--patient", "(p.)", "--val", "0.6", "--test", "0.4"], "leave nothing to train on"),
     ],
 )

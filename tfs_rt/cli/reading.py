@@ -1,0 +1,90 @@
+"""From the options of `tfs-rt fuse` to its cases, and to how their files are read."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tfs_rt.cli.parsers import LARGEST_SIDE, height_and_width
+from tfs_rt.errors import UsageError
+from tfs_rt.spec import SLOTS
+
+if TYPE_CHECKING:
+    from tfs_rt.cases.case import Case, Found
+    from tfs_rt.cases.load import Reading
+
+WINDOW = re.compile(rf"(?:({'|'.join(SLOTS)})=)?([^:=]+):([^:=]+)")
+LARGEST_VALUE = 1e12  # of a window's ends
+
+Window = tuple[float, float]  # the values of black and white
+
+
+def parse_case(m1: Path | None, m2: Path | None, functional: Path | None, case_id: str | None) -> list[Case]:
+    """The case of `--m1`, `--m2` and `--functional`, if they are given."""
+    from tfs_rt.cases.discover import single
+
+    if m1 and m2 and functional:
+        return [single(m1, m2, functional, case_id)]
+    if m1 or m2 or functional or case_id:
+        raise UsageError("--m1 --m2 --functional", "only some of the three are given", "give all three")
+    return []
+
+
+def find_cases(sources: Sequence[Path], given: list[Case], output: Path, *, any_pair: bool) -> list[Found]:
+    """All cases of the sources; UsageError if there are no sources."""
+    from tfs_rt.cases.discover import discover
+
+    found = discover(sources, output=output, given=given, any_pair=any_pair)
+    if not found:
+        raise UsageError("CASES", "nothing to fuse", "give a folder of cases, a CSV, or --m1 --m2 --functional")
+    return found
+
+
+def parse_target_size(text: str | None) -> tuple[int, int] | None:
+    """(H, W) of `--target-size`."""
+    if text is None:
+        return None
+    size = height_and_width(text)
+    if size is None or size[0] * size[1] > LARGEST_SIDE**2:
+        remedy = f"write 256 or 320x256 (width x height), up to {LARGEST_SIDE}x{LARGEST_SIDE}"
+        raise UsageError("--target-size", f"{text!r} is not a size", remedy)
+    return size
+
+
+def parse_reading(windows: Sequence[str], colormap: str | None, *, allow_lossy: bool) -> Reading:
+    """How files are read. A window `LOW:HIGH` is for all three images, `m1=LOW:HIGH` for one."""
+    from tfs_rt.cases.load import Reading
+
+    by_slot: dict[str, Window] = {}
+    window_for_all = False
+    for text in windows:
+        slot, window = _parse_window(text)
+        window_for_all = window_for_all or slot is None
+        for name in [slot] if slot else SLOTS:
+            if name in by_slot:
+                raise UsageError("--window", f"{name} has two windows", "give it one")
+            by_slot[name] = window
+    ordered = {slot: by_slot[slot] for slot in SLOTS if slot in by_slot}
+    return Reading(windows=ordered, window_for_all=window_for_all, colormap=colormap, allow_lossy=allow_lossy)
+
+
+def _parse_window(text: str) -> tuple[str | None, Window]:
+    """The slot, if one is named, and its window."""
+    match = WINDOW.fullmatch(text)
+    low = _number(match[2]) if match else math.nan
+    high = _number(match[3]) if match else math.nan
+    if not match or not (-LARGEST_VALUE < low < high < LARGEST_VALUE):
+        remedy = "write LOW:HIGH, or m1=LOW:HIGH (m2, functional), in the files' own units, LOW below HIGH"
+        raise UsageError("--window", f"{text!r} is not a window", remedy)
+    return match[1], (low, high)
+
+
+def _number(text: str) -> float:
+    """The number that a text writes; NaN if it writes none."""
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
