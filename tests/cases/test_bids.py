@@ -19,7 +19,8 @@ from tfs_rt.batch import verify as verification
 from tfs_rt.batch.record import Request
 from tfs_rt.batch.run import Options, Run
 from tfs_rt.cases.case import Case, Found, RefusedCase
-from tfs_rt.cases.discover import discover, modality_of
+from tfs_rt.cases.discover import discover
+from tfs_rt.cases.modalities import modality_of
 from tfs_rt.errors import EnvironmentFault, NothingFound, UsageError
 from tfs_rt.output.folder import REPORT, SHEETS, STATE
 from tfs_rt.output.sidecar import SPREAD, place, read_sidecar
@@ -141,7 +142,8 @@ def test_entities_are_read_and_contrast_enhanced_t1_is_a_modality_of_its_own(
 
 def test_t1_with_and_without_contrast_medium_are_two_modalities(tmp_path: Path) -> None:
     put_case(tmp_path / "raw", "sub-x", ("T1w", "T2w", "ce-gd_T1w", "pet"))
-    assert "3 anatomical images (mr-gad, mr-t1, mr-t2)" in refusal(find(tmp_path / "raw")["sub-x_desc-fused_T2w"])
+    found = find(tmp_path / "raw")["sub-x_desc-fused_T2w"]
+    assert "found 3 anatomical images in sub-x_T1w.nii.gz, sub-x_T2w.nii.gz, sub-x_ce-gd_T1w.nii.gz" in refusal(found)
 
 
 @pytest.mark.parametrize(
@@ -151,14 +153,14 @@ def test_t1_with_and_without_contrast_medium_are_two_modalities(tmp_path: Path) 
         ("anat", "sub-01_T1w.nii", "mr-t1 is there 2 times"),
         ("pet", "sub-01_spect.nii.gz", "found 2 functional images"),
         ("ct", "sub-01_ct.nii.gz", "found 3 anatomical images"),
-        ("anat", "sub-02_PDw.nii.gz", "sub-02_PDw.nii.gz lies in a folder of sub-01: move it"),
-        ("anat", "sub-01_ses-a_PDw.nii.gz", "sub-01_ses-a_PDw.nii.gz lies in a folder of sub-01"),
+        ("anat", "sub-02_PDw.nii.gz", "sub-02_PDw.nii.gz is a name of sub-02, but lies in a folder of sub-01: move it"),
+        ("anat", "sub-01_ses-a_PDw.nii.gz", "a name of sub-01 and ses-a, but lies in a folder of sub-01"),
         ("anat", "sub-01_run-1_ses-a_PDw.nii.gz", "lies in a folder of sub-01"),
-        ("pet", "sub-01_PET.nii.gz", "sub-01_PET.nii.gz is no name of BIDS: name it sub-<label>"),
-        ("anat", "T1w.nii.gz", "T1w.nii.gz is no name of BIDS"),
-        ("anat", "sub-01_run1_T1w.nii.gz", "is no name of BIDS"),
-        ("anat", "sub-01_run-1_run-2_T1w.nii.gz", "is no name of BIDS"),
-        ("anat", "run-1_sub-01_T1w.nii.gz", "is no name of BIDS"),
+        ("pet", "sub-01_PET.nii.gz", "sub-01_PET.nii.gz is not a valid BIDS name: name it sub-<label>"),
+        ("anat", "T1w.nii.gz", "T1w.nii.gz is not a valid BIDS name"),
+        ("anat", "sub-01_run1_T1w.nii.gz", "is not a valid BIDS name"),
+        ("anat", "sub-01_run-1_run-2_T1w.nii.gz", "is not a valid BIDS name"),
+        ("anat", "run-1_sub-01_T1w.nii.gz", "is not a valid BIDS name"),
     ],
 )
 def test_what_is_not_one_of_each_or_lies_elsewhere_is_refused_alone(
@@ -186,7 +188,7 @@ def test_images_of_different_sessions_are_not_paired(tmp_path: Path) -> None:
 
 def test_a_label_with_other_signs_is_refused(raw: Path) -> None:
     (raw / "sub-01").rename(raw / "sub-0_1")
-    assert "sub-0_1 is no label of BIDS" in refusal(find(raw)["sub-0_1_desc-fused_T2w"])
+    assert "sub-0_1 is not a valid BIDS label" in refusal(find(raw)["sub-0_1_desc-fused_T2w"])
 
 
 def test_an_image_that_was_not_fetched_is_part_of_its_case(raw: Path) -> None:

@@ -50,7 +50,7 @@ def test_a_list_is_read_in_every_dialect_of_spreadsheet_programs(tmp_path: Path,
 )
 def test_a_list_of_empty_rows_holds_nothing(tmp_path: Path, text: str) -> None:
     (tmp_path / "list.csv").write_text(text)
-    with pytest.raises(NothingFound, match="lists no case"):
+    with pytest.raises(NothingFound, match="no case in this list"):
         discover([tmp_path / "list.csv"])
 
 

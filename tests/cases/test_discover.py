@@ -8,7 +8,7 @@ import pytest
 
 from support.helpers import write_case
 from tfs_rt.cases.case import Case, Found, RefusedCase
-from tfs_rt.cases.discover import discover, single
+from tfs_rt.cases.discover import case_from_files, discover
 from tfs_rt.errors import NothingFound, UsageError
 
 
@@ -46,7 +46,7 @@ def test_a_case_folder_itself_can_be_given_and_names_may_vary_in_case_and_dash(t
     [
         ("pet.png", None, "found 0 functional"),
         (None, "spect.png", "found 2 functional"),
-        ("mr-t1.png", None, r"found 1 anatomical images \(mr-t2\)"),
+        ("mr-t1.png", None, "found 1 anatomical image in mr-t2.png, pet.png; expected mr-t2 and one of ct, mr-t1"),
         (None, "ct.png", "found 3 anatomical"),
         (None, "pet.tif", r"pet is there 2 times"),
     ],
@@ -301,9 +301,9 @@ def test_one_missing_source_does_not_stop_the_others_and_the_same_twice_counts_o
 
 def test_single_files_are_named_after_their_folder_or_after_themselves(tmp_path: Path) -> None:
     a, b = tmp_path / "k1" / "x.png", tmp_path / "k1" / "y.png"
-    assert single(a, b, tmp_path / "k1" / "pet.png", None).id == "k1"
-    assert single(a, b, tmp_path / "flat" / "s2_spect.png", None).id == "s2_spect"
-    assert single(a, b, tmp_path / "flat" / "s2_spect.png", "mine").id == "mine"
+    assert case_from_files(a, b, tmp_path / "k1" / "pet.png", None).id == "k1"
+    assert case_from_files(a, b, tmp_path / "flat" / "s2_spect.png", None).id == "s2_spect"
+    assert case_from_files(a, b, tmp_path / "flat" / "s2_spect.png", "mine").id == "mine"
 
 
 def test_a_path_with_a_nul_is_refused_alone(tmp_path: Path) -> None:
@@ -373,7 +373,7 @@ def test_folders_of_slices_are_refused_and_never_vanish(tmp_path: Path, given: s
     found = find(tmp_path / "a" if given == "source" else tmp_path)
     assert set(found) == ({"a", "b"} if given == "folder" else {"a"})
     assert "holds folders instead of files (ct, mr-t2, pet)" in refusal(found["a"])
-    assert "turn the series into NIfTI (dcm2niix) or one multi-frame DICOM" in refusal(found["a"])
+    assert "turn a series into NIfTI (dcm2niix) or one multi-frame DICOM" in refusal(found["a"])
 
 
 def test_what_lies_beside_images_and_folders_of_cases_disturb_nobody(tmp_path: Path) -> None:

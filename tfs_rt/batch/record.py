@@ -17,9 +17,8 @@ from PIL import Image
 from tfs_rt import __version__
 from tfs_rt.batch import samples as uncertainty
 from tfs_rt.batch.work import Work
-from tfs_rt.cases import bids
+from tfs_rt.cases.listing import image_stem
 from tfs_rt.cases.load import Loaded, Reading
-from tfs_rt.cases.names import stem_of
 from tfs_rt.facts import Facts
 from tfs_rt.formats import hounsfield
 from tfs_rt.formats.levels import SHOWS
@@ -27,6 +26,7 @@ from tfs_rt.formats.png import encode_png
 from tfs_rt.formats.registry import encode
 from tfs_rt.images import RGB, Array
 from tfs_rt.methods.method import Fuser
+from tfs_rt.output import bids_derivative
 from tfs_rt.output.contact_sheet import ROWS, contact_sheet
 from tfs_rt.output.folder import SHEETS
 from tfs_rt.output.sidecar import ENDINGS, RESEARCH_USE, SPREAD, place, png_text, recipe_sha256, sealed
@@ -82,7 +82,7 @@ def drafted(work: Work, made_by: Facts, recipe: Facts, warnings: list[str]) -> D
     sidecar = {"case": case_id, "result": result, "inputs": loaded.inputs, **told}
     if dataset := loaded.case.dataset:
         kind = "method" if made_by.get("method") else "model"
-        sidecar |= bids.sources(dataset, loaded.case.files, f"{kind} {text['tfs-rt:made-by']}")
+        sidecar |= bids_derivative.sidecar_entries(dataset, loaded.case.files, f"{kind} {text['tfs-rt:made-by']}")
     if work.spreads:
         sidecar[SPREAD] = _spread_facts(work, files, name)
     created = datetime.now(UTC).isoformat(timespec="seconds")
@@ -218,7 +218,7 @@ class Sheets:
     def show(self, loaded: Loaded, slices: Sequence[RGB]) -> None:
         """Add a case's row; of a volume its middle slice."""
         middle = len(slices) // 2
-        labels = [stem_of(Path(loaded.inputs[slot]["file"])) for slot in SLOTS]
+        labels = [image_stem(Path(loaded.inputs[slot]["file"]).name) for slot in SLOTS]
         images = [*zip(labels, loaded.slices[middle], strict=True), ("fused", slices[middle])]
         self.rows.append((loaded.case.id, images))
         if len(self.rows) == ROWS:

@@ -20,7 +20,6 @@ from tfs_rt.batch.record import Request, Sheets, drafted, provenance, warnings_o
 from tfs_rt.batch.report import Report, write_report
 from tfs_rt.batch.shards import Job, Shard
 from tfs_rt.batch.work import Part, Work
-from tfs_rt.cases import bids
 from tfs_rt.cases.case import Case, Found
 from tfs_rt.cases.load import Loaded, load_case, read_bytes
 from tfs_rt.errors import EnvironmentFault, InputError, LimitReached, TfsRtError, first_line
@@ -29,6 +28,7 @@ from tfs_rt.formats.picture import Rules
 from tfs_rt.formats.sandboxed import SandboxedReader
 from tfs_rt.images import RGB
 from tfs_rt.methods.method import Fuser
+from tfs_rt.output import bids_derivative
 from tfs_rt.output.results import clear_sheets, is_done, remove_result, withdraw, write_result
 from tfs_rt.output.sidecar import recipe_of
 from tfs_rt.system import signals
@@ -287,7 +287,7 @@ class Run:
 
     def _describe(self, case: Case) -> None:
         if case.dataset:
-            bids.describe(self.options.output, case.dataset)
+            bids_derivative.write_description(self.options.output, case.dataset)
 
     def _fail(self, work: Work, fault: TfsRtError) -> None:
         if not work.failed:

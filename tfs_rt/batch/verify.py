@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from tfs_rt.batch.lock import is_written_to
-from tfs_rt.cases.names import images_in, stem_of
+from tfs_rt.cases.listing import image_stem, images_in
 from tfs_rt.errors import InputError, NothingFound, TfsRtError
 from tfs_rt.facts import Facts
 from tfs_rt.output.folder import REPORT
@@ -52,7 +52,7 @@ def _found(folder: Path) -> dict[Path, Path | None]:
     places = result_folders(folder)
     files = [path for place in places for path in place.glob("[!.]*.json") if path.name != REPORT]
     sidecars = {path: None for path in files if is_sealed(path)}
-    images = {path.with_name(f"{stem_of(path)}.json"): path for place in places for path in images_in(place)}
+    images = {path.with_name(f"{image_stem(path.name)}.json"): path for place in places for path in images_in(place)}
     return sidecars | {path: image for path, image in images.items() if path not in sidecars and is_ours(image)}
 
 

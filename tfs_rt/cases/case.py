@@ -4,8 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from tfs_rt.errors import TfsRtError
+
+
+class Problem(NamedTuple):
+    """The reason why files cannot be used as a case, and a remedy."""
+
+    reason: str
+    remedy: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,17 +22,17 @@ class Case:
 
     id: str
     files: dict[str, Path]  # by slot: m1, m2, functional
-    labels: dict[str, str] = field(default_factory=dict)  # what else a CSV says of it, by column
-    dataset: Path | None = None  # the BIDS dataset that holds it
+    labels: dict[str, str] = field(default_factory=dict)  # the other columns of a CSV list
+    dataset: Path | None = None  # the BIDS dataset that holds the files
 
 
 @dataclass(frozen=True, slots=True)
 class RefusedCase:
-    """A case that cannot be run, and why."""
+    """A case that cannot be run, with the error that says why."""
 
     id: str
     error: TfsRtError
-    files: tuple[Path, ...] = ()  # those of its files that are there
+    files: tuple[Path, ...] = ()  # those of its files that are known
     owns_result: bool = False  # a result of this name in the output folder is an earlier one of this case
     labels: dict[str, str] = field(default_factory=dict)
 

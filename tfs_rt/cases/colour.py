@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from tfs_rt.cases.case import Case
 from tfs_rt.cases.colormaps import pseudo_colour
-from tfs_rt.cases.discover import modality_of
+from tfs_rt.cases.modalities import modality_of
 from tfs_rt.errors import InputError
 from tfs_rt.formats.picture import Picture
 from tfs_rt.formats.registry import WITH_GEOMETRY

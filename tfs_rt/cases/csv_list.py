@@ -1,10 +1,10 @@
-"""Lists as CSV: read in the dialects of spreadsheet programs, written so that no cell becomes a formula there.
+"""Lists of cases as CSV, in the dialects of spreadsheet programs: a row for each case, with id, m1, m2, functional.
 
-Read are UTF-8, and UTF-16 with its byte order mark; commas, semicolons or tabs, or what a first line `sep=;` names.
-A row of empty cells, or of characters that show nothing, is left out.
+The text is UTF-8, or UTF-16 with its byte order mark. Commas, semicolons or tabs separate cells, or the sign in a first
+line `sep=;`. A row of empty cells, or of invisible characters, is left out.
 
-A cell of text that a spreadsheet program would compute, as `=1+1` or `@SUM(A1)`, is written with an apostrophe before
-it, which reading takes away again.
+A cell of text that a spreadsheet program would compute, such as `=1+1` or `@SUM(A1)`, is written with an apostrophe
+before it, which reading removes again.
 """
 
 from __future__ import annotations
@@ -14,21 +14,23 @@ import csv
 import io
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tfs_rt.errors import UsageError, first_line
+from tfs_rt.cases.case import Case, Found, Problem, RefusedCase
+from tfs_rt.cases.source import Source, SourceKind
+from tfs_rt.errors import InputError, UsageError, first_line
 from tfs_rt.spec import SLOTS
 from tfs_rt.system.files import read_regular
 
-ENDINGS = (".csv", ".tsv", ".txt")  # of lists; spreadsheet programs write tabs into the last two
+ENDINGS = (".csv", ".tsv", ".txt")  # spreadsheet programs write tabs into the last two
 REQUIRED = ("id", *SLOTS)
 HEADER_REMEDY = "its first line must be id,m1,m2,functional, with commas, semicolons or tabs between them"
 LIMIT = 2**28  # bytes
 SEPARATORS = ",;\t"
 DECLARED = re.compile(r"\"?sep=(.)\"?(?:\r\n|\r|\n)", re.IGNORECASE)
-# A formula begins a cell, or what another program takes for one: a semicolon may separate cells there.
+# A formula begins a cell. It may also follow a semicolon or a tab, which separate cells in another program.
 FORMULA = r"(?=[' ]*[=+\-@＝＋－＠])"  # noqa: RUF001 - full-width signs begin a formula, too
 BLANK = r"(?='*[\t\r\n])"
 EXPOSED = re.compile(rf"^{BLANK}|(^|[;\t\r\n]){FORMULA}")
@@ -37,37 +39,37 @@ PROTECTED = re.compile(rf"^'{BLANK}|(^|[;\t\r\n])'{FORMULA}")
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One row of a list: its cells by column, and those that are in no column."""
+    """A row of a list."""
 
-    line: int
-    cells: dict[str, str]
-    extra: list[str]
+    line: int  # its number in the file
+    cells: dict[str, str]  # by column
+    extra: list[str]  # cells that are in no column
 
     @property
-    def problem(self) -> tuple[str, str] | None:
-        """The problem of cells in no column: (reason, remedy)."""
+    def problem(self) -> Problem | None:
+        """The problem of cells that are in no column; None if there are none."""
         if not self.extra:
             return None
         reason = f"has cells in no column ({', '.join(self.extra)})"
-        return (
-            reason,
-            "put quotation marks around a cell that holds the separator, or name the column in the first line",
-        )
+        remedy = "put quotation marks around a cell that holds the separator, or name the column in the first line"
+        return Problem(reason, remedy)
 
 
 def read_list(path: Path) -> tuple[list[str], list[Row]]:
-    """The column names of a list of cases, and its rows; UsageError if it is not such a list."""
+    """The column names and the rows of a list of cases; UsageError if the file is not such a list."""
     try:
-        text = _text(path)
+        text = _read_text(path)
         declared = DECLARED.match(text)
-        separator = declared[1] if declared else _separator(text)
+        separator = declared[1] if declared else _guess_separator(text)
         lines = io.StringIO(text, newline="")
         lines.seek(declared.end() if declared else 0)
         reader = csv.reader(lines, delimiter=separator, strict=True)
         lines_before = 1 if declared else 0
-        rows = [(reader.line_num + lines_before, cells) for cells in reader if any(map(_shows, cells))]
+        rows = [(reader.line_num + lines_before, cells) for cells in reader if any(map(_is_visible, cells))]
     except (OSError, ValueError, csv.Error) as error:
         raise UsageError(path, f"cannot be read as CSV ({first_line(error)})", "save it as UTF-8 CSV") from error
+
+    # The first row names the columns; each name occurs once.
     (_, first), *rest = rows or [(1, [])]
     header = [name.strip().lower() for name in first]
     for name in dict.fromkeys((*REQUIRED, *filter(None, header))):
@@ -75,6 +77,36 @@ def read_list(path: Path) -> tuple[list[str], list[Row]]:
             reason = f"has {header.count(name)} columns {name!r} (first line: {separator.join(first)})"
             raise UsageError(path, reason, HEADER_REMEDY)
     return header, [_row(line, header, cells) for line, cells in rest]
+
+
+def _recognises(source: Source) -> bool:
+    return source.path.suffix.lower() in ENDINGS and not source.path.is_dir()
+
+
+def _find_cases(source: Source) -> Iterator[Found]:
+    header, rows = read_list(source.path)
+    label_names = [name for name in header if name and name not in REQUIRED]
+    for row in rows:
+        yield _case(row, source.path, label_names)
+
+
+def _case(row: Row, path: Path, label_names: Sequence[str]) -> Found:
+    """The case of a row; paths are relative to the list."""
+    case_id = row.cells["id"] or f"line {row.line}"
+    labels = {name: row.cells[name] for name in label_names}
+    files: dict[str, Path] = {}
+    problem = row.problem
+    for slot in SLOTS:
+        cell = row.cells[slot]
+        if cell and "\0" not in cell:
+            files[slot] = path.parent / cell
+        elif not problem:
+            reason = "holds a NUL character" if cell else "is empty"
+            problem = Problem(f"{slot} {reason}", "write the path of its file")
+    if problem:
+        error = InputError(f"{path}, line {row.line}", *problem)
+        return RefusedCase(case_id, error, tuple(files.values()), labels=labels)
+    return Case(case_id, files, labels)
 
 
 def to_csv(rows: Iterable[Sequence[object]]) -> str:
@@ -92,20 +124,20 @@ def protected(cell: str) -> str:
 
 
 def unprotected(cell: str) -> str:
-    """The text that `protected` was given."""
+    """A cell's text without the apostrophes that `protected` has added."""
     return PROTECTED.sub(r"\1", cell)
 
 
-def _text(path: Path) -> str:
+def _read_text(path: Path) -> str:
     data = read_regular(path, LIMIT)
-    wide = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-    return data.decode("utf-16" if wide else "utf-8-sig")
+    is_wide = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    return data.decode("utf-16" if is_wide else "utf-8-sig")
 
 
-def _separator(text: str) -> str:
-    """The separator by which the first line with a word holds the columns of a list."""
+def _guess_separator(text: str) -> str:
+    """The separator with which the first line with a word has the columns of a list; the first one if none has."""
     lines = io.StringIO(text, newline="")
-    first = next((line for line in lines if _shows(line, SEPARATORS)), "")
+    first = next((line for line in lines if _is_visible(line, SEPARATORS)), "")
     for separator in SEPARATORS:
         (names,) = csv.reader([first], delimiter=separator)
         if set(REQUIRED) <= {name.strip().lower() for name in names}:
@@ -113,13 +145,33 @@ def _separator(text: str) -> str:
     return SEPARATORS[0]
 
 
-def _shows(text: str, but: str = "") -> bool:
-    """True if a text holds more than spaces, control and format characters, and those in `but`."""
-    return any(not (c.isspace() or c in but or unicodedata.category(c) in ("Cc", "Cf")) for c in text)
+def _is_visible(text: str, ignored: str = "") -> bool:
+    """True if a text holds more than spaces, control and format characters, and those in `ignored`."""
+    for character in text:
+        is_blank = character.isspace() or unicodedata.category(character) in ("Cc", "Cf")
+        if not is_blank and character not in ignored:
+            return True
+    return False
 
 
 def _row(line: int, header: list[str], cells: list[str]) -> Row:
+    """A row with its cells by column; columns at the end may be missing."""
     texts = [unprotected(cell).strip() for cell in cells]
     texts += [""] * (len(header) - len(texts))
-    extra = [text for number, text in enumerate(texts) if text and not "".join(header[number : number + 1])]
-    return Row(line, {name: text for name, text in zip(header, texts, strict=False) if name}, extra)
+    by_column: dict[str, str] = {}
+    extra: list[str] = []
+    for number, text in enumerate(texts):
+        column = header[number] if number < len(header) else ""
+        if column:
+            by_column[column] = text
+        elif text:
+            extra.append(text)
+    return Row(line, by_column, extra)
+
+
+CSV_LIST = SourceKind(
+    name="list",
+    naming="add a line for each case under id,m1,m2,functional",
+    recognises=_recognises,
+    find_cases=_find_cases,
+)

@@ -14,146 +14,215 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from tfs_rt.cases.names import NNUNET, Candidate, Listing, list_folder, modality_named, stem_of_name
+from tfs_rt.cases import nnunet
+from tfs_rt.cases.case import Found, Problem
+from tfs_rt.cases.listing import Listing, list_folder
+from tfs_rt.cases.modalities import MODALITIES, any_modality, modality_of_name
+from tfs_rt.cases.pairing import LIST_IT, Candidate, pair
+from tfs_rt.cases.source import Source, SourceKind
 from tfs_rt.errors import UsageError
-from tfs_rt.output.folder import REPORT
+from tfs_rt.output.bids_derivative import DESCRIPTION
+from tfs_rt.output.folder import REPORT, SHEETS
+from tfs_rt.output.sidecar import SPREAD
 
-DEEPEST, MOST_LINKS = 32, 3  # folders below the source, and links to folders on the way to one
-DATASET = "dataset_description.json"  # the mark of a BIDS dataset
-BESIDE = (".json", ".txt", ".csv", ".tsv", ".xml", ".md", ".log")  # endings of what lies beside images
+DEEPEST = 32  # folders below the source
+MOST_LINKS = 3  # links to folders on the way to one
+BESIDE = (".json", ".txt", ".csv", ".tsv", ".xml", ".md", ".log")  # endings of files that may lie beside images
 NAMING = (
-    "name files by modality (ct, mr-t1, mr-t2, mr-gad, mr-pd, pet, spect), with the ending of their format (.dcm for "
-    "DICOM), or give a CSV with id,m1,m2,functional"
+    f"name files by modality ({', '.join(MODALITIES)}), with the ending of their format (.dcm for DICOM), "
+    "or give a CSV with id,m1,m2,functional"
 )
-LABELS = ("labelsTr", "labelsTs")  # of an nnU-Net dataset: segmentations, which are no images
+LABELS = ("labelsTr", "labelsTs")  # of an nnU-Net dataset: segmentations, not images
 MIXED = "holds images of one case and folders of others"
 
 
 @dataclass(frozen=True, slots=True)
-class _Place:
-    """A folder on the walk."""
+class Place:
+    """A folder on the walk through a source."""
 
     folder: Path
     real: str  # its path without links
-    id: str  # of its case, if it holds one
-    above: tuple[str, ...] = ()  # real paths of the folders on the way
+    case_id: str  # of its case, if it holds one
+    parents: tuple[str, ...] = ()  # real paths of the folders on the way
     links: int = 0  # on the way
 
 
-def case_folders(source: Path, top: Listing, skip: Collection[str]) -> Iterator[Candidate]:
-    """All case folders of a source that was listed, or the source itself if it is one.
+@dataclass(frozen=True, slots=True)
+class Subfolders:
+    """The folders in a folder, by what is done with them."""
+
+    series: list[str]  # names of folders that look like a series of slices of one modality
+    places: list[Place]  # the others, to walk into
+
+
+def _recognises(source: Source) -> bool:
+    return source.path.is_dir()
+
+
+def _find_cases(source: Source) -> Iterator[Found]:
+    skip: set[str] = set()
+    if source.output:
+        skip = {str(path) for path in (source.output, source.output / SHEETS, source.output / SPREAD)}
+    for candidate in _candidates(source, skip):
+        yield pair(candidate, NAMING, any_pair=source.any_pair)
+
+
+def _candidates(source: Source, skip: Collection[str]) -> Iterator[Candidate]:
+    """All case folders of a source, or the source itself if it is one.
 
     `skip` holds real paths of folders that are passed over. UsageError if the source is a case and holds cases.
     """
-    place = _Place(source, os.path.realpath(source), source.name)
-    series, inner = _split(top, replace(place, id=""), skip)
-    if top.named_by_modality():
-        if mixed := [path for path in inner if _holds_a_case(path.folder)]:
-            raise UsageError(source, f"{MIXED} ({mixed[0].folder.name})", "move the images into a folder")
-        yield _case_folder(place, top, series)
+    listing = source.listing
+    place = Place(source.path, os.path.realpath(source.path), source.path.name)
+    subfolders = _subfolders(listing, replace(place, case_id=""), skip)
+
+    # The source is a case folder.
+    if any_modality(listing.images):
+        inner_cases = _names_of_cases(subfolders.places)
+        if inner_cases:
+            raise UsageError(source.path, f"{MIXED} ({inner_cases[0]})", "move the images into a folder")
+        yield _case_folder(place, listing, subfolders.series)
         return
-    if stray := _stray(top, series):
-        yield Candidate(source.name, source, problem=stray)
-    for path in inner:
-        yield from _below(path, skip)
+
+    # The source holds case folders.
+    if problem := _misplaced(listing, subfolders.series):
+        yield Candidate(source.path.name, source.path, problem=problem)
+    for inner in subfolders.places:
+        yield from _below(inner, skip)
 
 
-def _below(place: _Place, skip: Collection[str]) -> list[Candidate]:
-    """The case folders in a folder below the source, itself among them."""
-    if len(place.above) > DEEPEST or place.links > MOST_LINKS:
+def _below(place: Place, skip: Collection[str]) -> list[Candidate]:
+    """The case folders in a folder below the source, or the folder itself if it is one."""
+    if len(place.parents) > DEEPEST or place.links > MOST_LINKS:
         reason = f"lies more than {DEEPEST} folders or {MOST_LINKS} links below the source"
-        return [Candidate(place.id, place.folder, problem=(reason, "give this folder itself as a source"))]
+        return [_refused(place, reason, "give this folder itself as a source")]
     try:
         listing = list_folder(place.folder)
     except OSError as error:
-        reason = f"cannot be read ({error.strerror})"
-        return [Candidate(place.id, place.folder, problem=(reason, "check its permissions"))]
-    series, inner = _split(listing, place, skip)
-    if listing.named_by_modality():
-        return [_case_folder(place, listing, series, inner)]
+        return [_refused(place, f"cannot be read ({error.strerror})", "check its permissions")]
+
+    # A case folder, results of an earlier run, or a dataset that has to be a source of its own.
+    subfolders = _subfolders(listing, place, skip)
+    if any_modality(listing.images):
+        return [_case_folder(place, listing, subfolders.series, subfolders.places)]
     if REPORT in listing.others:
-        return []  # results of an earlier run
-    if DATASET in listing.others:
-        return [Candidate(place.id, place.folder, problem=("is a BIDS dataset", "give it as a source of its own"))]
-    found = [candidate for path in inner for candidate in _below(path, skip)]
-    if stray := _stray(listing, series):
-        found.append(Candidate(place.id, place.folder, problem=stray))
-    elif listing.images and not any(candidate.present for candidate in found):
-        found.append(Candidate(place.id, place.folder, problem=_channels(listing)))  # files with other names
-    return found
+        return []
+    if DESCRIPTION in listing.others:
+        return [_refused(place, "is a BIDS dataset", "give it as a source of its own")]
+
+    # A folder of case folders.
+    candidates = [candidate for inner in subfolders.places for candidate in _below(inner, skip)]
+    holds_cases = any(candidate.images for candidate in candidates)
+    candidates += _own_candidate(place, listing, subfolders.series, holds_cases)
+    return candidates
 
 
-def _channels(listing: Listing) -> tuple[str, str] | None:
-    """A problem with nnU-Net names, which are taken in a source itself alone: (reason, remedy)."""
-    if not any(NNUNET.fullmatch(stem_of_name(name)) for name in listing.images):
-        return None
-    return "holds images with nnU-Net names below the source", f"give {listing.folder} itself as a source"
+def _own_candidate(place: Place, listing: Listing, series: list[str], holds_cases: bool) -> list[Candidate]:
+    """The folder itself as a candidate that will be refused; none if its files may lie beside case folders."""
+    if problem := _misplaced(listing, series):
+        return [Candidate(place.case_id, place.folder, problem=problem)]
+    if listing.images and not holds_cases:
+        problem = _nnunet_problem(listing)
+        return [Candidate(place.case_id, place.folder, other_images=listing.images, problem=problem)]
+    return []
 
 
-def _split(listing: Listing, place: _Place, skip: Collection[str]) -> tuple[list[str], list[_Place]]:
-    """A listed folder's folders: those that are series of one modality, and those to walk into."""
-    series: list[str] = []
-    inner: list[_Place] = []
-    above = (*place.above, place.real)
-    for name in listing.folders:
-        folder = listing.folder / name
-        is_link = name in listing.linked
-        real = os.path.realpath(folder) if is_link else os.path.join(place.real, name)  # noqa: PTH118 - a string
-        if real in skip or real in above or (name in LABELS and not _holds_a_case(folder)):
-            continue
-        if modality_named(name) and _is_series(folder):
-            series.append(name)
-        else:
-            case_id = f"{place.id}_{name}" if place.id else name
-            inner.append(_Place(folder, real, case_id, above, place.links + is_link))
-    return series, inner
+def _refused(place: Place, reason: str, remedy: str) -> Candidate:
+    return Candidate(place.case_id, place.folder, problem=Problem(reason, remedy))
 
 
-def _case_folder(place: _Place, listing: Listing, series: list[str], inner: Collection[_Place] = ()) -> Candidate:
-    present: dict[str, list[Path]] = {}
+def _case_folder(place: Place, listing: Listing, series: list[str], inner: Collection[Place] = ()) -> Candidate:
+    """The candidate of a folder that holds images named by modality."""
+    images: dict[str, list[Path]] = {}
+    other_images: list[str] = []
     for name in listing.images:
-        if modality := modality_named(name):
-            present.setdefault(modality, []).append(listing.folder / name)
+        if modality := modality_of_name(name):
+            images.setdefault(modality, []).append(listing.folder / name)
+        else:
+            other_images.append(name)
     problem = None
-    if mixed := [path.folder.name for path in inner if _holds_a_case(path.folder)]:
-        remedy = "move the images into a folder, or list the case in a CSV with id,m1,m2,functional"
-        problem = f"{MIXED} ({', '.join(mixed)})", remedy
-    return Candidate(place.id, place.folder, present, problem, _stray(listing, series, present))
+    if inner_cases := _names_of_cases(inner):
+        remedy = f"move the images into a folder, or {LIST_IT}"
+        problem = Problem(f"{MIXED} ({', '.join(inner_cases)})", remedy)
+    hint = _misplaced(listing, series, images)
+    return Candidate(place.case_id, place.folder, images, other_images, problem, hint)
 
 
-def _stray(listing: Listing, series: Collection[str], present: Collection[str] = ()) -> tuple[str, str] | None:
-    """A problem with things named by a modality of which no image is present: (reason, remedy)."""
-    if missing := [name for name in series if modality_named(name) not in present]:
+def _nnunet_problem(listing: Listing) -> Problem | None:
+    """The problem of nnU-Net names, which count in a source itself alone; None if there are none."""
+    if not nnunet.any_name(listing.images):
+        return None
+    reason = "holds images with nnU-Net names below the source"
+    return Problem(reason, f"give {listing.folder} itself as a source")
+
+
+def _misplaced(listing: Listing, series: Collection[str], present: Collection[str] = ()) -> Problem | None:
+    """The problem of folders and files that are named by a modality without being its image; None if there are none.
+
+    `present` holds the modalities that have an image.
+    """
+    missing = [name for name in series if modality_of_name(name) not in present]
+    if missing:
         reason = f"holds folders instead of files ({', '.join(missing)})"
-        return reason, "one file a modality: turn the series into NIfTI (dcm2niix) or one multi-frame DICOM"
-    odd = []
-    for name in listing.others:
-        stem, ending = os.path.splitext(name)  # noqa: PTH122 - a string
-        named = modality_named(stem)
-        if named and named not in present and ending.lower() not in BESIDE:
-            odd.append(name)
-    if odd:
-        reason = f"holds files whose format their ending does not say ({', '.join(odd)})"
-        return reason, "give the files the ending of their format, .dcm for DICOM"
+        remedy = "give one file for each modality: turn a series into NIfTI (dcm2niix) or one multi-frame DICOM"
+        return Problem(reason, remedy)
+    unknown = [name for name in listing.others if _is_of_missing_modality(name, present)]
+    if unknown:
+        reason = f"holds files whose format their ending does not say ({', '.join(unknown)})"
+        return Problem(reason, "give the files the ending of their format, .dcm for DICOM")
     return None
 
 
+def _is_of_missing_modality(name: str, present: Collection[str]) -> bool:
+    """True for a file such as `ct.ima` or `ct`, if there is no image of that modality."""
+    stem, ending = os.path.splitext(name)  # noqa: PTH122 - a string
+    modality = modality_of_name(stem)
+    return modality is not None and modality not in present and ending.lower() not in BESIDE
+
+
+def _subfolders(listing: Listing, place: Place, skip: Collection[str]) -> Subfolders:
+    """The folders in a listed folder, without those to pass over and those that lead in a circle."""
+    series: list[str] = []
+    places: list[Place] = []
+    parents = (*place.parents, place.real)
+    for name in listing.folders:
+        folder = listing.folder / name
+        is_link = name in listing.links
+        real = os.path.realpath(folder) if is_link else os.path.join(place.real, name)  # noqa: PTH118 - a string
+        is_skipped = real in skip or real in parents
+        if is_skipped or (name in LABELS and not _holds_a_case(folder)):
+            continue
+        if modality_of_name(name) and _is_series(folder):
+            series.append(name)
+        else:
+            case_id = f"{place.case_id}_{name}" if place.case_id else name
+            places.append(Place(folder, real, case_id, parents, place.links + is_link))
+    return Subfolders(series, places)
+
+
+def _names_of_cases(places: Collection[Place]) -> list[str]:
+    """The names of the folders that are case folders."""
+    return [place.folder.name for place in places if _holds_a_case(place.folder)]
+
+
 def _is_series(folder: Path) -> bool:
-    """True if a folder named by a modality looks like a series: one file for each slice."""
+    """True if a folder named by a modality looks like a series: it holds files, none of them named by modality."""
     try:
         listing = list_folder(folder)
     except OSError:
         return False
     holds_files = bool(listing.images or listing.others)
-    return (
-        holds_files
-        and not listing.named_by_modality()
-        and not any(_holds_a_case(folder / name) for name in listing.folders)
-    )
+    if not holds_files or any_modality(listing.images):
+        return False
+    return not any(_holds_a_case(folder / name) for name in listing.folders)
 
 
 def _holds_a_case(folder: Path) -> bool:
+    """True if a folder holds an image named by modality; False if it cannot be listed."""
     try:
-        return list_folder(folder).named_by_modality()
+        return any_modality(list_folder(folder).images)
     except OSError:
         return False
+
+
+FOLDERS = SourceKind(name="folder", naming=NAMING, recognises=_recognises, find_cases=_find_cases)

@@ -13,7 +13,7 @@ import numpy as np
 
 from tfs_rt.cases.case import Case, Found, RefusedCase
 from tfs_rt.cases.colour import check_anatomical, colour_functional
-from tfs_rt.cases.discover import modality_of
+from tfs_rt.cases.modalities import modality_of
 from tfs_rt.cases.remedies import without_options
 from tfs_rt.errors import InputError
 from tfs_rt.formats.picture import MAX_PIXELS, Picture, Rules

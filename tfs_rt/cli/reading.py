@@ -24,10 +24,10 @@ Window = tuple[float, float]  # the values of black and white
 
 def parse_case(m1: Path | None, m2: Path | None, functional: Path | None, case_id: str | None) -> list[Case]:
     """The case of `--m1`, `--m2` and `--functional`, if they are given."""
-    from tfs_rt.cases.discover import single
+    from tfs_rt.cases.discover import case_from_files
 
     if m1 and m2 and functional:
-        return [single(m1, m2, functional, case_id)]
+        return [case_from_files(m1, m2, functional, case_id)]
     if m1 or m2 or functional or case_id:
         raise UsageError("--m1 --m2 --functional", "only some of the three are given", "give all three")
     return []

@@ -99,6 +99,11 @@ def write_file(path: Path, data: bytes | Iterable[bytes], *, mode: int = 0o666, 
         raise write_fault(path, error) from error
 
 
+def real_path(path: Path) -> Path:
+    """A path with its links followed; a link to itself stays as it is, so that opening it fails with the reason."""
+    return Path(os.path.realpath(path))
+
+
 def linked(folder: Path, within: Path) -> Path | None:
     """The first folder below `within` on the way to `folder`, itself among them, that is a link; None if none is."""
     return next((place for place in _way(folder, within) if place.is_symlink()), None)

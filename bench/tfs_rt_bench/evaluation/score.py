@@ -10,8 +10,8 @@ from pathlib import Path
 
 from tfs_rt.cases.case import Case
 from tfs_rt.cases.discover import discover
+from tfs_rt.cases.listing import images_in
 from tfs_rt.cases.load import load_case, read_file
-from tfs_rt.cases.names import images_in
 from tfs_rt.errors import InputError, NothingFound, TfsRtError, UsageError
 from tfs_rt.images import RGB, resize
 from tfs_rt_bench.measures.fusion_metrics import FUSION_METRICS, against_sources

@@ -29,8 +29,8 @@ from filelock import BaseFileLock, Timeout
 
 from tfs_rt import __version__
 from tfs_rt.cases.case import Case, Found, RefusedCase
-from tfs_rt.cases.discover import modality_of
 from tfs_rt.cases.load import Loaded, load_case
+from tfs_rt.cases.modalities import modality_of
 from tfs_rt.errors import EnvironmentFault, InputError, TfsRtError, UsageError, first_line
 from tfs_rt.formats.png import encode_png
 from tfs_rt.images import RGB

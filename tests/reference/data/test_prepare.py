@@ -148,7 +148,7 @@ def test_a_bad_case_stops_only_itself_and_can_be_mended(tmp_path: Path) -> None:
     options = {"patient": "(p[0-9]+)_", "test": 0.5, "val": 0.0}
     prepared = prepare(Request(tmp_path / "set", discover([tmp_path / "in"], any_pair=True), **options))
     reasons = {case: error.reason for case, error in prepared.failed.items()}
-    assert reasons["p0_1"].startswith("found 1 anatomical images (mr-t1), expected two")
+    assert reasons["p0_1"].startswith("found 1 anatomical image in mr-t1.png")
     assert "expected 3 images of one size" in reasons["p1_2"]
     assert reasons["p9_9"] == "30x32 cannot be divided by 4"
     assert sorted(prepared.records) == ["p0_0", "p1_3"]

@@ -1,0 +1,75 @@
+"""Listings of folders: their images, by the endings of file names, other files and folders."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tfs_rt.formats.registry import IMAGE_ENDINGS
+
+LONGEST_FIRST = sorted(IMAGE_ENDINGS, key=len, reverse=True)
+ENDING = re.compile(rf"(?:{'|'.join(map(re.escape, LONGEST_FIRST))})\Z", re.IGNORECASE)
+MOST_NAMES = 3  # in a message
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """The entries of a folder by name, sorted; hidden entries are left out."""
+
+    folder: Path
+    images: list[str]  # files with the ending of an image; the content is checked when they are read
+    others: list[str]  # other files
+    folders: list[str]
+    links: frozenset[str]  # those of the folders that are links
+
+
+def list_folder(folder: Path) -> Listing:
+    """List a folder once; OSError if it cannot be listed."""
+    images: list[str] = []
+    others: list[str] = []
+    folders: list[str] = []
+    links: set[str] = set()
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.startswith("."):
+                continue
+            if _is_true(entry.is_dir):
+                folders.append(entry.name)
+                if entry.is_symlink():
+                    links.add(entry.name)
+            elif _is_true(entry.is_file):
+                names = images if is_image_name(entry.name) else others
+                names.append(entry.name)
+    return Listing(folder, sorted(images), sorted(others), sorted(folders), frozenset(links))
+
+
+def images_in(folder: Path) -> list[Path]:
+    """The files of a folder whose names end like images."""
+    return [folder / name for name in list_folder(folder).images]
+
+
+def is_image_name(name: str) -> bool:
+    """True if a file name ends like an image."""
+    return name.lower().endswith(IMAGE_ENDINGS)
+
+
+def image_stem(name: str) -> str:
+    """A file name without the ending of an image; any other name as it is."""
+    return ENDING.sub("", name)
+
+
+def shorten(names: Sequence[str]) -> str:
+    """The first names of many, for a message."""
+    more = ", ..." if len(names) > MOST_NAMES else ""
+    return ", ".join(names[:MOST_NAMES]) + more
+
+
+def _is_true(test: Callable[[], bool]) -> bool:
+    """Run a test of an entry; False if it fails, as for a link to itself or into a forbidden folder."""
+    try:
+        return test()
+    except OSError:
+        return False

@@ -1,0 +1,90 @@
+"""Pair images by modality: two anatomical images and a functional one make a case."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tfs_rt.cases.case import Case, Found, Problem, RefusedCase
+from tfs_rt.cases.listing import shorten
+from tfs_rt.cases.modalities import ANATOMICAL, FUNCTIONAL, MODALITIES
+from tfs_rt.errors import InputError
+from tfs_rt.spec import SLOTS
+
+LIST_IT = "list the case in a CSV with id,m1,m2,functional"
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """Images that may be one case, by modality."""
+
+    id: str
+    folder: Path
+    images: dict[str, list[Path]] = field(default_factory=dict)  # by modality
+    other_images: list[str] = field(default_factory=list)  # names of images that are not called by a modality
+    problem: Problem | None = None  # it is refused, whatever its images are
+    hint: Problem | None = None  # explains best why images are missing, if any are
+    dataset: Path | None = None  # the BIDS dataset that holds it
+
+
+def pair(candidate: Candidate, naming: str, *, any_pair: bool) -> Found:
+    """The case of a candidate's images, or the refused case with the problem of them.
+
+    `naming` is the remedy if no image is named by a modality. `any_pair` accepts a pair without mr-t2, in the order of
+    ANATOMICAL.
+    """
+    problem = candidate.problem
+    if not problem and (incomplete := _problem(candidate, naming, any_pair)):
+        problem = candidate.hint or incomplete
+    if problem:
+        files = tuple(file for files in candidate.images.values() for file in files)
+        return RefusedCase(candidate.id, InputError(candidate.folder, *problem), files)
+    m1, m2 = [name for name in ANATOMICAL if name in candidate.images]
+    (functional,) = [name for name in FUNCTIONAL if name in candidate.images]
+    files_by_slot = {
+        slot: candidate.images[modality][0] for slot, modality in zip(SLOTS, (m1, m2, functional), strict=True)
+    }
+    return Case(candidate.id, files_by_slot, dataset=candidate.dataset)
+
+
+def _problem(candidate: Candidate, naming: str, any_pair: bool) -> Problem | None:
+    """The reason why the images are not one case; None if they are."""
+    if not candidate.images:
+        names = f" (found {shorten(candidate.other_images)})" if candidate.other_images else ""
+        return Problem(f"no file is named by its modality{names}", naming)
+
+    # One file for each modality.
+    for modality, files in candidate.images.items():
+        if len(files) > 1:
+            names = ", ".join(file.name for file in files)
+            return Problem(f"{modality} is there {len(files)} times ({names})", f"keep one, or {LIST_IT}")
+
+    # One functional and two anatomical images.
+    functional = [name for name in FUNCTIONAL if name in candidate.images]
+    if len(functional) != 1:
+        return _wrong_number(candidate, "functional", len(functional), 1, "one of pet, spect")
+    anatomical = [name for name in ANATOMICAL if name in candidate.images]
+    if len(anatomical) != 2:
+        others = ", ".join(name for name in ANATOMICAL if name != "mr-t2")
+        expected = f"two of {', '.join(ANATOMICAL)}" if any_pair else f"mr-t2 and one of {others}"
+        return _wrong_number(candidate, "anatomical", len(anatomical), 2, expected)
+
+    # The order of the two.
+    if "mr-t2" not in anatomical and not any_pair:
+        known = "the models were trained with mr-t2 as m2"
+        return Problem(f"it is not known which of {' and '.join(sorted(anatomical))} is m2 ({known})", LIST_IT)
+    return None
+
+
+def _wrong_number(candidate: Candidate, kind: str, number: int, right: int, expected: str) -> Problem:
+    """The problem of too many or too few images, with the names of all that there are."""
+    names = ", ".join(file.name for files in candidate.images.values() for file in files)
+    images = "image" if number == 1 else "images"
+    reason = f"found {number} {kind} {images} in {names}; expected {expected}"
+    if number > right:
+        return Problem(reason, f"keep {expected}, or {LIST_IT}")
+    if candidate.other_images:
+        others = shorten(candidate.other_images)
+        remedy = f"rename it by its modality (known: {', '.join(MODALITIES)}), or {LIST_IT}"
+        return Problem(f"{reason}; {others} does not name a modality", remedy)
+    return Problem(reason, f"add what is missing, or {LIST_IT}")
