@@ -9,7 +9,8 @@ from PIL import Image
 
 from tfs_rt.assets import shipped_bundles
 from tfs_rt.images import RGB
-from tfs_rt.methods.method import Fuser
+from tfs_rt.methods.method import FusionMethod
+from tfs_rt.sampling.engine import ImageBatch
 from tfs_rt.system.files import write_file
 from tfs_rt_reference.data.groups import Group, read_cases, read_groups
 
@@ -25,9 +26,9 @@ def shown_groups(root: Path, count: int) -> list[Group]:
     return [group for split in splits for group in read_groups(root, split)][:count]
 
 
-def fused(fuser: Fuser, group: Group) -> RGB:
+def fused(fuser: FusionMethod, group: Group) -> RGB:
     """A group as a method fuses it from its degraded sources."""
-    return fuser.begin([group.degraded(fuser.scale)], [group.id], size=group.size)()[0]
+    return fuser.begin(ImageBatch([group.degraded(fuser.scale)], [group.id], size=group.size))()[0]
 
 
 def write_jpeg(path: Path, image: RGB) -> None:

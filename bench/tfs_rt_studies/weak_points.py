@@ -20,7 +20,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from tfs_rt.errors import TfsRtError, UsageError
 from tfs_rt.images import RGB
 from tfs_rt.methods.diffusion import load_pipeline
-from tfs_rt.methods.method import Fuser
+from tfs_rt.methods.method import FusionMethod
 from tfs_rt.methods.two_stage import TwoStage
 from tfs_rt.output.contact_sheet import ROWS, contact_sheet
 from tfs_rt.output.results import prepare_output
@@ -42,8 +42,8 @@ WORST = f"Of each case the {WINDOW}x{WINDOW} pixels, or as many as it has, with 
 class Methods:
     """What is compared at one scale."""
 
-    model: Fuser
-    two_stage: Fuser
+    model: FusionMethod
+    two_stage: FusionMethod
 
 
 def squared_error(result: RGB, truth: RGB) -> np.ndarray:

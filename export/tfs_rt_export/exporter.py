@@ -19,8 +19,9 @@ import torch
 from tfs_rt import __version__
 from tfs_rt.backends.ort_cpu import load
 from tfs_rt.errors import EnvironmentFault, ModelError, UsageError
-from tfs_rt.methods.diffusion import Pipeline, Stepwise
+from tfs_rt.methods.diffusion import Pipeline
 from tfs_rt.models.bundle import MANIFEST, SCHEMA, Bundle, BundleFile, Manifest, load_bundle, write_manifest
+from tfs_rt.sampling.stepwise import Stepwise
 from tfs_rt.sampling.tables import step_table
 from tfs_rt.spec import SLOTS, Prediction, Recipe
 from tfs_rt.system import signals

@@ -7,7 +7,7 @@ import os
 import re
 import signal
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from tfs_rt.cases.discover import discover
 from tfs_rt.cases.load import Loaded, Reading, load_case
 from tfs_rt.errors import EnvironmentFault, InputError, ModelError, TfsRtError
 from tfs_rt.images import RGB, Array
+from tfs_rt.sampling.engine import ImageBatch
 from tfs_rt.system import signals
 from tfs_rt.system.files import write_file
 
@@ -140,18 +141,16 @@ class Watched:
     def __init__(self, most: int = 1) -> None:
         self.at_once, self.under_way, self.most, self.begun = most, 0, 0, list[tuple[str, int]]()
 
-    def begin(
-        self, cases: Sequence[Sequence[RGB]], ids: Sequence[str], *, size: tuple[int, int], **_: Any
-    ) -> Callable[[], list[RGB]]:
-        self.begun.append(("+".join(ids), self.under_way))
+    def begin(self, batch: ImageBatch) -> Callable[[], list[RGB]]:
+        self.begun.append(("+".join(batch.ids), self.under_way))
         self.under_way += 1
         self.most = max(self.most, self.under_way)
 
         def wait() -> list[RGB]:
             self.under_way -= 1
-            if len(ids) > self.at_once:
+            if len(batch.ids) > self.at_once:
                 raise FloatingPointError("NaN")
-            return [np.full((*size, 3), int(name[1:]), np.uint8) for name in ids]
+            return [np.full((*batch.size, 3), int(name[1:]), np.uint8) for name in batch.ids]
 
         return wait
 
@@ -183,13 +182,13 @@ def test_a_retry_is_not_kept_from_memory_by_what_failed(tmp_path: Path) -> None:
         """Of a device."""
 
     class Full(Watched):
-        def begin(self, cases: Any, ids: Sequence[str], *, size: tuple[int, int], **_: Any) -> Any:
-            if len(ids) > 1:
+        def begin(self, batch: ImageBatch) -> Any:
+            if len(batch.ids) > 1:
                 memory = Memory()
                 held.append(weakref.ref(memory))
                 raise MemoryError("full")
             assert held[0]() is None, "a retry finds the device as full as before"
-            return super().begin(cases, ids, size=size)
+            return super().begin(batch)
 
     (tmp_path / "out").mkdir()
     for i in range(2):
@@ -230,8 +229,9 @@ def test_slices_keep_their_order_when_a_batch_fails_and_is_tried_alone(tmp_path:
         nib.save(nib.Nifti1Image(voxels, np.diag([-1.0, -1.0, 1.0, 1.0])), folder / f"{name}.nii")
 
     class Marking(Watched):
-        def begin(self, cases: Any, ids: Sequence[str], *, size: tuple[int, int], **_: Any) -> Any:
-            wait = super().begin(cases, [f"k{name.split('slice')[1]}" for name in ids], size=size)
+        def begin(self, batch: ImageBatch) -> Any:
+            names = [f"k{name.split('slice')[1]}" for name in batch.ids]
+            wait = super().begin(dataclasses.replace(batch, ids=names))
             first, self.at_once = self.at_once == 0, 2
             return wait if not first else lambda: wait() and wait.missing  # type: ignore[attr-defined]
 
@@ -254,10 +254,10 @@ def test_a_volume_of_which_a_slice_fails_fails_once_and_as_a_whole(tmp_path: Pat
         nib.save(nib.Nifti1Image(voxels, np.diag([-1.0, -1.0, 1.0, 1.0])), folder / f"{name}.nii")
 
     class Failing(Watched):
-        def begin(self, cases: Any, ids: Sequence[str], *, size: tuple[int, int], **_: Any) -> Any:
-            if any(name.endswith("slice3") for name in ids):
+        def begin(self, batch: ImageBatch) -> Any:
+            if any(name.endswith("slice3") for name in batch.ids):
                 raise RuntimeError("no")
-            return super().begin(cases, ["k1"] * len(ids), size=size)
+            return super().begin(dataclasses.replace(batch, ids=["k1"] * len(batch.ids)))
 
     found = discover([tmp_path / "in"], output=tmp_path / "out")
     fuser = Failing(most=2)

@@ -18,7 +18,8 @@ from tfs_rt.cases.registration import SIDE, displacements, nmi
 from tfs_rt.formats.picture import Rules
 from tfs_rt.formats.png import read
 from tfs_rt.images import RGB, Array, resize
-from tfs_rt.methods.diffusion import fuse_batch
+from tfs_rt.sampling.engine import ImageBatch
+from tfs_rt.sampling.stepwise import fuse_batch
 from tfs_rt.sampling.tables import step_table
 from tfs_rt.spec import Prediction
 
@@ -282,7 +283,7 @@ def is_caught(prediction: Prediction, sampler: dict, value: float, at: int) -> b
     table = step_table(spec, dataclasses.replace(FEW, steps=STEPS, **sampler))
     case = [np.full((4, 4, 3), 60 * k, np.uint8) for k in range(1, 4)]
     try:
-        fuse_batch(NumpyEngine(spec, predict), table, [case], ["a"], size=(8, 8))
+        fuse_batch(NumpyEngine(spec, predict), table, ImageBatch([case], ["a"], size=(8, 8)))
     except FloatingPointError:
         return True
     assert calls == STEPS

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from tfs_rt.formats.picture import Rules
 from tfs_rt.formats.registry import format_of, read_picture
 from tfs_rt.formats.sandboxed import SandboxedReader
 from tfs_rt.images import RGB
+from tfs_rt.sampling.engine import ImageBatch
 from tfs_rt.sandbox.messages import pack
 from tfs_rt.sandbox.parent import Sandbox
 
@@ -32,10 +33,8 @@ class Grey:
 
     scale, steps, trained_size = 1, 1, None
 
-    def begin(
-        self, cases: Sequence[Any], ids: Sequence[str], *, size: tuple[int, int], **_: Any
-    ) -> Callable[[], list[RGB]]:
-        return lambda: [np.full((*size, 3), 99, np.uint8) for _ in ids]
+    def begin(self, batch: ImageBatch) -> Callable[[], list[RGB]]:
+        return lambda: [np.full((*batch.size, 3), 99, np.uint8) for _ in batch.ids]
 
     def self_test(self) -> None:
         pass

@@ -14,8 +14,9 @@ from tfs_rt.backends.ort_cpu import OrtCpuEngine
 from tfs_rt.backends.winograd.machine import host_shape
 from tfs_rt.backends.winograd.network import Network
 from tfs_rt.images import RGB
-from tfs_rt.methods.diffusion import Pipeline, Stepwise
+from tfs_rt.methods.diffusion import Pipeline
 from tfs_rt.models.bundle import Bundle, load_bundle
+from tfs_rt.sampling.stepwise import Stepwise
 from tfs_rt.sampling.tables import step_table
 
 CASES, BATCHES, THREADS, ORDERS = 8, (1, 2, 3, 4, 8), (1, 2, 4), 4

@@ -27,6 +27,7 @@ from tfs_rt.methods.diffusion import Pipeline, load_fusion, load_pipeline
 from tfs_rt.methods.two_stage import TwoStage
 from tfs_rt.models.bundle import load_bundle, write_manifest
 from tfs_rt.output.sidecar import recipe_of
+from tfs_rt.sampling.engine import ImageBatch
 
 SIZE = (32, 40)
 
@@ -122,9 +123,10 @@ def test_what_is_not_a_request_is_refused_in_words(
 
 
 def test_a_request_without_its_size_is_refused_by_name(pipeline: Pipeline) -> None:
-    for fuse in (pipeline.fuse, pipeline.begin):
-        with pytest.raises(TypeError, match="size"):
-            fuse([case()], ["a"])  # pyright: ignore[reportCallIssue]
+    with pytest.raises(TypeError, match="size"):
+        pipeline.fuse([case()], ["a"])  # pyright: ignore[reportCallIssue]
+    with pytest.raises(TypeError, match="size"):
+        ImageBatch([case()], ["a"])  # pyright: ignore[reportCallIssue]
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from tfs_rt.cases.case import Case, Found
 from tfs_rt.cases.discover import discover
 from tfs_rt.facts import as_json
 from tfs_rt.images import RGB
+from tfs_rt.sampling.engine import ImageBatch
 from tfs_rt_studies.discovery_times import LAYOUTS
 
 FEW, MANY = 40, 160
@@ -49,11 +50,9 @@ class Painter:
 
     scale, steps, trained_size = 1, 1, None
 
-    def begin(
-        self, cases: Sequence[Any], ids: Sequence[str], *, size: tuple[int, int], **_: Any
-    ) -> Callable[[], list[RGB]]:
-        image = np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
-        return lambda: [image for _ in ids]
+    def begin(self, batch: ImageBatch) -> Callable[[], list[RGB]]:
+        image = np.random.default_rng(0).integers(0, 256, (*batch.size, 3), np.uint8)
+        return lambda: [image for _ in batch.ids]
 
     def self_test(self) -> None:
         pass

@@ -10,8 +10,9 @@ import numpy as np
 from support.bundles import write_bundle
 from support.helpers import FEW, NumpyEngine, model_spec
 from tfs_rt.images import Array
-from tfs_rt.methods.diffusion import Pipeline, Stepwise
+from tfs_rt.methods.diffusion import Pipeline
 from tfs_rt.models.bundle import load_bundle
+from tfs_rt.sampling.stepwise import Stepwise
 from tfs_rt.sampling.tables import step_table
 from tfs_rt.spec import Recipe
 

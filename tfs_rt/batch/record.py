@@ -25,7 +25,7 @@ from tfs_rt.formats.levels import SHOWS
 from tfs_rt.formats.png import encode_png
 from tfs_rt.formats.registry import encode
 from tfs_rt.images import RGB, Array
-from tfs_rt.methods.method import Fuser
+from tfs_rt.methods.method import FusionMethod
 from tfs_rt.output import bids_derivative
 from tfs_rt.output.contact_sheet import ROWS, contact_sheet
 from tfs_rt.output.folder import SHEETS
@@ -47,7 +47,7 @@ class Request:
     reading: Reading = field(default_factory=Reading)
 
 
-def provenance(fuser: Fuser, request: Request) -> Facts:
+def provenance(fuser: FusionMethod, request: Request) -> Facts:
     """All but the inputs that decided the pixels."""
     facts = fuser.provenance()
     versions = {"tfs-rt": __version__, "python": platform.python_version(), **facts.pop("versions")}

@@ -27,10 +27,11 @@ from tfs_rt.facts import Facts, digest
 from tfs_rt.formats.picture import Rules
 from tfs_rt.formats.sandboxed import SandboxedReader
 from tfs_rt.images import RGB
-from tfs_rt.methods.method import Fuser
+from tfs_rt.methods.method import FusionMethod
 from tfs_rt.output import bids_derivative
 from tfs_rt.output.results import clear_sheets, is_done, remove_result, withdraw, write_result
 from tfs_rt.output.sidecar import recipe_of
+from tfs_rt.sampling.engine import ImageBatch
 from tfs_rt.system import signals
 from tfs_rt.system.os_errors import write_fault
 from tfs_rt.system.resource_limits import MORE_MEMORY, limit_fault, memory_limits
@@ -58,7 +59,7 @@ class Options:
 class Run:
     """One run over cases; the two callbacks are how it is watched."""
 
-    fuser: Fuser
+    fuser: FusionMethod
     options: Options
     cases: Sequence[Found]
     reader: SandboxedReader = field(default_factory=SandboxedReader)
@@ -230,13 +231,14 @@ class Run:
         """Begin to fuse a batch."""
         started = time.monotonic()
         try:
-            wait = self.fuser.begin(
+            images = ImageBatch(
                 [part.images for part in batch],
                 [part.noise_id for part in batch],
                 size=batch[0].work.loaded.size,
                 seed=self.options.request.seed or 0,
                 on_step=lambda _: self.on_step(sum(1 / len(part.work) for part in batch)),
             )
+            wait = self.fuser.begin(images)
         except Exception as error:
             return partial(self._not_fused, batch, _fault(batch[0].work, error))
         return partial(self._end, batch, wait, time.monotonic() - started)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from tfs_rt.batch.record import Request
     from tfs_rt.cases.load import Reading
     from tfs_rt.methods.diffusion import Pipeline
-    from tfs_rt.methods.method import Fuser
+    from tfs_rt.methods.method import FusionMethod
     from tfs_rt.methods.two_stage import TwoStage
     from tfs_rt.spec import Recipe, Tier
 
@@ -107,7 +107,7 @@ def make_request(choice: FuserChoice, tier: Tier | None, size: tuple[int, int] |
     return Request(seed=seed, samples=samples, target_size=size, reading=reading)
 
 
-def load_fuser(choice: FuserChoice, tier: Tier | None, size: tuple[int, int] | None) -> tuple[Fuser, str]:
+def load_fuser(choice: FuserChoice, tier: Tier | None, size: tuple[int, int] | None) -> tuple[FusionMethod, str]:
     """The fuser, and a line about it for the user. `size` is the result's (H, W), if it was given."""
     if choice.needs_model:
         pipeline = _load_pipeline(choice, tier)

@@ -4,26 +4,24 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from numbers import Integral
 from pathlib import Path
-from typing import Any, Unpack
+from typing import Any
 
 import numpy as np
 
 from tfs_rt.backends.registry import BACKENDS, automatic_backends, backend_loader, load_engine
 from tfs_rt.errors import EnvironmentFault, InputError, LimitReached, ModelError, UsageError, first_line, printable
-from tfs_rt.images import RGB, Array, from_model, to_condition
-from tfs_rt.methods.method import ImageLike, check_cases
+from tfs_rt.images import RGB
+from tfs_rt.methods.method import BaseMethod, check_batch
 from tfs_rt.models import self_test as selftest
 from tfs_rt.models.bundle import Bundle, load_bundle
 from tfs_rt.output.sidecar import AUTO
-from tfs_rt.sampling.engine import Engine, How, Loop
-from tfs_rt.sampling.loop import sample
-from tfs_rt.sampling.noise import gaussian, noise_key
+from tfs_rt.sampling.engine import ImageBatch, Loop
 from tfs_rt.sampling.schedule import Float64
+from tfs_rt.sampling.stepwise import Stepwise
 from tfs_rt.sampling.tables import StepTable, step_table
 from tfs_rt.spec import Recipe
 from tfs_rt.system.resource_limits import limit_fault, memory_fault
@@ -38,7 +36,7 @@ SELF_TEST_REMEDY = (
 
 
 @dataclass(frozen=True, slots=True)
-class Pipeline:
+class Pipeline(BaseMethod):
     """A model on a backend with its sampling decided: ready to fuse."""
 
     bundle: Bundle
@@ -73,32 +71,14 @@ class Pipeline:
         """The side of the images that the model was trained on."""
         return self.bundle.manifest.model.trained_size
 
-    def fuse(
-        self,
-        cases: Sequence[Sequence[ImageLike]],
-        ids: Sequence[str],
-        *,
-        size: tuple[int, int],
-        seed: int = 0,
-        on_step: Callable[[int], None] | None = None,
-    ) -> list[RGB]:
-        """Fuse a batch: for each case its images in slot order, (h, w, 3) uint8 -> (H, W, 3) uint8 of `size` = (H, W).
+    def begin(self, batch: ImageBatch) -> Callable[[], list[RGB]]:
+        """Begin a batch and return a function that waits for its images.
 
-        Images may also be Pillow images or nested lists (`tfs_rt.methods.method.check_cases`).
-        Each case's noise comes from `seed` and its id alone, so that its result does not depend on the batch.
-        Raises TypeError or ValueError for anything else, FloatingPointError if the network returns NaN or infinity.
+        On a GPU the batch is computed while the caller reads the next one and writes the last.
+        At most two batches may be under way; their images are asked for in the order in which they began.
         Calls from several threads give their own results, one after the other; a forked process may call, too.
         """
-        return self.begin(cases, ids, size=size, seed=seed, on_step=on_step)()
-
-    def begin(
-        self, cases: Sequence[Sequence[ImageLike]], ids: Sequence[str], **how: Unpack[How]
-    ) -> Callable[[], list[RGB]]:
-        """`fuse` in two parts: on a GPU it computes while the caller reads the next batch and writes the last.
-
-        At most two batches may be under way; their images are asked for in the order in which they began.
-        """
-        return self.loop.begin(self.table, check_cases(cases, ids, how.get("size"), how.get("seed", 0)), ids, **how)
+        return self.loop.begin(self.table, check_batch(batch))
 
     def self_test(self) -> None:
         """Fuse the fixed case; EnvironmentFault unless the result is what the reference made of it at export.
@@ -131,8 +111,9 @@ class Pipeline:
         manifest, most = self.bundle.manifest, selftest.MOST_STEPS
         recipe = dataclasses.replace(manifest.recipe, steps=min(manifest.recipe.steps, most))
         table = step_table(manifest.model, recipe)
-        size, case = (selftest.SIDE, selftest.SIDE), selftest.made_case(self.scale)
-        (image,) = self.loop.begin(table, [case], [selftest.CASE_ID], size=size, seed=selftest.SEED)()
+        case = selftest.made_case(self.scale)
+        batch = ImageBatch([case], [selftest.CASE_ID], size=(selftest.SIDE, selftest.SIDE), seed=selftest.SEED)
+        (image,) = self.loop.begin(table, batch)()
         return selftest.block_means(image).ravel()
 
     def provenance(self) -> dict[str, Any]:
@@ -152,54 +133,11 @@ class Pipeline:
         return facts | ({AUTO: self.reason} if self.reason else {})
 
 
-def fuse_batch(
-    engine: Engine[Any],
-    table: StepTable,
-    cases: Sequence[Sequence[RGB]],
-    ids: Sequence[str],
-    *,
-    size: tuple[int, int],
-    seed: int = 0,
-    on_step: Callable[[int], None] | None = None,
-) -> list[RGB]:
-    """A batch of checked images, one step of the engine at a time."""
-    height, width = size
-    stride = engine.spec.architecture.stride
-    pad = ((0, 0), (0, -height % stride), (0, -width % stride))
-    condition = np.stack([np.pad(to_condition(images, size), pad, mode="reflect") for images in cases])
-    shape = (engine.spec.architecture.out_channel, *condition.shape[2:])
-    keys = [noise_key(seed, case_id) for case_id in ids]
-
-    def noise(draw: int) -> Array:
-        return np.stack([gaussian(key, draw, shape) for key in keys])
-
-    with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is told below
-        x_0 = sample(engine, condition, table, noise, on_step=on_step)
-    if not np.isfinite(x_0).all():
-        raise FloatingPointError("the network returned NaN or infinity")
-    return [from_model(image[:, :height, :width]) for image in x_0]
-
-
 def _self_test_fault(error: Exception) -> str:
     """An unexpected error of a self-test in words; LimitReached if it comes from a limit of this machine."""
     if limit := memory_fault() if isinstance(error, MemoryError) else limit_fault(error):
         raise limit from error
     return f"its self-test fails ({type(error).__name__}: {first_line(error)})"
-
-
-class Stepwise:
-    """The loop of an engine: it computes when it is asked for the images, and not before."""
-
-    def __init__(self, engine: Engine[Any]) -> None:
-        self.engine = engine
-        self.facts = engine.facts
-        self.largest_batch = sys.maxsize
-
-    def begin(
-        self, table: StepTable, cases: Sequence[Sequence[RGB]], ids: Sequence[str], **how: Unpack[How]
-    ) -> Callable[[], list[RGB]]:
-        """`fuse_batch`, put off."""
-        return partial(fuse_batch, self.engine, table, cases, ids, **how)
 
 
 def load_pipeline(

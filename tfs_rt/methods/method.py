@@ -1,16 +1,17 @@
-"""What a run needs of a method of fusion, whether a model's pipeline or a classical one."""
+"""The interface of a fusion method, learned or classical, and the checks of its inputs."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from numbers import Integral
-from typing import Any, Protocol, Unpack
+from typing import Any, Protocol
 
 import numpy as np
 from PIL import Image
 
 from tfs_rt.images import RGB
-from tfs_rt.sampling.engine import How
+from tfs_rt.sampling.engine import ImageBatch
 from tfs_rt.spec import SLOTS
 
 ImageLike = RGB | Image.Image | Sequence[Any]
@@ -18,56 +19,81 @@ EXPECTED = "uint8 (h, w, 3)"
 FUNCTIONAL = SLOTS[-1]
 
 
-class Fuser(Protocol):
-    """Three images in, one out: ready to fuse."""
+class FusionMethod(Protocol):
+    """Fuses three images into one."""
 
     @property
     def scale(self) -> int:
-        """How many times larger a result is than its inputs."""
+        """Side of a result over the side of its inputs."""
         ...
 
     @property
     def steps(self) -> int:
-        """How often `on_step` is called for a batch."""
+        """Number of steps, and of calls of `on_step`, for a batch."""
         ...
 
     @property
     def trained_size(self) -> int | None:
-        """The side of the images it was trained on, if it was."""
+        """Side of the images that it was trained on; None for a method without training."""
         ...
 
-    def begin(self, cases: Sequence[Sequence[RGB]], ids: Sequence[str], **how: Unpack[How]) -> Callable[[], list[RGB]]:
-        """Begin a batch: for each case its images in slot order, uint8 (h, w, 3) -> (H, W, 3) of `size` = (H, W).
+    def begin(self, batch: ImageBatch) -> Callable[[], list[RGB]]:
+        """Begin a batch and return a function that waits for its images, (H, W, 3) uint8 each.
 
-        The function returned ends it. One more batch may begin before.
+        One more batch may begin before the images are asked for.
         """
         ...
 
     def self_test(self) -> None:
-        """EnvironmentFault if it is known to compute wrongly on this machine, now; nothing else may be under way."""
+        """EnvironmentFault if the method computes wrongly on this machine. No batch may be under way."""
         ...
 
     def provenance(self) -> dict[str, Any]:
-        """What decides the pixels beside inputs, size and seed, with the `versions` of the packages that compute."""
+        """All that can change pixels beside inputs, size and seed, with the `versions` of the packages that compute."""
         ...
 
 
-def check_cases(
-    cases: Sequence[Sequence[ImageLike]], ids: Sequence[str], size: tuple[int, int] | None, seed: int
-) -> list[list[RGB]]:
-    """The images of every case as arrays, uint8 (h, w, 3).
+class BaseMethod:
+    """The part that all methods share."""
+
+    __slots__ = ()
+
+    def fuse(
+        self: FusionMethod,
+        cases: Sequence[Sequence[ImageLike]],
+        ids: Sequence[str],
+        *,
+        size: tuple[int, int],
+        seed: int = 0,
+        on_step: Callable[[int], None] | None = None,
+    ) -> list[RGB]:
+        """Fuse a batch: for each case its images in slot order, (h, w, 3) uint8 -> (H, W, 3) uint8 of `size` = (H, W).
+
+        Images may also be Pillow images or nested lists (`check_batch`).
+        A case's noise comes from `seed` and its id alone, so that its result does not depend on the batch.
+        `on_step` is called with the number of each step.
+        Raises TypeError or ValueError for other inputs, FloatingPointError if the network returns NaN or infinity.
+        """
+        batch = ImageBatch(cases, ids, size=size, seed=seed, on_step=on_step)  # type: ignore[arg-type]
+        return self.begin(batch)()
+
+
+def check_batch(batch: ImageBatch) -> ImageBatch:
+    """The batch with all images as arrays, uint8 (h, w, 3).
 
     An image may be such an array, a Pillow image (RGB, or L for the anatomical ones) or nested lists of integers.
-    TypeError or ValueError names the case, the slot, what was found and what is expected.
+    TypeError or ValueError names the case, the slot, the value and the expected type.
     """
+    cases, ids, seed = batch.cases, batch.ids, batch.seed
     _check_list("cases", cases, "a list of cases, each of three images")
     _check_list("ids", ids, "a list of str, one for each case")
     if len(cases) != len(ids) or not len(cases):
         raise ValueError(f"{len(cases)} cases with {len(ids)} ids: give a list of cases, each of three images")
-    _check_size(size)
+    _check_size(batch.size)
     if not _is_integer(seed):
         raise TypeError(f"seed: found {_kind(seed)} {seed!r}, expected an int")
-    return [_checked(case_id, images) for case_id, images in zip(ids, cases, strict=True)]
+    arrays = [_case_arrays(case_id, images) for case_id, images in zip(ids, cases, strict=True)]
+    return dataclasses.replace(batch, cases=arrays)
 
 
 def _check_list(name: str, value: object, expected: str) -> None:
@@ -96,7 +122,7 @@ def _check_id(case_id: object) -> None:
         raise ValueError(f"ids: found {case_id!a}, expected text without lone surrogates")
 
 
-def _checked(case_id: str, images: Sequence[ImageLike]) -> list[RGB]:
+def _case_arrays(case_id: str, images: Sequence[ImageLike]) -> list[RGB]:
     _check_id(case_id)
     if not isinstance(images, Sequence | np.ndarray) or isinstance(images, str | bytes):
         raise TypeError(f"case {case_id}: found {_kind(images)}, expected a list of the images {', '.join(SLOTS)}")

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Unpack
+from typing import Any
 
 from tfs_rt.images import RGB, resize
-from tfs_rt.methods.method import ImageLike, check_cases
+from tfs_rt.methods.method import BaseMethod, check_batch
 from tfs_rt.methods.registry import METHODS, load_module
-from tfs_rt.sampling.engine import How
+from tfs_rt.sampling.engine import ImageBatch
 
 Upsample = Callable[[RGB, tuple[int, int]], RGB]  # (image, size = (H, W))
 
 
 @dataclass(frozen=True, slots=True)
-class TwoStage:
+class TwoStage(BaseMethod):
     """A classical method after upsampling, by default bicubic. At scale 1 it only fuses. It draws no noise."""
 
     method: str  # a name in METHODS without a bundle
@@ -29,30 +29,19 @@ class TwoStage:
     def __post_init__(self) -> None:
         load_module(self.method)
 
-    def fuse(
-        self,
-        cases: Sequence[Sequence[ImageLike]],
-        ids: Sequence[str],
-        *,
-        size: tuple[int, int],
-        seed: int = 0,
-        on_step: Callable[[int], None] | None = None,
-    ) -> list[RGB]:
-        """Fuse a batch, as `tfs_rt.methods.diffusion.Pipeline.fuse` does; the seed changes nothing."""
-        fuse_images = load_module(self.method).fuse
-        results = []
-        for images in check_cases(cases, ids, size, seed):
-            upsampled = [self.upsample(image, size) for image in images]
-            results.append(fuse_images(*upsampled))
-        if on_step:
-            on_step(1)
-        return results
+    def begin(self, batch: ImageBatch) -> Callable[[], list[RGB]]:
+        """Check a batch and return a function that computes its images. The seed changes nothing."""
+        return partial(self._fuse_batch, check_batch(batch))
 
-    def begin(
-        self, cases: Sequence[Sequence[ImageLike]], ids: Sequence[str], **how: Unpack[How]
-    ) -> Callable[[], list[RGB]]:
-        """Return a function that does `fuse`: the batch is computed when its images are asked for."""
-        return partial(self.fuse, cases, ids, **how)
+    def _fuse_batch(self, batch: ImageBatch) -> list[RGB]:
+        fuse = load_module(self.method).fuse
+        results = []
+        for images in batch.cases:
+            upsampled = [self.upsample(image, batch.size) for image in images]
+            results.append(fuse(*upsampled))
+        if batch.on_step:
+            batch.on_step(1)
+        return results
 
     def self_test(self) -> None:
         """Nothing to test: a classical method has no expected result."""

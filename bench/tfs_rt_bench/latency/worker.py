@@ -22,10 +22,10 @@ from typing import Any
 from tfs_rt.backends.registry import BACKENDS
 from tfs_rt.errors import TfsRtError, first_line
 from tfs_rt.images import RGB
-from tfs_rt.methods.diffusion import Pipeline, Stepwise, load_loop, load_pipeline
+from tfs_rt.methods.diffusion import Pipeline, load_loop, load_pipeline
 from tfs_rt.models.bundle import load_bundle
-from tfs_rt.sampling.engine import How
 from tfs_rt.sampling.schedule import sigma_range
+from tfs_rt.sampling.stepwise import Stepwise
 from tfs_rt.sampling.tables import StepTable, step_table
 from tfs_rt.sandbox.messages import pack, receive, send
 from tfs_rt.spec import Recipe, from_dict
@@ -87,8 +87,9 @@ class Runner:
         if self.watch:
             self.watch.calls, self.watch.took = [], []
         busy, started = time.process_time(), time.perf_counter()
-        how: How = {"size": (size[0], size[1]), "on_step": lambda _: ends.append(time.perf_counter())}
-        images = self.pipeline.fuse(cases, ids, **how)
+        images = self.pipeline.fuse(
+            cases, ids, size=(size[0], size[1]), on_step=lambda _: ends.append(time.perf_counter())
+        )
         seconds, busy = time.perf_counter() - started, time.process_time() - busy
         network, calls = (sum(self.watch.took), self.watch.calls) if self.watch else self._alone(len(cases))
         steps = [after - before for before, after in pairwise(ends)]

@@ -16,8 +16,8 @@ import numpy as np
 
 from tfs_rt.batch.samples import Moments, sample_ids
 from tfs_rt.images import RGB, Array
-from tfs_rt.methods.diffusion import fuse_batch
-from tfs_rt.sampling.engine import Engine, reverse_step
+from tfs_rt.sampling.engine import Engine, ImageBatch, reverse_step
+from tfs_rt.sampling.stepwise import fuse_batch
 from tfs_rt.sampling.tables import StepRow, StepTable, step_table
 from tfs_rt.spec import ModelSpec, Recipe
 from tfs_rt_bench.latency.quality import EQUAL
@@ -160,7 +160,8 @@ class Trials:
 
 def fused(engine: Engine[Any], table: StepTable, case: Known, noise_id: str, seed: int) -> RGB:
     """One sample of a case, as `tfs-rt fuse` makes it."""
-    return fuse_batch(engine, table, [case.images], [noise_id], size=case.size, seed=seed)[0]
+    batch = ImageBatch([case.images], [noise_id], size=case.size, seed=seed)
+    return fuse_batch(engine, table, batch)[0]
 
 
 def score(image: RGB, truth: RGB) -> Score:

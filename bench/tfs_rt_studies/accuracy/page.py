@@ -20,12 +20,14 @@ from tfs_rt.backends.registry import load_engine
 from tfs_rt.errors import TfsRtError, UsageError
 from tfs_rt.formats.png import encode_png
 from tfs_rt.images import RGB
-from tfs_rt.methods.diffusion import fuse_batch, load_pipeline
-from tfs_rt.methods.method import Fuser
+from tfs_rt.methods.diffusion import load_pipeline
+from tfs_rt.methods.method import FusionMethod
 from tfs_rt.methods.two_stage import TwoStage, Upsample
 from tfs_rt.models.bundle import load_bundle
 from tfs_rt.output.contact_sheet import contact_sheet
 from tfs_rt.output.results import prepare_output
+from tfs_rt.sampling.engine import ImageBatch
+from tfs_rt.sampling.stepwise import fuse_batch
 from tfs_rt.sampling.tables import step_table
 from tfs_rt.spec import SLOTS
 from tfs_rt.system.files import write_file
@@ -54,7 +56,7 @@ class Study:
     pictures: Path | None = None  # a set whose images may be shown
 
 
-def methods(scale: int, study: Study) -> Iterator[tuple[str, Fuser]]:
+def methods(scale: int, study: Study) -> Iterator[tuple[str, FusionMethod]]:
     """The methods of a scale, by the name they have in the table."""
     for steps in STEPS:
         named = f"tfs-rt x{scale}, {steps} step{'s' if steps > 1 else ''}"
@@ -76,10 +78,10 @@ def resolver(path: Path) -> Upsample:
     if spec.architecture.condition_channels != 3:
         raise UsageError(path, "takes three images, not one", "name a model trained with architecture.in_channel=6")
     engine, table = load_engine("ort-cpu", bundle), step_table(spec, bundle.manifest.recipe)
-    return lambda image, size: fuse_batch(engine, table, [[image]], ["image"], size=size)[0]
+    return lambda image, size: fuse_batch(engine, table, ImageBatch([[image]], ["image"], size=size))[0]
 
 
-def fuse_all(fuser: Fuser, groups: Sequence[Group], folder: Path) -> list[RGB]:
+def fuse_all(fuser: FusionMethod, groups: Sequence[Group], folder: Path) -> list[RGB]:
     """A method's results, which are written too."""
     prepare_output(folder)
     images = []
@@ -89,7 +91,7 @@ def fuse_all(fuser: Fuser, groups: Sequence[Group], folder: Path) -> list[RGB]:
     return images
 
 
-def scored(study: Study, scale: int, fusers: dict[str, Fuser]) -> Evaluation:
+def scored(study: Study, scale: int, fusers: dict[str, FusionMethod]) -> Evaluation:
     """All methods of a scale on the test split."""
     groups, root = read_groups(study.data, "test"), study.work / f"x{scale}"
     prepare_output(root / "truth")
@@ -103,7 +105,7 @@ def scored(study: Study, scale: int, fusers: dict[str, Fuser]) -> Evaluation:
     return evaluate(Request(tuple(folders), root / "truth"))
 
 
-def picture(study: Study, scale: int, fusers: dict[str, Fuser], groups: Sequence[Group]) -> RGB:
+def picture(study: Study, scale: int, fusers: dict[str, FusionMethod], groups: Sequence[Group]) -> RGB:
     """One row per case: the inputs, the ground truth, and every method."""
     shown = [("ground truth", [group.truth for group in groups])]
     for name, fuser in fusers.items():
@@ -120,7 +122,7 @@ def pictured(study: Study) -> list[Group]:
     return shown_groups(study.pictures, SHOWN) if study.pictures else []
 
 
-def check(study: Study) -> dict[int, dict[str, Fuser]]:
+def check(study: Study) -> dict[int, dict[str, FusionMethod]]:
     """The methods of each scale; TfsRtError for what would fail, or be mistaken for something else, hours later."""
     scales = shipped_scales()
     if study.work.exists() and any(study.work.iterdir()):

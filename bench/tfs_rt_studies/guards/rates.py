@@ -22,7 +22,8 @@ from tfs_rt.cases.load import load_case, read_file
 from tfs_rt.errors import InputError, TfsRtError
 from tfs_rt.images import RGB
 from tfs_rt.methods.diffusion import load_pipeline
-from tfs_rt.methods.method import Fuser
+from tfs_rt.methods.method import FusionMethod
+from tfs_rt.sampling.engine import ImageBatch
 from tfs_rt.spec import SLOTS
 from tfs_rt.system.files import write_file
 from tfs_rt_reference.data.groups import Group, low_resolution, read_cases, read_groups
@@ -172,7 +173,7 @@ class Fused:
     results: list[RGB]
 
 
-def fuse_all(fuser: Fuser, groups: Sequence[Member]) -> Fused:
+def fuse_all(fuser: FusionMethod, groups: Sequence[Member]) -> Fused:
     """All groups, one at a time."""
     return Fused(
         [member.group.degraded(fuser.scale) for member in groups], [fused(fuser, member.group) for member in groups]
@@ -201,7 +202,7 @@ def wrong_results(groups: Sequence[Member], made: dict[int, Fused]) -> Iterator[
         yield [name, *cells]
 
 
-def other_cases(sources: Sequence[Path], fusers: Sequence[Fuser]) -> Iterator[list[str]]:
+def other_cases(sources: Sequence[Path], fusers: Sequence[FusionMethod]) -> Iterator[list[str]]:
     """For each source: cases, and in how many of them anything is found in inputs and results."""
     for source in sources:
         cases = {
@@ -216,14 +217,15 @@ def other_cases(sources: Sequence[Path], fusers: Sequence[Fuser]) -> Iterator[li
         yield [source.stem, str(len(cases)), *cells, *(found_in_results(cases, fuser) for fuser in fusers)]
 
 
-def found_in_results(cases: dict[str, tuple[RGB, ...]], fuser: Fuser) -> str:
+def found_in_results(cases: dict[str, tuple[RGB, ...]], fuser: FusionMethod) -> str:
     """In how many cases of small images anything is found in the result."""
     if any(max(images[0].shape) > LARGEST for images in cases.values()):
         return "not fused"
     found = 0
     for case, images in cases.items():
         height, width = images[0].shape[:2]
-        (result,) = fuser.begin([images], [case], size=(height * fuser.scale, width * fuser.scale))()
+        size = (height * fuser.scale, width * fuser.scale)
+        (result,) = fuser.begin(ImageBatch([images], [case], size=size))()
         found += bool(result_findings(result, images))
     return str(found)
 

@@ -19,8 +19,9 @@ from tfs_rt.cases.load import read_file
 from tfs_rt.errors import UsageError
 from tfs_rt.formats.png import encode_png
 from tfs_rt.images import RGB
-from tfs_rt.methods.diffusion import fuse_batch
 from tfs_rt.output.results import prepare_output
+from tfs_rt.sampling.engine import ImageBatch
+from tfs_rt.sampling.stepwise import fuse_batch
 from tfs_rt.sampling.tables import StepTable, step_table
 from tfs_rt.spec import ModelSpec, Recipe
 from tfs_rt.system.files import write_file
@@ -99,8 +100,9 @@ def with_targets(sets: Sequence[Sequence[Group]], folder: Path) -> list[list[Gro
 
 
 def _mean(engine: TorchEngine, table: StepTable, group: Group, samples: int) -> RGB:
-    cases, ids = [group.degraded(engine.spec.scale)], [group.id]
-    drawn = [fuse_batch(engine, table, cases, ids, size=group.size, seed=seed)[0] for seed in range(samples)]
+    cases = [group.degraded(engine.spec.scale)]
+    batches = [ImageBatch(cases, [group.id], size=group.size, seed=seed) for seed in range(samples)]
+    drawn = [fuse_batch(engine, table, batch)[0] for batch in batches]
     return np.mean(drawn, axis=0).round().astype(np.uint8)
 
 

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from skimage.metrics import structural_similarity
 
-from tfs_rt.methods.diffusion import fuse_batch
+from tfs_rt.sampling.engine import ImageBatch
+from tfs_rt.sampling.stepwise import fuse_batch
 from tfs_rt.sampling.tables import step_table
 from tfs_rt_reference.data.groups import Group
 from tfs_rt_reference.engine import TorchEngine
@@ -27,7 +28,8 @@ def validate(network: UNet, config: Config, trained_size: int, groups: Sequence[
     engine, table = TorchEngine(spec, network), step_table(spec, recipe)
     rows = []
     for group in groups:
-        result = fuse_batch(engine, table, [group.degraded(spec.scale)], [group.id], size=group.size)[0]
+        batch = ImageBatch([group.degraded(spec.scale)], [group.id], size=group.size)
+        result = fuse_batch(engine, table, batch)[0]
         error = result.astype(np.float64) - group.truth
         mse = max(float(np.mean(error**2)), 1e-9)
         ssim = float(structural_similarity(result, group.truth, channel_axis=-1))  # pyright: ignore[reportArgumentType]

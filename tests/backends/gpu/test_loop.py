@@ -21,7 +21,8 @@ from support.helpers import NumpyEngine, model_spec
 from support.host_kernels import HOST, compile_host
 from tfs_rt.backends.gpu.condition import Shape
 from tfs_rt.images import RGB, Array
-from tfs_rt.methods.diffusion import fuse_batch
+from tfs_rt.sampling.engine import ImageBatch
+from tfs_rt.sampling.stepwise import fuse_batch
 from tfs_rt.sampling.tables import step_table
 from tfs_rt.spec import Recipe
 
@@ -80,12 +81,13 @@ def compare(loop: Any, recipe: Recipe, batch: int, *, seed: int, sizes: Sizes) -
     """How far the state is from the CPU runtime's, and the share of pixels that equal its."""
     inputs, size = sizes
     table, images, ids = step_table(SPEC, recipe), cases(batch, *inputs), [f"k{i}" for i in range(batch)]
-    ours = np.stack(loop.begin(table, images, ids, size=size, seed=seed)())
+    asked = ImageBatch(images, ids, size=size, seed=seed)
+    ours = np.stack(loop.begin(table, asked)())
     x = np.empty((batch, 12, *loop.session.shape.padded), np.float32)
     loop.device.download(x, loop.session.condition.x)
     loop.device.synchronize()
     kept: list[Array] = []
-    theirs = np.stack(fuse_batch(Keeping(kept), table, images, ids, size=size, seed=seed))
+    theirs = np.stack(fuse_batch(Keeping(kept), table, asked))
     assert np.abs(ours.astype(int) - theirs).max() <= 1
     return [float(np.abs(x[:, 9:] - kept[-1]).max()), float((ours == theirs).mean())]
 
@@ -130,10 +132,10 @@ def synchronizations() -> dict[str, int]:
     """What one batch of 50 steps does, once there is a session."""
     loop, _ = new_loop()
     recipe = SAMPLERS["ddpm-50"]
-    table, images = step_table(SPEC, recipe), cases(2, 8, 8)
-    loop.begin(table, images, ["a", "b"], size=(32, 32))()
+    table, batch = step_table(SPEC, recipe), ImageBatch(cases(2, 8, 8), ["a", "b"], size=(32, 32))
+    loop.begin(table, batch)()
     fake_gpu.reset()
-    begun = loop.begin(table, images, ["a", "b"], size=(32, 32))
+    begun = loop.begin(table, batch)
     names = ("synchronizations", "allocations", "uploads", "downloads", "launches", "graph_launches")
     names += ("graph_nodes_replayed",)
     counts = {name: fake_gpu.counter(name) for name in names}
@@ -153,16 +155,16 @@ def two_in_flight() -> list[bool]:
     """Three batches, each begun before the last but one is asked for."""
     loop, _ = new_loop()
     table, engine = step_table(SPEC, SAMPLERS["ddpm-50"]), NumpyEngine(SPEC, predict)
-    batches = [(cases(2, 8, 8), [f"{i}a", f"{i}b"]) for i in range(4)]
+    batches = [ImageBatch(cases(2, 8, 8), [f"{i}a", f"{i}b"], size=(32, 32), seed=3) for i in range(4)]
     same, before = [], None
-    for images, ids in [*batches, (None, None)]:
-        begun = loop.begin(table, images, ids, size=(32, 32), seed=3) if images else None
+    for batch in [*batches, None]:
+        begun = loop.begin(table, batch) if batch else None
         if before:
             wait, asked = before
-            expected = fuse_batch(engine, table, *asked, size=(32, 32), seed=3)
+            expected = fuse_batch(engine, table, asked)
             apart = np.abs(np.stack(wait()).astype(int) - np.stack(expected))
             same.append(bool(apart.max() <= 1))
-        before = begun and (begun, (images, ids))
+        before = begun and (begun, batch)
     return same
 
 
@@ -170,17 +172,17 @@ def three_in_flight() -> list[str]:
     """A third batch is refused, and the two before it are whole."""
     loop, _ = new_loop()
     table, engine = step_table(SPEC, SAMPLERS["ddim-8"]), NumpyEngine(SPEC, predict)
-    images = cases(3, 8, 8)
-    begun = [loop.begin(table, [images[i]], [str(i)], size=(32, 32)) for i in range(2)]
+    batches = [ImageBatch([images], [str(i)], size=(32, 32)) for i, images in enumerate(cases(3, 8, 8))]
+    begun = [loop.begin(table, batch) for batch in batches[:2]]
     told = []
     try:
-        loop.begin(table, [images[2]], ["2"], size=(32, 32))
+        loop.begin(table, batches[2])
     except RuntimeError as error:
         told.append(str(error))
     for i, wait in enumerate(begun):
-        (expected,) = fuse_batch(engine, table, [images[i]], [str(i)], size=(32, 32))
+        (expected,) = fuse_batch(engine, table, batches[i])
         told.append(str(np.array_equal(wait()[0], expected)))
-    return [*told, str(loop.begin(table, [images[2]], ["2"], size=(32, 32))()[0].shape)]
+    return [*told, str(loop.begin(table, batches[2])()[0].shape)]
 
 
 def a_longer_table() -> list[Any]:
@@ -207,10 +209,11 @@ def not_finite() -> str:
     loop, _ = new_loop()
     table = step_table(SPEC, SAMPLERS["one step"])
     bad = dataclasses.replace(table, rows=table.rows * np.nan)
+    batch = ImageBatch(cases(1, 8, 8), ["a"], size=(32, 32))
     try:
-        loop.begin(bad, cases(1, 8, 8), ["a"], size=(32, 32))()
+        loop.begin(bad, batch)()
     except FloatingPointError as error:
-        good = loop.begin(table, cases(1, 8, 8), ["a"], size=(32, 32))()
+        good = loop.begin(table, batch)()
         return f"{error}, then {good[0].shape}"
     return "nothing"
 
@@ -226,7 +229,7 @@ def progress_and_interrupt() -> list[int]:
             raise KeyboardInterrupt
 
     try:
-        loop.begin(table, cases(1, 8, 8), ["a"], size=(32, 32), on_step=stop)
+        loop.begin(table, ImageBatch(cases(1, 8, 8), ["a"], size=(32, 32), on_step=stop))
     except KeyboardInterrupt:
         told.append(-1)
     return [*told, int(compare(loop, SAMPLERS["ddim-8"], 1, seed=0, sizes=((8, 8), (32, 32)))[0] < 1e-5)]

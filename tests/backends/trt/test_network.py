@@ -22,7 +22,8 @@ from support.formula_network import bias_rows, predict
 from support.helpers import NumpyEngine, read_png, write_case
 from support.host_kernels import HOST, compile_host
 from tfs_rt.images import RGB
-from tfs_rt.methods.diffusion import Pipeline, Stepwise, load_pipeline
+from tfs_rt.methods.diffusion import Pipeline, load_pipeline
+from tfs_rt.sampling.stepwise import Stepwise
 
 FLAVOURS = ("tensorrt", "tensorrt-rtx")
 

@@ -15,9 +15,10 @@ from support.helpers import Cli, NumpyEngine, model_spec, png, write_case
 from tfs_rt.batch.samples import sample_ids
 from tfs_rt.errors import EnvironmentFault, UsageError
 from tfs_rt.images import Array, resize
-from tfs_rt.methods.diffusion import fuse_batch, load_pipeline
+from tfs_rt.methods.diffusion import load_pipeline
 from tfs_rt.models.bundle import Manifest, load_bundle, write_manifest
-from tfs_rt.sampling.engine import Engine
+from tfs_rt.sampling.engine import Engine, ImageBatch
+from tfs_rt.sampling.stepwise import fuse_batch
 from tfs_rt.sampling.tables import step_table
 from tfs_rt.spec import Accuracy, Recipe, Tier, from_dict
 from tfs_rt_bench.tuning import choice as tuning_choice
@@ -111,7 +112,8 @@ def test_what_is_remembered_changes_no_bit(rng: Generator) -> None:
     for point in points[:: len(points) // 12]:
         for case, score in zip(known, point.scores, strict=True):
             table, ids = step_table(SPEC, point.recipe), sample_ids(case.id, point.samples)
-            made = [fuse_batch(engine, table, [case.images], [i], size=case.size, seed=3)[0] for i in ids]
+            batches = [ImageBatch([case.images], [i], size=case.size, seed=3) for i in ids]
+            made = [fuse_batch(engine, table, batch)[0] for batch in batches]
             mean = np.rint(np.mean(np.array(made, dtype=np.float64), axis=0))
             error = np.mean((mean - case.truth) ** 2)
             assert score.psnr == pytest.approx(10 * np.log10(255**2 / error), abs=1e-9)
@@ -221,7 +223,7 @@ def test_bare_noise_is_tried_from_x_init_zero(rng: Generator) -> None:
     (bare,) = trials.points([(recipe, 1)], [0], warm=False)
     (warm,) = trials.points([(recipe, 1)], [0])
     table = dataclasses.replace(step_table(SPEC, recipe), start_x0=0.0)
-    image = fuse_batch(engine, table, [known[0].images], ["k0"], size=known[0].size)[0]
+    image = fuse_batch(engine, table, ImageBatch([known[0].images], ["k0"], size=known[0].size))[0]
     assert bare.scores[0].psnr == pytest.approx(
         10 * np.log10(255**2 / np.mean((image - known[0].truth.astype(float)) ** 2))
     )

@@ -18,6 +18,7 @@ import numpy as np
 from tfs_rt.backends.gpu.condition import Condition, Mirror, Shape, int32
 from tfs_rt.backends.gpu.device import Buffer, Device
 from tfs_rt.images import RGB, Array
+from tfs_rt.sampling.engine import ImageBatch
 from tfs_rt.sampling.noise import noise_key
 from tfs_rt.sampling.schedule import Float64
 from tfs_rt.sampling.tables import StepTable
@@ -67,29 +68,23 @@ class GraphLoop:
         self.networks, self.bias_rows = networks, bias_rows
         self.session: Session | None = None
 
-    def begin(
-        self,
-        table: StepTable,
-        cases: Sequence[Sequence[RGB]],
-        ids: Sequence[str],
-        *,
-        size: tuple[int, int],
-        seed: int = 0,
-        on_step: Callable[[int], None] | None = None,
-    ) -> Callable[[], list[RGB]]:
+    def begin(self, table: StepTable, batch: ImageBatch) -> Callable[[], list[RGB]]:
         """Enqueue a batch; the function waits for its images. `on_step` is told what is enqueued, not what has run."""
         stride = self.spec.architecture.stride
-        height, width = (-(-side // stride) * stride for side in size)
-        session = self._session(Shape(len(cases), len(cases[0]), cases[0][0].shape[:2], size, (height, width)), table)
-        wait = session.enqueue(np.stack(cases), [noise_key(seed, case_id) for case_id in ids], on_step)
+        height, width = (-(-side // stride) * stride for side in batch.size)
+        first = batch.cases[0]
+        shape = Shape(len(batch.cases), len(first), first[0].shape[:2], batch.size, (height, width))
+        session = self._session(shape, table)
+        keys = [noise_key(batch.seed, case_id) for case_id in batch.ids]
+        wait = session.enqueue(np.stack(batch.cases), keys, batch.on_step)
 
-        def images() -> list[RGB]:
+        def results() -> list[RGB]:
             result, finite = wait()
             if not finite:
                 raise FloatingPointError("the network returned NaN or infinity")
             return list(result)
 
-        return images
+        return results
 
     def _session(self, shape: Shape, table: StepTable) -> Session:
         session, steps = self.session, len(table.rows)
