@@ -282,7 +282,7 @@ def test_auto_says_in_the_run_and_the_sidecar_why_it_took_another(
 ) -> None:
     write_case(tmp_path / "in" / "k0")
     assert cli("fuse", tmp_path / "in", "-o", tmp_path / "asked", "--backend", "ort-cpu").code == 0
-    forbidden = "this system lets no code be run that a program writes into its memory"
+    forbidden = "this system does not let a program run code that it has generated"
 
     def refuse(shape: object) -> None:
         raise EnvironmentFault("backend winograd", forbidden, "choose --backend ort-cpu")

@@ -69,13 +69,14 @@ def _of_kernels(bundle: Bundle, inputs: tuple[Array, Array, Array]) -> dict[str,
     """Seconds by operation, each run alone; and what lies around them."""
     network = Network(bundle.manifest.model.architecture, bundle.weights(), host_shape(), processor_count())
     network(*inputs)
-    (laid,) = network.laid.values()
-    names = laid.program.names
-    parts = [laid.table[i : i + 1].copy() for i in range(len(names))]
+    (program,) = network.programs.values()
+    names = program.program.names
+    parts = [program.table[i : i + 1].copy() for i in range(len(names))]
     found = _added(
-        (name, _least(lambda part=part: network.crew.run(part, laid))) for name, part in zip(names, parts, strict=True)
+        (name, _least(lambda part=part: network.thread_pool.run(part, program)))
+        for name, part in zip(names, parts, strict=True)
     )
-    inside = _least(lambda: network.crew.run(laid.table, laid))
+    inside = _least(lambda: network.thread_pool.run(program.table, program))
     return found | {"folding, gate, biases": _least(lambda: network(*inputs)) - inside}
 
 

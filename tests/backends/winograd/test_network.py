@@ -20,12 +20,12 @@ import pytest
 import torch
 from llvmlite import binding as llvm
 
+import tfs_rt.backends
 from support.helpers import TINY
 from tfs_rt.backends.winograd import layout, toom
 from tfs_rt.backends.winograd.kernels import Shape
 from tfs_rt.backends.winograd.machine import host_shape, source
 from tfs_rt.backends.winograd.network import Network
-from tfs_rt.backends.winograd.program import Buffers
 from tfs_rt.errors import EnvironmentFault, ModelError
 from tfs_rt.images import Array
 from tfs_rt.methods.diffusion import load_pipeline
@@ -126,8 +126,7 @@ def test_no_operation_writes_beyond_its_buffers() -> None:
     arch = ARCHITECTURES["three levels, attention on two"]
     ours = Network(arch, reference(arch)[1], HOST, 2)
     ours(*images(arch, 20, 36))
-    (buffers,) = (kept for kept in ours.laid[20, 36].program.kept if isinstance(kept, Buffers))
-    for flat in buffers.all:
+    for flat in ours.programs[20, 36].program.buffers.all:
         start = -flat.ctypes.data % 64 // 4
         assert not flat[:start].any()
         assert not flat[len(flat) - 16 + start :].any()
@@ -288,9 +287,9 @@ def test_an_interrupt_while_weights_are_packed_loses_none() -> None:
 def test_a_program_under_way_at_the_end_of_a_process_does_not_crash_it() -> None:
     code = """
 import threading
-from tfs_rt.backends.winograd.program import Job
-(laid,) = ours.laid.values()
-for _ in range(20): ours.crew.jobs.put(Job(laid.table, laid, __import__("queue").SimpleQueue()))
+from tfs_rt.backends.winograd.thread_pool import Job
+(program,) = ours.programs.values()
+for _ in range(20): ours.thread_pool.jobs.put(Job(program.table, program, __import__("queue").SimpleQueue()))
 print("ended")
 """
     command = [sys.executable, "-W", "ignore", "-c", ON_FOUR_THREADS + code]
@@ -298,14 +297,14 @@ print("ended")
     assert (ended.returncode, ended.stdout) == (0, "ended\n"), ended.stderr
 
 
-def test_one_call_at_a_time_enters_the_crew() -> None:
+def test_one_call_at_a_time_enters_the_thread_pool() -> None:
     """Two calls share the program's buffers: without a lock, one would write its image over the other's."""
     ours = Network(WIDE, reference(WIDE)[1], HOST, 2)
     first, second = images(WIDE, 16, 16), images(WIDE, 16, 16)
     second = (-second[0], second[1], second[2])
     expected = [ours(*first), ours(*second)]
     entered, inside = threading.Event(), []
-    real = ours.crew.run
+    real = ours.thread_pool.run
 
     def run(table: Any, memory: object) -> None:
         inside.append(threading.get_ident())
@@ -315,7 +314,7 @@ def test_one_call_at_a_time_enters_the_crew() -> None:
             assert len(inside) == 1
         real(table, memory)
 
-    ours.crew.run = run
+    ours.thread_pool.run = run
     with ThreadPoolExecutor(2) as pool:
         one = pool.submit(ours, *first)
         assert entered.wait(10)
@@ -345,7 +344,7 @@ print(pipeline.backend, repr(pipeline.reason), backend("winograd")["version"] !=
     assert ended.stdout == "winograd '' True\n", ended.stderr
 
 
-def test_where_no_new_code_may_be_run_it_says_so_and_auto_takes_another() -> None:
+def test_where_generated_code_may_not_run_it_says_so_and_auto_takes_another() -> None:
     code = """
 import ctypes
 from tfs_rt.errors import EnvironmentFault
@@ -360,7 +359,7 @@ except EnvironmentFault as fault: print(fault.reason)
     forbidden, *said = in_a_process(code).splitlines()
     if forbidden != "0":
         pytest.skip("this system cannot forbid it")
-    reason = "this system lets no code be run that a program writes into its memory"
+    reason = "this system does not let a program run code that it has generated"
     assert said == ["ort-cpu", f"winograd does not run: {reason}", reason]
 
 
@@ -379,7 +378,9 @@ def test_an_llvmlite_that_does_not_do_is_told_and_auto_takes_another(
             if name == module:
                 raise fault
 
-    for name in [name for name in sys.modules if name.startswith(("llvmlite", "tfs_rt.winograd", "tfs_rt.backends.w"))]:
+    # the package's attribute is set back as well, not only sys.modules
+    monkeypatch.setattr(tfs_rt.backends, "winograd", sys.modules["tfs_rt.backends.winograd"])
+    for name in [name for name in sys.modules if name.startswith(("llvmlite", "tfs_rt.backends.winograd"))]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setattr(sys, "meta_path", [Broken(), *sys.meta_path])
     assert load_pipeline("tfs-rt/x4").backend == "ort-cpu"

@@ -1,27 +1,41 @@
-"""SR3's U-Net laid out as a program, for images of one size.
+"""Layers of SR3's U-Net as operations of a program, for images of one size.
 
-The graph is the reference's (`UNet.said`), read from the architecture and the weights' names. What the reference
-concatenates stays two sources here, and what it adds to a convolution's result is added as the result is written.
+What the reference concatenates stays two sources here, and what it adds to a convolution's result is added as the
+result is written.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from tfs_rt.backends.winograd.kernels import STATISTICS
+from tfs_rt.backends.winograd.blocks.statistics import STATISTICS
 from tfs_rt.backends.winograd.machine import Machine
-from tfs_rt.backends.winograd.operations import APART, PLANES, M, N, field_names
+from tfs_rt.backends.winograd.operations.conv import (
+    PADDING,
+    PLANES,
+    Conv,
+    ConvInput,
+    ConvOutput,
+    ConvProducts,
+    Epilogue,
+    M,
+    N,
+    Sources,
+)
+from tfs_rt.backends.winograd.operations.downsample import Downsample
+from tfs_rt.backends.winograd.operations.linear import Linear
+from tfs_rt.backends.winograd.operations.norm import Norm, Statistics
 from tfs_rt.backends.winograd.packing import Packing
-from tfs_rt.backends.winograd.program import Buffers, Program
+from tfs_rt.backends.winograd.program import Program
 from tfs_rt.images import Array
 from tfs_rt.spec import Architecture
 
 TILES = 48  # of a block, whose values stay in a core's own cache
 PIXELS = 96  # of a block of a 1x1 convolution
-QUERIES = 48  # of a block of an attention
-FEW_TILES, MANY_WEIGHTS = 300, 2**21  # a convolution with so few tiles and so many weights is done in three parts
+STATISTICS_PIXELS = 4 * PIXELS  # of a block whose statistics are computed by themselves
+FEW_TILES = 300  # a convolution with no more tiles and ...
+MANY_WEIGHTS = 2**21  # ... with more weights than this is done in three parts
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,191 +52,243 @@ class Tensor:
         return self.data.shape[2]
 
 
-def given(**fields: Any) -> dict[str, Any]:
-    """Fields of an operation, by their names."""
-    return fields
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Convolution:
+    """A 3x3 convolution, before it is decided whether it is done whole or in parts."""
+
+    sources: Sources[Array | None, int]
+    c: int
+    epilogue: Epilogue[Array | None, int]
+    weights: Array
+
+    @property
+    def tiles(self) -> tuple[int, int]:
+        """Rows and columns of tiles."""
+        return ceil_div(self.sources.h, M), ceil_div(self.sources.w, M)
+
+
+def ceil_div(a: int, b: int) -> int:
+    """a / b, rounded up."""
+    return -(-a // b)
 
 
 class Layout:
     """Appends layers to a program; each takes tensors and returns the one that it will write."""
 
     def __init__(self, arch: Architecture, machine: Machine, packing: Packing) -> None:
-        self.arch, self.panel, self.packing = arch, machine.shape.panel, packing
-        self.buffers, self.program = Buffers(), Program(machine)
-        self.scratch = 0  # floats that a thread needs for itself
+        self.arch = arch
+        self.panel = machine.shape.panel
+        self.packing = packing
+        self.program = Program(machine)
+        self.buffers = self.program.buffers
 
     def tensor(self, h: int, w: int, channels: int, blocks: int) -> Tensor:
         """A tensor to be written."""
-        return Tensor(self.buffers.take(h, w, channels), self.buffers.take(blocks, STATISTICS, channels))
+        return Tensor(self.buffers.allocate(h, w, channels), self.buffers.allocate(blocks, STATISTICS, channels))
 
     def release(self, tensor: Tensor) -> None:
-        """No later layer reads it."""
-        self.buffers.give(tensor.data, tensor.sums)
-
-    def add(self, operation: str, tasks: int, *, scratch: int = 0, **values: Any) -> None:
-        """Append an operation; of a dictionary of fields those that it has."""
-        self.scratch = max(self.scratch, scratch)
-        self.program.add(operation, tasks, {k: v for k, v in values.items() if k in field_names(operation)})
+        """Free a tensor that no later layer reads."""
+        self.buffers.free(tensor.data, tensor.sums)
 
     def norm(self, name: str, sources: Sequence[Tensor]) -> tuple[Array, Array]:
-        """The a and b of a group normalisation of all the sources' channels."""
-        c, (h, w, _) = sum(source.channels for source in sources), sources[0].data.shape
+        """The slope and offset of a group normalisation of the channels of one or two sources."""
+        first, second = _two(sources)
+        c = sum(source.channels for source in sources)
+        h, w, _ = first.data.shape
         if c % self.arch.norm_groups:
             raise ValueError(f"{self.arch.norm_groups} groups do not divide {c} channels")
-        a, b = self.buffers.take(c), self.buffers.take(c)
-        fields: dict[str, Any] = {}
-        for i, source in enumerate(sources, start=1):
-            fields |= {f"sums{i}": source.sums, f"count{i}": len(source.sums), f"c{i}": source.channels}
-        gamma, beta = (self.packing.vector(f"{name}.{part}", c) for part in ("weight", "bias"))
-        fields |= given(groups=self.arch.norm_groups, pixels=h * w, gamma=gamma, beta=beta, a=a, b=b)
-        self.add("norm", self.arch.norm_groups, **fields)
-        return a, b
+        slope, offset = self.buffers.allocate(c), self.buffers.allocate(c)
+        operation = Norm(
+            sums1=first.sums,
+            count1=len(first.sums),
+            c1=first.channels,
+            sums2=second.sums if second else None,
+            count2=len(second.sums) if second else 0,
+            c2=second.channels if second else 0,
+            groups=self.arch.norm_groups,
+            pixels=h * w,
+            gamma=self.packing.vector(f"{name}.weight", c),
+            beta=self.packing.vector(f"{name}.bias", c),
+            slope=slope,
+            offset=offset,
+        )
+        self.program.add(operation, self.arch.norm_groups)
+        return slope, offset
 
     def conv(
-        self, name: str, sources: Sequence[Tensor], out: int, *, added: Sequence[str] = (), rest: Array | None = None,
-        norm: str = "", shift: int = 0,
-    ) -> Tensor:  # fmt: skip
-        """A 3x3 convolution; of what `norm` normalises, after SiLU; of images of twice the size if `shift` is 1.
+        self,
+        name: str,
+        sources: Sequence[Tensor],
+        out: int,
+        *,
+        added: Sequence[str] = (),
+        residual: Array | None = None,
+        norm: str = "",
+        upsample: int = 0,
+    ) -> Tensor:
+        """Append a 3x3 convolution of one or two sources, side by side.
 
-        The biases of `added` are added to its own, and the image `rest` to its result.
+        With `norm`, its input is group-normalised and passed through SiLU; with `upsample` 1, it is first upsampled
+        by 2. The biases of the modules `added` are added to its own, and the image `residual` to its result.
         """
-        h, w = (side << shift for side in sources[0].data.shape[:2])
+        first, second = _two(sources)
         affine = self.norm(norm, sources) if norm else ()
-        c, weights = sum(source.channels for source in sources), self.packing
-        known = c - sum(source.filled for source in sources)
-        fields = given(act=int(bool(norm)), shift=shift, h=h, w=w)
-        fields |= dict(zip("ab", affine, strict=False))
-        for i, source in enumerate(sources, start=1):
-            fields |= {f"image{i}": source.data, f"c{i}": source.channels}
-        channels = weights.whole(out, self.panel)
-        fields |= given(co=channels, c=c, rest=rest, more=int(rest is not None))
-        fields |= given(bias=weights.bias(name, out, added), weights=weights.tiles(name, known, out))
-        few = -(-h // M) * -(-w // M) <= FEW_TILES and fields["weights"].size > MANY_WEIGHTS
-        result = (self._conv_in_parts if few else self._conv_in_blocks)(fields)
-        self.buffers.give(*affine)
+        h, w = (side << upsample for side in first.data.shape[:2])
+        c = sum(source.channels for source in sources)
+        channels_with_weights = c - sum(source.filled for source in sources)
+        slope, offset = affine or (None, None)
+        inputs = Sources(
+            image1=first.data,
+            c1=first.channels,
+            image2=second.data if second else None,
+            c2=second.channels if second else 0,
+            upsample=upsample,
+            slope=slope,
+            offset=offset,
+            activate=int(bool(norm)),
+            h=h,
+            w=w,
+        )
+        epilogue = Epilogue(
+            co=self.packing.round_up(out, self.panel),
+            bias=self.packing.bias(name, out, added),
+            residual=residual,
+            add_residual=int(residual is not None),
+        )
+        weights = self.packing.tiles(name, channels_with_weights, out)
+        convolution = Convolution(sources=inputs, c=c, epilogue=epilogue, weights=weights)
+
+        # few tiles share many weights: then the weights are what to read once
+        down, across = convolution.tiles
+        in_parts = down * across <= FEW_TILES and weights.size > MANY_WEIGHTS
+        result = self._conv_in_parts(convolution) if in_parts else self._conv_in_blocks(convolution)
+        self.buffers.free(*affine)
         return result
 
-    def _conv_in_blocks(self, fields: dict[str, Any]) -> Tensor:
-        h, w, c, co = (fields[name] for name in ("h", "w", "c", "co"))
-        down, across = -(-h // M), -(-w // M)
+    def _conv_in_blocks(self, conv: Convolution) -> Tensor:
+        c = conv.c
+        co = conv.epilogue.co
+        down, across = conv.tiles
+
+        # blocks of as many whole rows of tiles as they take
         tile_w = min(across, TILES)
         tile_h = min(down, max(1, TILES // tile_w))
-        blocks = -(-across // tile_w)
-        tasks, most = -(-down // tile_h) * blocks, tile_h * tile_w
-        scratch = (tile_w * M + 2) * N * c + PLANES * (most * (c + co) + 2 * APART) + (M * M + STATISTICS) * co
-        out = self.tensor(h, w, co, tasks)
-        fields |= given(image=out.data, sums=out.sums, tile_h=tile_h, tile_w=tile_w, across=blocks)
-        self.add("conv", tasks, scratch=scratch, **fields)
+        blocks_across = ceil_div(across, tile_w)
+        tasks = ceil_div(down, tile_h) * blocks_across
+
+        # a strip of the image, values and products of all planes, and a tile's buffer with its statistics
+        strip = (tile_w * M + 2) * N * c
+        planes = PLANES * (tile_h * tile_w * (c + co) + 2 * PADDING)
+        scratch = strip + planes + (M * M + STATISTICS) * co
+
+        out = self.tensor(conv.sources.h, conv.sources.w, co, tasks)
+        operation = Conv(
+            sources=conv.sources,
+            epilogue=conv.epilogue,
+            image=out.data,
+            sums=out.sums,
+            weights=conv.weights,
+            tile_h=tile_h,
+            tile_w=tile_w,
+            across=blocks_across,
+        )
+        self.program.add(operation, tasks, scratch=scratch)
         return out
 
-    def _conv_in_parts(self, fields: dict[str, Any]) -> Tensor:
-        h, w, c, co = (fields[name] for name in ("h", "w", "c", "co"))
-        down, across = -(-h // M), -(-w // M)
-        plane_in, plane_out = down * across * c + APART, down * across * co + APART
-        values, products = self.buffers.take(PLANES * plane_in), self.buffers.take(PLANES * plane_out)
-        out, parts = self.tensor(h, w, co, down), 2 - co // self.panel % 2
-        fields |= given(values=values, products=products, plane_in=plane_in, plane_out=plane_out)
-        fields |= given(count=down * across, parts=parts, image=out.data, sums=out.sums)
-        self.add("conv_in", down, scratch=(across * M + 2) * N * c, **fields, plane=plane_in)
-        self.add("conv_products", PLANES * parts, **fields)
-        self.add("conv_out", down, scratch=(M * M + STATISTICS) * co, **fields, plane=plane_out)
-        self.buffers.give(values, products)
+    def _conv_in_parts(self, conv: Convolution) -> Tensor:
+        h = conv.sources.h
+        w = conv.sources.w
+        c = conv.c
+        co = conv.epilogue.co
+        down, across = conv.tiles
+        plane_in = down * across * c + PADDING
+        plane_out = down * across * co + PADDING
+        values, products = self.buffers.allocate(PLANES * plane_in), self.buffers.allocate(PLANES * plane_out)
+        out = self.tensor(h, w, co, down)
+
+        # the image's values, a row of tiles a task
+        to_values = ConvInput(sources=conv.sources, values=values, plane=plane_in)
+        self.program.add(to_values, down, scratch=(across * M + 2) * N * c)
+
+        # their products with the weights, a plane or half a plane a task
+        parts = 2 - co // self.panel % 2
+        multiply = ConvProducts(
+            values=values,
+            plane_in=plane_in,
+            weights=conv.weights,
+            products=products,
+            plane_out=plane_out,
+            tiles=down * across,
+            c=c,
+            co=co,
+            parts=parts,
+        )
+        self.program.add(multiply, PLANES * parts)
+
+        # the result, a row of tiles a task
+        to_image = ConvOutput(
+            products=products, plane=plane_out, h=h, w=w, epilogue=conv.epilogue, image=out.data, sums=out.sums
+        )
+        self.program.add(to_image, down, scratch=(M * M + STATISTICS) * co)
+        self.buffers.free(values, products)
         return out
 
     def linear(
-        self, images: Sequence[Array], weights: Sequence[Array], *, rest: Array | None = None, bias: Array | None = None
+        self,
+        images: Sequence[Array],
+        weights: Sequence[Array],
+        *,
+        residual: Array | None = None,
+        bias: Array | None = None,
     ) -> Array:
-        """A 1x1 convolution of one or two images."""
-        (h, w, _), co = images[0].shape, weights[0].shape[0] * self.panel
-        out = self.buffers.take(h, w, co)
-        fields = given(co=co, rest=rest, bias=bias, more=int(rest is not None), to=out)
-        for i, (image, weight) in enumerate(zip(images, weights, strict=True), start=1):
-            fields |= {f"image{i}": image, f"c{i}": image.shape[2], f"weights{i}": weight}
-        self.add("linear", -(-h * w // PIXELS), pixels=h * w, block=PIXELS, **fields)
+        """Append a 1x1 convolution of one or two images. `residual` and `bias` are given together or not at all."""
+        h, w, _ = images[0].shape
+        co = weights[0].shape[0] * self.panel
+        out = self.buffers.allocate(h, w, co)
+        operation = Linear(
+            image1=images[0],
+            c1=images[0].shape[2],
+            weights1=weights[0],
+            image2=images[1] if len(images) > 1 else None,
+            c2=images[1].shape[2] if len(images) > 1 else 0,
+            weights2=weights[1] if len(images) > 1 else None,
+            co=co,
+            residual=residual,
+            bias=bias,
+            add_residual=int(residual is not None),
+            to=out,
+            pixels=h * w,
+            block=PIXELS,
+        )
+        self.program.add(operation, ceil_div(h * w, PIXELS))
         return out
 
-    def summed(self, data: Array) -> Tensor:
-        """An image, with its statistics."""
+    def with_statistics(self, data: Array) -> Tensor:
+        """Append the statistics of an image."""
         h, w, c = data.shape
-        block = 4 * PIXELS
-        sums = self.buffers.take(-(-h * w // block), STATISTICS, c)
-        self.add("sums", len(sums), image=data, c=c, pixels=h * w, block=block, sums=sums)
+        sums = self.buffers.allocate(ceil_div(h * w, STATISTICS_PIXELS), STATISTICS, c)
+        operation = Statistics(image=data, c=c, pixels=h * w, block=STATISTICS_PIXELS, sums=sums)
+        self.program.add(operation, len(sums))
         return Tensor(data, sums)
 
-    def down(self, name: str, source: Tensor) -> Tensor:
-        """A 3x3 convolution with stride 2, of as many channels."""
+    def downsample(self, name: str, source: Tensor) -> Tensor:
+        """Append a 3x3 convolution with stride 2, to as many channels."""
         h, w, c = source.data.shape
-        out = self.buffers.take(h // 2, w // 2, c)
-        weights, bias = self.packing.taps(name, c, c), self.packing.bias(name, c)
-        fields = given(image=source.data, c=c, h=h, w=w, weights=weights, co=c, bias=bias, to=out)
-        self.add("down", h // 2, scratch=3 * (w + 2) * c, **fields)
-        return self.summed(out)
-
-    def attention(self, name: str, source: Tensor) -> Tensor:
-        """Self-attention of one head over all pixels, with a skip."""
-        h, w, c = source.data.shape
-        tokens = self.packing.whole(h * w, self.panel)
-        a, b = self.norm(f"{name}.norm", [source])
-        normed = self.buffers.take(h, w, c)
-        fields = given(image=source.data, c=c, a=a, b=b, to=normed, pixels=h * w, block=PIXELS)
-        self.add("affine", -(-h * w // PIXELS), **fields)
-        qkv = self.linear([normed], [self.packing.attention(f"{name}.qkv", c)])
-        keys, values, seen = self.buffers.take(tokens, c), self.buffers.take(tokens, c), self.buffers.take(h, w, c)
-        fields = given(qkv=qkv, pitch=3 * c, tokens=tokens, keys=keys, values=values, c=c, pixels=h * w)
-        self.add("pack", tokens // self.panel, **fields)
-        self.add("attend", -(-h * w // QUERIES), scratch=QUERIES * tokens, to=seen, block=QUERIES, **fields)
-        weights, bias = self.packing.points(f"{name}.out", [c], c), self.packing.bias(f"{name}.out", c)
-        out = self.linear([seen], weights, rest=source.data, bias=bias)
-        self.buffers.give(a, b, normed, qkv, keys, values, seen)
-        self.release(source)
-        return self.summed(out)
-
-    def block(self, name: str, sources: Sequence[Tensor], out: int, *, attention: bool) -> Tensor:
-        """A residual block; its sources may be read by later ones."""
-        inside, widths = f"{name}.res_block", [source.channels for source in sources]
-        first, second = (f"{inside}.block{i}.block" for i in (1, 2))
-        h = self.conv(f"{first}.3", sources, out, added=[f"{inside}.noise_func.noise_func.0"], norm=f"{first}.0")
-        skip, rest = (), sources[0].data
-        if len(sources) > 1 or sum(widths) != out:
-            skip = (f"{inside}.res_conv",)
-            rest = self.linear([source.data for source in sources], self.packing.points(skip[0], widths, out))
-        result = self.conv(f"{second}.3", [h], out, added=skip, norm=f"{second}.0", rest=rest)
-        self.release(h)
-        if skip:
-            self.buffers.give(rest)
-        return self.attention(f"{name}.attn", result) if attention else result
+        out = self.buffers.allocate(h // 2, w // 2, c)
+        operation = Downsample(
+            image=source.data,
+            c=c,
+            h=h,
+            w=w,
+            weights=self.packing.taps(name, c, c),
+            co=c,
+            bias=self.packing.bias(name, c),
+            to=out,
+        )
+        self.program.add(operation, h // 2, scratch=3 * (w + 2) * c)
+        return self.with_statistics(out)
 
 
-def lay_out(layout: Layout, source: Tensor) -> Tensor:
-    """The whole U-Net, from its folded input to its folded output."""
-    arch = layout.arch
-    widths = [arch.inner_channel * multiplier for multiplier in arch.channel_multiplier]
-    skips = _contracting(layout, layout.conv("downs.0", [source], arch.inner_channel), widths)
-    h = layout.block("mid.0", skips[-1:], widths[-1], attention=True)
-    before, h = h, layout.block("mid.1", [h], widths[-1], attention=False)
-    layout.release(before)
-    index = 0
-    for level, width in reversed(list(enumerate(widths))):
-        for _ in range(arch.res_blocks + 1):
-            sources = [h, skips.pop()]
-            h = layout.block(f"ups.{index}", sources, width, attention=level in arch.attention_levels)
-            for before in sources:
-                layout.release(before)
-            index += 1
-        if level:
-            before, h = h, layout.conv(f"ups.{index}.conv", [h], width, shift=1)
-            layout.release(before)
-            index += 1
-    return layout.conv("final_conv.block.3", [h], arch.out_channel * arch.patch_size**2, norm="final_conv.block.0")
-
-
-def _contracting(layout: Layout, h: Tensor, widths: Sequence[int]) -> list[Tensor]:
-    """The contracting path's results, all of which the expansive path takes up."""
-    skips = [h]
-    for level, width in enumerate(widths):
-        for _ in range(layout.arch.res_blocks):
-            attention = level in layout.arch.attention_levels
-            skips.append(layout.block(f"downs.{len(skips)}", skips[-1:], width, attention=attention))
-        if level < len(widths) - 1:
-            skips.append(layout.down(f"downs.{len(skips)}.conv", skips[-1]))
-    return skips
+def _two(sources: Sequence[Tensor]) -> tuple[Tensor, Tensor | None]:
+    """The first source, and the second if there is one."""
+    return sources[0], sources[1] if len(sources) > 1 else None

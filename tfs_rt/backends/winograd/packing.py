@@ -27,9 +27,9 @@ class Packing:
         self.made: dict[str, Array] = {}
         self.biases: dict[str, tuple[Array, tuple[str, ...]]] = {}  # by name: the sum of which weights
 
-    def whole(self, channels: int, of: int) -> int:
+    def round_up(self, channels: int, multiple: int) -> int:
         """Channels in whole vectors or panels."""
-        return -(-channels // of) * of
+        return -(-channels // multiple) * multiple
 
     def vector(self, name: str, *shape: int) -> Array:
         """A weight as it is, of which operations read single numbers or vectors."""
@@ -47,7 +47,7 @@ class Packing:
         modules = (name, *added)
         for module in modules:
             self.named(f"{module}.bias", (channels,))
-        array = np.zeros(self.whole(channels, self.shape.panel), dtype=np.float32)
+        array = np.zeros(self.round_up(channels, self.shape.panel), dtype=np.float32)
         return self.biases.setdefault(name, (array, modules))[0]
 
     def tiles(self, name: str, channels: int, out: int) -> Array:
@@ -99,7 +99,7 @@ class Packing:
     def _panels(self, matrices: NDArray[Any]) -> Array:
         """(..., channels, out) -> (..., out / panel, channels, panel), zeros where channels are missing."""
         *many, channels, out = matrices.shape
-        whole = self.whole(channels, self.shape.width), self.whole(out, self.shape.panel)
+        whole = self.round_up(channels, self.shape.width), self.round_up(out, self.shape.panel)
         split = np.zeros((*many, whole[1] // self.shape.panel, whole[0], self.shape.panel), dtype=np.float32)
         for panel in range(split.shape[-3]):
             columns = matrices[..., panel * self.shape.panel : (panel + 1) * self.shape.panel]
