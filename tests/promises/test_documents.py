@@ -30,6 +30,9 @@ PACKAGE_ROOTS = ("", "bench", "export", "reference")
 FOLDERS = ("bench", "docs", "examples", "export", "kernels", "reference", "tests", "tfs_rt")
 IN_WHEEL = "tfs_rt/kernels/"  # there alone
 CURRENT = [path for path in DOCUMENTS if path.name != "CHANGELOG.md"]  # a changelog may name what is gone
+VARIABLE = re.compile(
+    r"\.\.\.|: |\d[\d.x]*|'[^']*'|tensorrt-rtx|tensorrt|\(.*?\)"
+)  # the parts of a message that differ
 CARDS = sorted((ROOT / "engines").glob("*/README.md"))
 
 
@@ -138,6 +141,19 @@ def test_every_test_that_the_invariants_name_exists() -> None:
     named = {code for code in documents.inline_code(ROOT / "docs" / "invariants.md") if re.match(r"\w+/\w", code)}
     assert len(named) > 30
     assert [code for code in sorted(named) if not (ROOT / "tests" / code).exists()] == []
+
+
+def test_every_error_that_the_gpu_page_explains_is_one_that_the_program_gives() -> None:
+    page = (ROOT / "docs" / "gpu.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (`.*?) \|", page[page.index("## Errors and remedies") :], re.MULTILINE)
+    messages = [message for row in rows for message in re.findall(r"`([^`]+)`", row)]
+    assert len(messages) > 15
+    sources = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "tfs_rt").rglob("*.py"))
+    for message in messages:
+        if "CUDA_ERROR" in message:  # the driver's own
+            continue
+        words = max(VARIABLE.split(message), key=len).strip(" ,;")
+        assert words in sources, f"no error says {words!r}"
 
 
 def test_tables_of_the_documents_are_those_that_the_registries_make() -> None:
