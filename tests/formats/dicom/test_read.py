@@ -15,7 +15,7 @@ from pydicom import config, dcmread
 from pydicom.encaps import generate_frames
 
 from support.made_dicom import LOSSY, PATH, RAMP, WHEEL, levels, linear, made, refused, stored_file
-from tfs_rt.cases.load import alike
+from tfs_rt.cases.compatibility import values_agree
 from tfs_rt.errors import InputError
 from tfs_rt.formats.dicom.read import read
 from tfs_rt.formats.picture import Picture, Rules
@@ -245,7 +245,7 @@ def test_facts_identify_the_image_but_not_the_patient() -> None:
 )
 def test_files_of_two_people_are_told_apart(one: dict[str, str], other: dict[str, str], same: bool) -> None:
     a, b = (read(made(RAMP, **attributes), PATH, Rules()) for attributes in (one, other))
-    assert all(alike(a.subject[key], b.subject[key]) for key in a.subject.keys() & b.subject.keys()) == same
+    assert all(values_agree(a.subject[key], b.subject[key]) for key in a.subject.keys() & b.subject.keys()) == same
     assert not [value for value in (*one.values(), *other.values()) if value in json.dumps([a.facts, b.facts])]
 
 

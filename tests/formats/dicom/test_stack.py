@@ -11,7 +11,7 @@ import pytest
 from pydicom import dcmread, uid
 
 from support.made_dicom import item, made
-from tfs_rt.cases.load import alike
+from tfs_rt.cases.compatibility import values_agree
 from tfs_rt.errors import InputError
 from tfs_rt.formats.answers import checked_picture
 from tfs_rt.formats.dicom.read import read
@@ -93,14 +93,14 @@ def test_slices_of_nuclear_medicine_are_stacked_by_the_sign_of_their_spacing(acr
     assert greys(downwards) == [80, 60, 40, 20]
     assert "frame_order" not in picture_of(upwards).facts
     assert picture_of(downwards).facts["frame_order"] == [4, 3, 2, 1]
-    assert alike(picture_of(upwards).subject["grid"], picture_of(downwards).subject["grid"])
+    assert values_agree(picture_of(upwards).subject["grid"], picture_of(downwards).subject["grid"])
 
 
 def test_slices_of_nuclear_medicine_lie_on_the_grid_of_an_enhanced_object() -> None:
     anatomy = picture_of(enhanced([[0, 0, STEP * n] for n in range(4)])).subject["grid"]
-    assert alike(anatomy, picture_of(nuclear(-STEP, 3 * STEP)).subject["grid"])
-    assert not alike(anatomy, picture_of(nuclear(STEP, 3 * STEP)).subject["grid"])
-    assert not alike(anatomy, picture_of(nuclear(-STEP)).subject["grid"])
+    assert values_agree(anatomy, picture_of(nuclear(-STEP, 3 * STEP)).subject["grid"])
+    assert not values_agree(anatomy, picture_of(nuclear(STEP, 3 * STEP)).subject["grid"])
+    assert not values_agree(anatomy, picture_of(nuclear(-STEP)).subject["grid"])
 
 
 def test_the_slice_vector_numbers_the_slices() -> None:
@@ -182,7 +182,7 @@ def test_detectors_that_differ_by_rounding_agree_and_go_before_the_file_itself()
     near = [item(ImagePositionPatient=[0, 0, z], ImageOrientationPatient=AXIAL) for z in ("0", "0.0001")]
     own: dict[str, Any] = {"ImagePositionPatient": [0, 0, 7], "ImageOrientationPatient": AXIAL}
     grid = picture_of(nuclear(STEP, DetectorInformationSequence=near, **own)).subject["grid"]
-    assert alike(grid, picture_of(nuclear(STEP)).subject["grid"])
+    assert values_agree(grid, picture_of(nuclear(STEP)).subject["grid"])
 
 
 def test_frames_are_sorted_by_position_and_directions_without_a_pixel_spacing() -> None:
@@ -191,11 +191,11 @@ def test_frames_are_sorted_by_position_and_directions_without_a_pixel_spacing() 
     assert greys(data) == [40, 60, 20]
     found = picture_of(data)
     assert "grid" not in found.subject
-    assert alike(
+    assert values_agree(
         found.subject["image position"],
         picture_of(enhanced([[0, 0, 4 * n] for n in range(3)])).subject["image position"],
     )
-    assert not alike(
+    assert not values_agree(
         found.subject["image position"],
         picture_of(enhanced([[0, 0, 5 * n] for n in range(3)])).subject["image position"],
     )
@@ -213,7 +213,7 @@ def test_nuclear_medicine_without_detectors_is_placed_by_the_file_itself() -> No
     own = {"ImagePositionPatient": [0, 0, 3 * STEP], "ImageOrientationPatient": AXIAL}
     found = picture_of(nuclear(-STEP, DetectorInformationSequence=None, **own))
     assert found.facts["frame_order"] == [4, 3, 2, 1]
-    assert alike(found.subject["grid"], picture_of(nuclear(STEP)).subject["grid"])
+    assert values_agree(found.subject["grid"], picture_of(nuclear(STEP)).subject["grid"])
 
 
 def test_frames_are_placed_by_their_spacing_where_the_file_has_one_place() -> None:
@@ -222,7 +222,7 @@ def test_frames_are_placed_by_their_spacing_where_the_file_has_one_place() -> No
 
     places = [corners[0][2] for corners in capture(STEP).subject["grid"]["corners"]]
     assert places == [5 + STEP * n for n in range(4)]
-    assert not alike(capture(STEP).subject["grid"], capture(2 * STEP).subject["grid"])
+    assert not values_agree(capture(STEP).subject["grid"], capture(2 * STEP).subject["grid"])
     numbered = picture_of(made(FRAMES, **PLACE, SpacingBetweenSlices=STEP, SliceLocationVector=[12, 8, 4, 0]))
     assert "grid" not in numbered.subject
     assert numbered.facts["frame_order"] == [4, 3, 2, 1]
@@ -246,7 +246,7 @@ def test_directions_are_compared_where_there_is_no_grid() -> None:
 
     mirrored = [-1, 0, 0, 0, 1, 0]
     one, other = (subject(ImageOrientationPatient=across)["image orientation"] for across in (AXIAL, mirrored))
-    assert not alike(one, other)
+    assert not values_agree(one, other)
     one, other = (subject(PatientOrientation=letters)["patient orientation"] for letters in (["L", "P"], ["RA", "P"]))
     assert (one, other) == ("L P", "R P")
     assert "patient orientation" not in subject(PatientOrientation=["L", "P"], ImageOrientationPatient=AXIAL)
@@ -262,7 +262,7 @@ def test_directions_that_were_rounded_are_made_unit_vectors() -> None:
         picture_of(made(FRAMES[0], **{**PLACE, "ImageOrientationPatient": [one, 0, one, 0, 1, 0]})).subject["grid"]
         for one in ("0.7", "0.70710678")
     )
-    assert alike(rounded, exact)
+    assert values_agree(rounded, exact)
 
 
 # --- what is there, and cannot be read

@@ -16,7 +16,7 @@ from nibabel.nifti1 import Nifti1Extension
 from nibabel.testing import data_path
 from PIL import Image
 
-from tfs_rt.cases.load import alike
+from tfs_rt.cases.compatibility import values_agree
 from tfs_rt.errors import InputError
 from tfs_rt.formats.nifti.volume import encode, read
 from tfs_rt.formats.picture import Picture, Rules
@@ -90,7 +90,7 @@ def test_forty_eight_orientations_look_the_same_and_return_to_their_place(
     data, affine = stored(order, signs)
     found = picture(nifti(data, affine, qform_code=0))
     np.testing.assert_array_equal(found.slices, grey_view(PHANTOM))
-    assert alike(found.subject["grid"], picture(nifti(PHANTOM)).subject["grid"])
+    assert values_agree(found.subject["grid"], picture(nifti(PHANTOM)).subject["grid"])
     image = loaded(encode(found.slices, {"m1": found.frame}, TEXT))
     np.testing.assert_array_equal(voxels(image), np.repeat(data[..., None], 3, axis=-1))
     np.testing.assert_allclose(image.affine, affine, atol=1e-5)
@@ -373,12 +373,12 @@ def test_the_grid_is_the_same_through_float32_and_another_where_the_place_is() -
     noisy = fine + 3e-8
     edge = np.diag([0.3125, 0.46875, 1.49951, 1])  # beside 1.4995, where rounding to 3 decimals parts two floats
     grids = [picture(nifti(PHANTOM, affine)).subject["grid"] for affine in (fine, noisy, edge, edge - 2e-5)]
-    assert alike(*grids[:2])
-    assert alike(*grids[2:])
+    assert values_agree(*grids[:2])
+    assert values_agree(*grids[2:])
     for other in (fine + 0.01 * np.eye(4)[:, ::-1], fine + np.eye(4)[:, [3, 1, 2, 0]] * 0.05):
-        assert not alike(grids[0], picture(nifti(PHANTOM, other)).subject["grid"])
-    assert not alike(grids[0], picture(nifti(PHANTOM[:, :, :3], fine)).subject["grid"])
-    assert not alike(grids[0], {"size": "what a reader says", "corners": None})
+        assert not values_agree(grids[0], picture(nifti(PHANTOM, other)).subject["grid"])
+    assert not values_agree(grids[0], picture(nifti(PHANTOM[:, :, :3], fine)).subject["grid"])
+    assert not values_agree(grids[0], {"size": "what a reader says", "corners": None})
 
 
 def test_what_cannot_be_read_by_rule_is_refused() -> None:

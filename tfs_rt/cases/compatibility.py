@@ -1,0 +1,107 @@
+"""Checks that the files of a case belong together: content, modality, size, patient, place and order of frames."""
+
+from __future__ import annotations
+
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+
+from tfs_rt.cases.case import Case
+from tfs_rt.errors import InputError
+from tfs_rt.facts import Facts
+from tfs_rt.formats.picture import Picture
+
+# DICOM modalities that do not belong in a slot.
+WRONG_MODALITIES = {"m1": ("PT", "NM"), "m2": ("PT", "NM"), "functional": ("CT", "MR")}
+CHECK_FILES = "check which files belong together"
+# Remedies for what must agree in the files of a case.
+REMEDIES = {
+    "patient": CHECK_FILES,
+    "issuer of the patient's id": CHECK_FILES,
+    "patient's birth date": CHECK_FILES,
+    "patient's name": CHECK_FILES,
+    "orientation": "give all three headers one, or none",
+}
+OTHER_REMEDY = "register and resample them onto one grid first"
+
+
+def check_compatibility(case: Case, pictures: dict[str, Picture], inputs: dict[str, Facts]) -> None:
+    """Raise InputError if the pictures cannot be one case; `pictures` and `inputs` are by slot."""
+    _check_contents(case, pictures, inputs)
+    _check_modalities(case, pictures)
+    _check_sizes(case, pictures)
+    _check_subjects(case, pictures)
+    _check_frame_orders(case, pictures)
+
+
+def values_agree(a: Any, b: Any) -> bool:
+    """True if two files say the same: places within the smaller of their tolerances, anything else exactly."""
+    if not (isinstance(a, dict) and isinstance(b, dict)):
+        return a == b
+    try:
+        if a["size"] != b["size"] or np.shape(a["corners"]) != np.shape(b["corners"]):
+            return False
+        distance = np.abs(np.subtract(a["corners"], b["corners"])).max()
+        return bool(distance <= min(a["within"], b["within"]))
+    except (KeyError, TypeError, ValueError):  # a hostile file may have taken over its reader, and can answer anything
+        return False
+
+
+def _check_contents(case: Case, pictures: dict[str, Picture], inputs: dict[str, Facts]) -> None:
+    """Refuse one image in two slots, whatever its files are called; black slices beyond the head may be the same."""
+    for one, other in combinations(inputs, 2):
+        is_same = inputs[one]["sha256"] == inputs[other]["sha256"]
+        if is_same and any(map(np.ptp, pictures[one].slices)):
+            names = f"{case.files[one].name} and {case.files[other].name}"
+            reason = f"{one} and {other} are the same file's content ({names})"
+            raise InputError(f"case {case.id}", reason, "give each slot its own image")
+
+
+def _check_modalities(case: Case, pictures: dict[str, Picture]) -> None:
+    """Refuse a file whose header says a modality of another slot: colours could be put on anything."""
+    for slot, picture in pictures.items():
+        modality = picture.facts.get("modality")
+        if modality in WRONG_MODALITIES[slot]:
+            reason = f"says that it is {modality}, but lies in the {slot} slot"
+            raise InputError(case.files[slot], reason, "swap the slots")
+
+
+def _check_sizes(case: Case, pictures: dict[str, Picture]) -> None:
+    """Refuse pictures of different sizes or numbers of slices."""
+    sizes = {slot: _size(picture) for slot, picture in pictures.items()}
+    if len(set(sizes.values())) > 1:
+        names = ", ".join(f"{case.files[slot].name} {size}" for slot, size in sizes.items())
+        raise InputError(f"case {case.id}", f"expected 3 images of one size, got {names}", "resample them first")
+
+
+def _size(picture: Picture) -> str:
+    """WIDTHxHEIGHT, and xSLICES of a volume."""
+    height, width = picture.slices[0].shape[:2]
+    count = len(picture.slices)
+    return f"{width}x{height}x{count}" if count > 1 else f"{width}x{height}"
+
+
+def _check_subjects(case: Case, pictures: dict[str, Picture]) -> None:
+    """Refuse files that are of different patients, or that lie differently in space."""
+    for (one, a), (other, b) in combinations(pictures.items(), 2):
+        if a.facts["format"] != b.facts["format"]:  # each format says in its own way how a grid lies
+            continue
+        for key in sorted(a.subject.keys() & b.subject.keys()):
+            if not values_agree(a.subject[key], b.subject[key]):
+                reason = f"{case.files[one].name} and {case.files[other].name} do not have the same {key}"
+                raise InputError(f"case {case.id}", reason, REMEDIES.get(key, OTHER_REMEDY))
+
+
+def _check_frame_orders(case: Case, pictures: dict[str, Picture]) -> None:
+    """Refuse frames that were sorted by their places beside those of a file without places."""
+    reordered = [slot for slot, picture in pictures.items() if "frame_order" in picture.facts]
+    unplaced: list[str] = []
+    for slot, picture in pictures.items():
+        if "grid" not in picture.subject and "order_from" not in picture.facts:
+            unplaced.append(slot)
+    if reordered and unplaced:
+        one = case.files[reordered[0]].name
+        other = case.files[unplaced[0]].name
+        reason = f"frames of {one} are not stored in the order of their places, and {other} does not say where its lie"
+        raise InputError(f"case {case.id}", reason, f"export {other} with the place of each frame, or both as NIfTI")
