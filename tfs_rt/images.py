@@ -14,7 +14,8 @@ from PIL import Image
 
 Array = NDArray[np.float32]
 RGB = NDArray[np.uint8]
-LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # ITU-R BT.601
+LUMA_WEIGHTS = (0.299, 0.587, 0.114)  # of R, G and B, ITU-R BT.601
+LUMA = np.array(LUMA_WEIGHTS, dtype=np.float32)
 
 
 def resize(image: RGB, size: tuple[int, int]) -> RGB:
