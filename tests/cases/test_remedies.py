@@ -12,10 +12,10 @@ from PIL import Image
 
 import tfs_rt
 from support.helpers import Cli, png, write_case
-from tfs_rt.cases.remedies import OPTION, without_option
+from tfs_rt.cases.remedies import OPTION, REPLACEMENTS, without_option
 from tfs_rt.cli import app
 
-READING = ["intake.py", "reader.py", "cases.py", "bids.py", "formats"]  # what the commands that read images share
+ROOMS = ("cases", "formats")  # the commands that read images share them
 
 
 def options_of(command: str) -> set[str]:
@@ -24,11 +24,19 @@ def options_of(command: str) -> set[str]:
 
 
 def texts_with_options() -> list[str]:
-    root = Path(tfs_rt.__file__).parent
-    files = [file for name in READING for file in (root / name, *(root / name).glob("*.py")) if file.is_file()]
-    nodes = [node for file in files for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))]
-    texts = [node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)]
-    return [text for text in texts if OPTION.search(text) and "\n" not in text]
+    """The strings of one line in the rooms' modules that name an option."""
+    texts: list[str] = []
+    for room in ROOMS:
+        for file in sorted((Path(tfs_rt.__file__).parent / room).rglob("*.py")):
+            tree = ast.parse(file.read_text(encoding="utf-8"))
+            texts += [
+                node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and type(node.value) is str
+            ]
+    return [text for text in texts if OPTION.search(text) and "\n" not in text and text not in REPLACEMENTS]
+
+
+def test_the_rooms_hold_remedies_with_options() -> None:
+    assert len(texts_with_options()) > 5
 
 
 @pytest.mark.parametrize("remedy", texts_with_options())

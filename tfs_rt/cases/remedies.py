@@ -8,14 +8,14 @@ from contextlib import contextmanager
 
 from tfs_rt.errors import InputError
 
-OPTION = re.compile(r"(?<!gdcmconv )--[a-z][a-z-]*")  # not those of another program
-CLAUSE = re.compile(r"; |, or ")
-INSTEAD = {
+OPTION = re.compile(r"(?<!gdcmconv )--[a-z][a-z-]*")  # gdcmconv is another program
+CLAUSE = re.compile(r"; |, or ")  # between the alternatives of a remedy
+REPLACEMENTS = {
     "--allow-lossy": "give the file that it was made from, or save it as PNG: what was lost stays lost",
     "--colormap": "swap the slots, or save it in pseudo-colour",
     "--window": "save it with 8 bits a pixel: which of its values become black and white is your choice",
 }
-ANYTHING = "change the file with another program first"
+LAST_RESORT = "change the file with another program first"
 
 
 @contextmanager
@@ -30,8 +30,9 @@ def without_options() -> Iterator[None]:
 
 
 def without_option(remedy: str) -> str:
-    """A remedy without its options: what is left of it, or the same step by another program."""
+    """A remedy without its options: the same step by another program, or its alternatives that need no option."""
     for option in OPTION.findall(remedy):
-        if option in INSTEAD:
-            return INSTEAD[option]
-    return ", or ".join(clause for clause in CLAUSE.split(remedy) if not OPTION.search(clause)) or ANYTHING
+        if option in REPLACEMENTS:
+            return REPLACEMENTS[option]
+    clauses = [clause for clause in CLAUSE.split(remedy) if not OPTION.search(clause)]
+    return ", or ".join(clauses) or LAST_RESORT
