@@ -1,9 +1,11 @@
-"""Pseudo-colour for functional images that come without: a table of 256 colours, looked up by grey level.
+"""Pseudo-colour for functional images without colour: a table of 256 colours, looked up by grey level.
 
 Each map is piecewise linear between the stops below. The colours of the training images (PET and SPECT of the Harvard
-Whole Brain Atlas) lie on two curves that are none of the well-known maps: `atlas-pet` and `atlas-spect`, named by us,
-are read off the images that nobody resampled: they hold at most 128 colours, evenly spaced, whose order gives the
-level. As ordered, these are a mean 1.2 (PET) and 1.5 levels (Tc-SPECT of 72 colours; 4.7 where it has 92) off the maps.
+Whole Brain Atlas) lie on two curves that are not among the well-known maps. We call them `atlas-pet` and `atlas-spect`.
+They are read off the images that were not resampled, which hold at most 128 colours, evenly spaced, whose order gives
+the level. As ordered, these colours are on average 1.2 levels (PET) and 1.5 levels (Tc-SPECT of 72 colours; 4.7 where
+it has 92) from the maps.
+
 Mean distance in RGB, in levels, of pixels brighter than 16 from the nearest colour of a map, in the tri-modal groups of
 train and val, and of test (Tl-SPECT):
 
@@ -14,8 +16,9 @@ train and val, and of test (Tl-SPECT):
     hot-iron       120       95          99
     jet             41       96          56     (not offered)
 
-`hot` is MATLAB's and Matplotlib's; `hot-iron` is DICOM's, PS3.6 section B.1.1, within one level. DICOM's PET, Hot Metal
-Blue and PET 20 Step are 24 to 81 levels off, and the rainbow of examples/make_examples.py 26 (PET) and 8 (Tl-SPECT).
+`hot` is the map of MATLAB and Matplotlib. `hot-iron` is DICOM's (PS3.6 section B.1.1), within one level. DICOM's PET,
+Hot Metal Blue and PET 20 Step are 24 to 81 levels away, and the rainbow of examples/make_examples.py 26 (PET) and 8
+(Tl-SPECT).
 """
 
 from __future__ import annotations
@@ -56,14 +59,14 @@ STOPS: dict[str, tuple[Stop, ...]] = {
 
 
 def pseudo_colour(image: RGB, name: str) -> RGB:
-    """A grey image (H, W, 3) uint8 in the colours of a map of STOPS; UsageError if there is none of this name."""
+    """A grey image (H, W, 3) uint8 in the colours of a map of STOPS; UsageError for an unknown name."""
     return table(name)[image[..., 0]]
 
 
 def table(name: str) -> NDArray[np.uint8]:
-    """The colours of a map by grey level: (256, 3) uint8, rounded; UsageError if there is none of this name."""
+    """The colours of a map by grey level: (256, 3) uint8, rounded; UsageError for an unknown name."""
     if name not in STOPS:
         raise UsageError("colour map", f"there is none called {name!r}", f"choose one of {', '.join(STOPS)}")
-    at, colours = zip(*STOPS[name], strict=True)
-    channels = np.transpose(colours)
-    return np.rint(np.transpose([np.interp(np.arange(256), at, values) for values in channels])).astype(np.uint8)
+    levels, colours = zip(*STOPS[name], strict=True)
+    channels = [np.interp(np.arange(256), levels, values) for values in np.transpose(colours)]
+    return np.rint(np.transpose(channels)).astype(np.uint8)
