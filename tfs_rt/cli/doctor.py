@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
@@ -192,7 +192,7 @@ def _package_lines(report: Report) -> Iterator[Line]:
         yield Line("packages", True, ", ".join(others))
 
 
-def _package_line(backend: Backend, names: list[str] | tuple[str, ...], installed: dict[str, str]) -> Line:
+def _package_line(backend: Backend, names: Sequence[str], installed: dict[str, str]) -> Line:
     """The packages of some backends that need the same: versions, and what is missing."""
     needed = (*backend.distributions, *backend.also_needs)
     versions = [f"{name} {installed[name]}" for name in needed if name in installed]

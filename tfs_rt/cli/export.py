@@ -60,7 +60,7 @@ PredictionName = Annotated[
     typer.Option(
         parser=one_of(PREDICTIONS),
         metavar="NAME",
-        help=f"What the network predicts: {listed(PREDICTIONS)}." + default("the checkpoint's, or eps"),
+        help=f"Quantity that the network predicts: {listed(PREDICTIONS)}." + default("the checkpoint's, or eps"),
         rich_help_panel=INPUT,
     ),
 ]
@@ -87,7 +87,7 @@ Weights = Annotated[
     typer.Option(
         parser=one_of(WEIGHTS),
         metavar="TYPE",
-        help=f"How weights are stored: {listed(WEIGHTS)}. Computation is in float32.",
+        help=f"Type of the stored weights: {listed(WEIGHTS)}. Computation is in float32.",
         rich_help_panel=MODEL,
     ),
 ]

@@ -10,6 +10,7 @@ import typer
 from tfs_rt.backends.registry import BACKENDS
 from tfs_rt.cli.help import FLAG, INPUT, MANY_CASES, MODEL, OUTPUT, TRUST, default
 from tfs_rt.cli.parsers import fraction, listed, one_of, whole_number
+from tfs_rt.formats.registry import NAMES as FORMAT_ENDINGS
 from tfs_rt.methods.registry import METHODS
 from tfs_rt.sampling.registry import SAMPLERS
 from tfs_rt.spec import QUALITIES, Spacing
@@ -23,7 +24,8 @@ Cases = Annotated[
     list[Path] | None,
     typer.Argument(
         metavar="CASES",
-        help="Folders of cases, nnU-Net folders, BIDS datasets, or CSV files with the columns id,m1,m2,functional.",
+        help="Folders of cases, nnU-Net folders, BIDS datasets, or CSV files with the columns id,m1,m2,functional."
+        f" Images: {listed(FORMAT_ENDINGS)}.",
         show_default=False,
     ),
 ]
@@ -165,7 +167,7 @@ Backend = Annotated[
     typer.Option(
         parser=one_of(BACKEND_NAMES),
         metavar="NAME",
-        help=f"Where the network runs: {listed(BACKEND_NAMES)}. auto takes the fastest float32 backend of this CPU."
+        help=f"Runs the network: {listed(BACKEND_NAMES)}. auto takes the fastest float32 backend of this CPU."
         + default("auto"),
         rich_help_panel=MODEL,
     ),

@@ -153,7 +153,8 @@ def _change_recipe(sampling: Sampling, tier: Tier | None, recipe: Recipe) -> Rec
 def _describe_pipeline(choice: FuserChoice, pipeline: Pipeline) -> str:
     recipe = pipeline.recipe
     reason = f" ({pipeline.reason})" if pipeline.reason else ""
-    sampling = f"sampler: {recipe.sampler}, {recipe.steps} steps"
+    plural = "s" if recipe.steps > 1 else ""
+    sampling = f"sampler: {recipe.sampler}, {recipe.steps} step{plural}"
     return f"model: {choice.model_name}; {sampling}; backend: {pipeline.backend}{reason}"
 
 
