@@ -1,17 +1,13 @@
-"""What a model is: its architecture, what it predicts, its noise schedule and how it is best sampled.
+"""A model's description: architecture, prediction type, noise schedule and recommended sampling.
 
-These dataclasses are the manifest's vocabulary (`model.json`) and the reference's constructor arguments.
-Unknown or missing keys are errors: a manifest is read whole or refused.
+These dataclasses are the vocabulary of the manifest (`model.json`) and the constructor arguments of the reference.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import math
-import typing
 from dataclasses import dataclass
-from types import UnionType
-from typing import Any, Literal, TypeVar
+from typing import Literal
 
 Gate = Literal["none", "condition", "all"]
 Prediction = Literal["eps", "x0", "v"]
@@ -20,8 +16,6 @@ Spacing = Literal["t", "log-snr"]
 
 SLOTS = ("m1", "m2", "functional")
 QUALITIES = ("fast", "balanced", "best")
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,44 +152,3 @@ class ModelSpec:
 def _require(holds: bool, fault: str) -> None:
     if not holds:
         raise ValueError(fault)
-
-
-def from_dict(cls: type[T], data: Any, where: str = "") -> T:
-    """Build a dataclass from parsed JSON; ValueError names the key that is unknown, missing or of a wrong type."""
-    where = where or cls.__name__
-    if not isinstance(data, dict):
-        raise ValueError(f"{where} should be an object, found {type(data).__name__}")
-    fields = {field.name: field for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
-    if unknown := sorted(set(data) - set(fields)):
-        raise ValueError(f"{where} has the unknown key {unknown[0]!r}")
-    none = dataclasses.MISSING
-    required = {name for name, field in fields.items() if field.default is none and field.default_factory is none}
-    if missing := sorted(required - set(data)):
-        raise ValueError(f"{where} lacks the key {missing[0]!r}")
-    hints = typing.get_type_hints(cls)
-    return cls(**{key: _convert(hints[key], value, f"{where}.{key}") for key, value in data.items()})
-
-
-def _convert(hint: Any, value: Any, where: str) -> Any:
-    """`value` as the type that `hint` asks for; ValueError if it is of another."""
-    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if origin is UnionType:  # X | None, the one union that a manifest has
-        return None if value is None else _convert(arguments[0], value, where)
-    if dataclasses.is_dataclass(hint):
-        return from_dict(typing.cast(type, hint), value, where)
-    if hint is Any or (origin is Literal and isinstance(value, str) and value in arguments):
-        return value
-    if origin is tuple and isinstance(value, list) and (arguments[-1] is ... or len(arguments) == len(value)):
-        return tuple(_convert(arguments[0], item, where) for item in value)
-    if origin is dict and isinstance(value, dict):
-        return {key: _convert(arguments[1], item, f"{where}.{key}") for key, item in value.items()}
-    if hint is float and type(value) is int and abs(value) < 1e300:
-        return float(value)
-    if origin is None and type(value) is hint:
-        return value
-    wanted = {
-        Literal: f"one of {', '.join(map(str, arguments))}",
-        tuple: "a list" if arguments[-1:] == (...,) else f"a list of {len(arguments)}",
-        dict: "an object",
-    }.get(origin)
-    raise ValueError(f"{where} is {value!r}, expected {wanted or hint.__name__}")

@@ -17,10 +17,12 @@ import onnxscript
 import torch
 
 from tfs_rt import __version__
+from tfs_rt.assets import MANIFEST
 from tfs_rt.backends.ort_cpu import load
 from tfs_rt.errors import EnvironmentFault, ModelError, UsageError
 from tfs_rt.methods.diffusion import Pipeline
-from tfs_rt.models.bundle import MANIFEST, SCHEMA, Bundle, BundleFile, Manifest, load_bundle, write_manifest
+from tfs_rt.models.bundle import Bundle, load_bundle
+from tfs_rt.models.manifest import SCHEMA, BundleFile, Manifest, write_manifest
 from tfs_rt.sampling.stepwise import Stepwise
 from tfs_rt.sampling.tables import step_table
 from tfs_rt.spec import SLOTS, Prediction, Recipe

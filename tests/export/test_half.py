@@ -26,7 +26,8 @@ from support.helpers import TINY, Cli, Outcome, model_spec
 from tfs_rt.backends.noise_biases import bias_rows
 from tfs_rt.cli import main
 from tfs_rt.errors import ModelError
-from tfs_rt.models.bundle import Bundle, BundleFile, load_bundle, write_manifest
+from tfs_rt.models.bundle import Bundle, load_bundle
+from tfs_rt.models.manifest import BundleFile, write_manifest
 from tfs_rt.models.onnx.protobuf import field, fields
 from tfs_rt.models.onnx.weights import weights, with_weights
 from tfs_rt_export import exporter

@@ -15,7 +15,8 @@ from support.bundles import NETWORK, answering, write_bundle
 from support.helpers import FEW, model_spec
 from tfs_rt.backends.ort_cpu import OrtCpuEngine, load
 from tfs_rt.errors import ModelError
-from tfs_rt.models.bundle import BundleFile, load_bundle
+from tfs_rt.models.bundle import load_bundle
+from tfs_rt.models.manifest import BundleFile
 from tfs_rt.models.onnx.external_data import _walk, has_external_data
 from tfs_rt_reference.engine import load as load_reference
 
@@ -54,6 +55,8 @@ def edited(folder: Path, **changes: object) -> Path:
     [
         ({"name": "other"}, "was edited after its export"),
         ({"schema": 2}, "has schema 2, this version reads 1"),
+        ({"kind": "feedforward"}, "is a bundle of kind 'feedforward', and this version runs: diffusion"),
+        ({"kind": []}, r"is a bundle of kind \[\]"),
         ({"surprise": 1}, "unknown key 'surprise'"),
         ({"slots": "m1"}, "model.json.slots is 'm1', expected a list"),
         ({"recipe": {"sampler": "euler"}}, "lacks the key"),
@@ -79,6 +82,16 @@ def test_an_edited_manifest_is_refused(tmp_path: Path, changes: dict, words: str
         load_bundle(edited(write_bundle(tmp_path / "b"), **changes))
 
 
+def test_a_manifest_without_a_kind_is_one_of_a_diffusion_model(tmp_path: Path) -> None:
+    folder = write_bundle(tmp_path / "b")
+    data = json.loads((folder / "model.json").read_text())
+    del data["kind"], data["digest"]
+    digest = hashlib.sha256(json.dumps(data, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+    (folder / "model.json").write_text(json.dumps(data | {"digest": digest}))
+    bundle = load_bundle(folder)
+    assert (bundle.manifest.kind, bundle.digest) == ("diffusion", digest)
+
+
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", '"x"', "[" * 100_000, '{"schema": 1, "schema": 1}'])
 def test_a_manifest_that_is_none_is_refused(tmp_path: Path, text: str) -> None:
     (write_bundle(tmp_path / "b") / "model.json").write_text(text)
@@ -90,10 +103,10 @@ def test_a_file_outside_the_bundle_is_never_read(tmp_path: Path) -> None:
     (tmp_path / "secret").write_bytes(NETWORK)
     folder = write_bundle(tmp_path / "b")
     for path in ("../secret", "/etc/passwd", "a/b", "", "..", "a\0b"):
-        with pytest.raises(ValueError, match="no bare file name"):
+        with pytest.raises(ValueError, match="is not a bare file name"):
             BundleFile(path=path, sha256="")
         files = {"fp32": {"path": path, "sha256": hashlib.sha256(NETWORK).hexdigest()}}
-        with pytest.raises(ModelError, match="no bare file name"):
+        with pytest.raises(ModelError, match="is not a bare file name"):
             load_bundle(edited(folder, files=files))
 
 
@@ -172,7 +185,7 @@ def test_a_graph_that_stands_alone_is_let_through() -> None:
 
 @pytest.mark.parametrize("data", [b"hello world", b"\xff" * 20, b"\x3a\xff\xff\xff\xff\x0f"])
 def test_what_is_no_onnx_file_is_refused(tmp_path: Path, data: bytes) -> None:
-    with pytest.raises(ModelError, match=r"is no ONNX file|is not the network"):
+    with pytest.raises(ModelError, match=r"is not a valid ONNX file|is not the network"):
         load(load_bundle(write_bundle(tmp_path / "b", data)))
 
 

@@ -33,8 +33,9 @@ from support.helpers import TINY, Cli, model_spec, write_case
 from support.paths import ROOT
 from tfs_rt.backends.ort_cpu import OrtCpuEngine
 from tfs_rt.errors import ModelError
-from tfs_rt.models.bundle import BundleFile, load_bundle, write_manifest
-from tfs_rt.models.onnx.allowed import OPERATIONS, check_graph
+from tfs_rt.models.bundle import load_bundle
+from tfs_rt.models.manifest import BundleFile, write_manifest
+from tfs_rt.models.onnx.allowed import UNET_OPERATIONS, check_graph
 from tfs_rt.models.onnx.protobuf import field
 from tfs_rt_reference.checkpoints import contents
 from tfs_rt_reference.checkpoints.contents import read_contents
@@ -596,7 +597,7 @@ LAYOUTS: dict[str, tuple[Callable[[Path, Path], Any], str]] = {
     ),
     "a secret for the manifest": (
         lambda b, secret: swapped(b, "model.json", lambda p: p.symlink_to(secret)),
-        "is no manifest",
+        "is not a valid manifest",
     ),
     "a manifest of 8 MB": (
         lambda b, _: (b / "model.json").write_text("[" + "1," * 4_000_000 + "1]"),
@@ -604,9 +605,12 @@ LAYOUTS: dict[str, tuple[Callable[[Path, Path], Any], str]] = {
     ),
     "a manifest with a number of 5,000 digits": (
         lambda b, _: (b / "model.json").write_text(f'{{"schema": {"9" * 5000}}}'),
-        "is no manifest",
+        "is not a valid manifest",
     ),
-    "a manifest that is no text": (lambda b, _: (b / "model.json").write_bytes(b"\xff\xfe{}"), "is no manifest"),
+    "a manifest that is no text": (
+        lambda b, _: (b / "model.json").write_bytes(b"\xff\xfe{}"),
+        "is not a valid manifest",
+    ),
 }
 
 
@@ -702,8 +706,8 @@ def test_a_thousand_flipped_bits_of_each_file_are_refused(name: str, tmp_path: P
 
 def test_every_operation_that_the_exporter_writes_is_allowed() -> None:
     written = {node.op_type for path in (ROOT / "engines").rglob("*.onnx") for node in onnx.load(path).graph.node}
-    assert written <= OPERATIONS
-    assert not OPERATIONS & {"If", "Loop", "Scan", "SequenceMap", "RandomNormal", "EPContext"}
+    assert written <= UNET_OPERATIONS
+    assert not UNET_OPERATIONS & {"If", "Loop", "Scan", "SequenceMap", "RandomNormal", "EPContext"}
 
 
 def test_our_own_checkpoints_of_every_form_pass(state: dict[str, Any], folder: Path) -> None:

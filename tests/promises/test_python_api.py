@@ -25,7 +25,8 @@ from tfs_rt.errors import EnvironmentFault, InputError, LimitReached, ModelError
 from tfs_rt.images import RGB
 from tfs_rt.methods.diffusion import Pipeline, load_fusion, load_pipeline
 from tfs_rt.methods.two_stage import TwoStage
-from tfs_rt.models.bundle import load_bundle, write_manifest
+from tfs_rt.models.bundle import load_bundle
+from tfs_rt.models.manifest import write_manifest
 from tfs_rt.output.sidecar import recipe_of
 from tfs_rt.sampling.engine import ImageBatch
 

@@ -10,7 +10,7 @@ import onnx
 from onnx import TensorProto, helper
 
 from support.helpers import FEW, model_spec
-from tfs_rt.models.bundle import BundleFile, Manifest, write_manifest
+from tfs_rt.models.manifest import BundleFile, Manifest, write_manifest
 
 NETWORK = onnx.ModelProto(ir_version=8, producer_name="tests").SerializeToString()
 

@@ -50,6 +50,7 @@ def inspect(file: ModelFile, *, config: OptionFile = None, as_json: AsJson = Fal
     if path.is_dir() or file.startswith("tfs-rt/"):
         bundle = _read_bundle(file)
         facts = {"kind": "bundle", "path": str(bundle.path), **dataclasses.asdict(bundle.manifest)}
+        facts |= {"kind": "bundle", "bundle_kind": bundle.manifest.kind}
         if not as_json:
             facts["tiers"] = {quality: tier_line(tier) for quality, tier in bundle.manifest.tiers.items()}
     elif not path.exists():

@@ -10,10 +10,10 @@ import os
 import tempfile
 from pathlib import Path
 
+from tfs_rt.assets import MANIFEST
 from tfs_rt.cases.case import Case, Found
 from tfs_rt.errors import EnvironmentFault, TfsRtError, UsageError
 from tfs_rt.facts import Facts, as_json
-from tfs_rt.models.bundle import MANIFEST
 from tfs_rt.output.folder import SHEETS
 from tfs_rt.output.sidecar import files_of, read_sidecar, recipe_of, recipe_sha256, sidecar_name
 from tfs_rt.system.files import file_sha256, sweep, sync_folder, write_file

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from tfs_rt.errors import InputError, first_line
-from tfs_rt.spec import Recipe, from_dict
+from tfs_rt.facts import from_dict
+from tfs_rt.spec import Recipe
 from tfs_rt.system.files import read_regular, write_file
 
 SCHEMA = 1

@@ -21,6 +21,7 @@ from typing import Any
 
 from tfs_rt.backends.registry import BACKENDS
 from tfs_rt.errors import TfsRtError, first_line
+from tfs_rt.facts import from_dict
 from tfs_rt.images import RGB
 from tfs_rt.methods.diffusion import Pipeline, load_loop, load_pipeline
 from tfs_rt.models.bundle import load_bundle
@@ -28,7 +29,7 @@ from tfs_rt.sampling.schedule import sigma_range
 from tfs_rt.sampling.stepwise import Stepwise
 from tfs_rt.sampling.tables import StepTable, step_table
 from tfs_rt.sandbox.messages import pack, receive, send
-from tfs_rt.spec import Recipe, from_dict
+from tfs_rt.spec import Recipe
 from tfs_rt_bench.latency.peers import PeerEngine, load_peer
 
 ALONE = 40  # calls of the network in one measurement on a GPU, which are enqueued and waited for together

@@ -15,7 +15,8 @@ import onnxruntime
 from tfs_rt.backends.registry import load_engine
 from tfs_rt.errors import EnvironmentFault, ModelError, UsageError
 from tfs_rt.methods.diffusion import load_fusion
-from tfs_rt.models.bundle import Bundle, load_bundle, write_manifest
+from tfs_rt.models.bundle import Bundle, load_bundle
+from tfs_rt.models.manifest import write_manifest
 from tfs_rt.sampling.engine import Engine
 from tfs_rt.sampling.tables import step_table
 from tfs_rt.spec import Accuracy, Tier

@@ -19,7 +19,8 @@ import numpy as np
 from tfs_rt.errors import TfsRtError
 from tfs_rt.images import RGB, resize
 from tfs_rt.methods.diffusion import Pipeline, load_pipeline
-from tfs_rt.models.bundle import load_bundle, write_manifest
+from tfs_rt.models.bundle import load_bundle
+from tfs_rt.models.manifest import write_manifest
 from tfs_rt_bench.measures.intervals import summarise
 from tfs_rt_bench.measures.metrics import Scores, colour_bias, psnr, ssim_map
 from tfs_rt_reference.data.groups import Group, low_resolution, read_groups

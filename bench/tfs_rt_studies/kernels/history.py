@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from tfs_rt.errors import InputError, TfsRtError, first_line
-from tfs_rt.spec import from_dict
+from tfs_rt.facts import from_dict
 from tfs_rt.system.files import write_file
 
 FOLDER = Path("bench/baselines")

@@ -18,7 +18,7 @@ import torch
 
 from tfs_rt import __version__
 from tfs_rt.errors import TfsRtError
-from tfs_rt.models.bundle import SCHEMA, BundleFile, Manifest, write_manifest
+from tfs_rt.models.manifest import SCHEMA, BundleFile, Manifest, write_manifest
 from tfs_rt.output.results import prepare_output
 from tfs_rt.sampling.schedule import sigma_range
 from tfs_rt.spec import SLOTS, Architecture, ModelSpec, Schedule

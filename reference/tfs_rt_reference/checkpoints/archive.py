@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tfs_rt.errors import ModelError, printable
-from tfs_rt.models.bundle import unique
+from tfs_rt.facts import unique_keys
 from tfs_rt.system.files import open_regular
 
 ZIP, TAR, TAR_AT = b"PK\x03\x04", b"ustar", 257
@@ -74,7 +74,7 @@ def check_header(path: Path) -> None:
         length = int.from_bytes(file.read(8), "little")
         if length > HEADER:
             raise ValueError(f"a header of {length} bytes")
-        header = json.loads(file.read(length), object_pairs_hook=unique)
+        header = json.loads(file.read(length), object_pairs_hook=unique_keys)
         size = os.fstat(file.fileno()).st_size
     if not isinstance(header, dict) or len(header) > ENTRIES:
         raise ValueError("no table of tensors, or a huge one")

@@ -31,8 +31,9 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from tfs_rt.errors import ModelError, first_line
+from tfs_rt.facts import from_dict
 from tfs_rt.sandbox.parent import Sandbox
-from tfs_rt.spec import Architecture, ModelSpec, from_dict
+from tfs_rt.spec import Architecture, ModelSpec
 from tfs_rt.system.files import file_sha256
 from tfs_rt_reference.architecture import Tensors, compare_tensors, infer_architecture
 from tfs_rt_reference.checkpoints.archive import check_archive, check_header

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from tfs_rt.errors import ModelError, first_line
-from tfs_rt.spec import Architecture, Schedule, from_dict
+from tfs_rt.facts import from_dict
+from tfs_rt.spec import Architecture, Schedule
 from tfs_rt.system.files import read_regular
 
 PUBLISHED_NORM_GROUPS = 32  # what the published program takes where its option file says nothing

@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from tfs_rt.errors import UsageError, first_line
+from tfs_rt.facts import from_dict
 from tfs_rt.sampling import schedule as schedules
-from tfs_rt.spec import Architecture, ModelSpec, Prediction, Schedule, from_dict
+from tfs_rt.spec import Architecture, ModelSpec, Prediction, Schedule
 from tfs_rt.system.files import read_regular
 
 Precision = Literal["fp32", "bf16", "auto"]

@@ -27,7 +27,8 @@ from tfs_rt.backends.trt.engine_store import Gpu, find_engine, largest_batch
 from tfs_rt.backends.trt.flavour import capabilities, load_flavour
 from tfs_rt.cli import build as command
 from tfs_rt.errors import EnvironmentFault, InputError, ModelError, UsageError
-from tfs_rt.models.bundle import Bundle, load_bundle, write_manifest
+from tfs_rt.models.bundle import Bundle, load_bundle
+from tfs_rt.models.manifest import write_manifest
 from tfs_rt_reference.network import UNet
 
 trt = pytest.importorskip("tensorrt_rtx", reason="tensorrt_rtx is not installed: pip install 'tfs-rt[rtx]'")

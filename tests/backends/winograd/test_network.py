@@ -29,7 +29,8 @@ from tfs_rt.backends.winograd.network import Network
 from tfs_rt.errors import EnvironmentFault, ModelError
 from tfs_rt.images import Array
 from tfs_rt.methods.diffusion import load_pipeline
-from tfs_rt.models.bundle import load_bundle, write_manifest
+from tfs_rt.models.bundle import load_bundle
+from tfs_rt.models.manifest import write_manifest
 from tfs_rt.models.onnx.weights import Weights
 from tfs_rt.models.self_test import SIDE, made_case
 from tfs_rt.spec import Architecture

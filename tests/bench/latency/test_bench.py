@@ -22,10 +22,10 @@ from support.helpers import FEW, TINY, Cli, model_spec, png, write_case
 from tfs_rt.doctor import examine as doctor
 from tfs_rt.doctor.examine import Answer
 from tfs_rt.errors import EnvironmentFault, InputError, NothingFound, UsageError
+from tfs_rt.facts import from_dict
 from tfs_rt.methods.diffusion import load_pipeline
 from tfs_rt.models.bundle import Bundle, load_bundle
 from tfs_rt.sampling.tables import step_table
-from tfs_rt.spec import from_dict
 from tfs_rt_bench.latency import cases as bench_cases
 from tfs_rt_bench.latency import machine, quality, roofline
 from tfs_rt_bench.latency import record as measured_module

@@ -14,13 +14,15 @@ from numpy.random import Generator
 from support.helpers import Cli, NumpyEngine, model_spec, png, write_case
 from tfs_rt.batch.samples import sample_ids
 from tfs_rt.errors import EnvironmentFault, UsageError
+from tfs_rt.facts import from_dict
 from tfs_rt.images import Array, resize
 from tfs_rt.methods.diffusion import load_pipeline
-from tfs_rt.models.bundle import Manifest, load_bundle, write_manifest
+from tfs_rt.models.bundle import load_bundle
+from tfs_rt.models.manifest import Manifest, write_manifest
 from tfs_rt.sampling.engine import Engine, ImageBatch
 from tfs_rt.sampling.stepwise import fuse_batch
 from tfs_rt.sampling.tables import step_table
-from tfs_rt.spec import Accuracy, Recipe, Tier, from_dict
+from tfs_rt.spec import Accuracy, Recipe, Tier
 from tfs_rt_bench.tuning import choice as tuning_choice
 from tfs_rt_bench.tuning import search as tuning_search
 from tfs_rt_bench.tuning import tune as tuning

@@ -1,8 +1,8 @@
-"""Which ONNX graphs a bundle may hold: what exporting the U-Net writes, by an allow-list, and nothing else.
+"""Allow-lists of ONNX graphs: the operations and fields that the exporter writes, for each kind of bundle.
 
-A graph is a program: with loops, with operations from libraries of others, with engines inside (EPContext). None of
-that is needed here, and a runtime is never shown it. The numbers are those of onnx.proto3's fields; what a message
-holds twice is checked twice, whichever of the two a reader would take.
+A graph is a program: it could have loops, operations of other libraries, or engines inside (EPContext). None of these
+is needed, so that no runtime is given such a graph. The numbers are those of onnx.proto3's fields. If a message holds
+a field twice, both are checked, because readers differ in which one they take.
 """
 
 from __future__ import annotations
@@ -11,70 +11,73 @@ from collections import deque
 from collections.abc import Iterator
 
 from tfs_rt.models.onnx.protobuf import fields
+from tfs_rt.spec import BundleKind
 
-OPERATIONS = {
+UNET_OPERATIONS = {
     *("Add", "Cast", "Concat", "Conv", "Cos", "DepthToSpace", "Div", "Gather", "Gemm", "GroupNormalization", "MatMul"),
     *("Mul", "Pow", "Reciprocal", "ReduceMean", "ReduceSum", "Relu", "Reshape", "Resize", "Shape", "Sigmoid", "Sin"),
     *("Slice", "Softmax", "Split", "Sqrt", "Squeeze", "Sub", "Transpose", "Unsqueeze"),
-    *("Constant", "GlobalAveragePool", "Identity"),  # what other exporters write for the same network
+    *("Constant", "GlobalAveragePool", "Identity"),  # written by other exporters for the same network
 }
+OPERATIONS: dict[BundleKind, set[str]] = {"diffusion": UNET_OPERATIONS}  # for each kind of bundle that can be run
 OPSETS = range(21, 27)  # GroupNormalization is PyTorch's from 21 on
-DOMAINS = ("", "ai.onnx")  # the standard's own, which has two names
+DOMAINS = ("", "ai.onnx")  # both names of the standard's own operations
 MODEL = {*range(1, 9), 14}  # no training (20), no functions (25), no devices (26)
 GRAPH = {1, 2, 5, *range(10, 14), 16}  # no quantization (14), no sparse tensors (15)
 NODE = {*range(1, 8), 9}  # no overload (8), no devices (10)
 ATTRIBUTE = {*range(1, 6), *range(7, 10), 13, 20}  # no graphs (6, 11), types, references, sparse tensors
 
 
-def check_graph(model: bytes) -> None:
-    """ValueError, which says why, unless the graph is one that exporting the U-Net may write."""
+def check_graph(model: bytes, kind: BundleKind = "diffusion") -> None:
+    """ValueError, with the reason, if the graph has anything that a bundle of this kind may not have."""
     names: list[str] = []
-    for number, value in _only(memoryview(model), MODEL, "model"):
+    for number, value in _allowed_fields(memoryview(model), MODEL, "model"):
         if number == 7:
-            names += _graph(value)
+            names += _check_graph(value, OPERATIONS[kind])
         elif number == 8:
-            _opset(value)
+            _check_opset(value)
     if len(set(names)) < len(names):
         raise ValueError("it has two tensors of one name")
 
 
-def _graph(message: memoryview | int) -> Iterator[str]:
-    """The names of its tensors."""
-    for number, value in _only(message, GRAPH, "graph"):
+def _check_graph(message: memoryview | int, operations: set[str]) -> Iterator[str]:
+    """Check a graph's nodes; the names of its tensors."""
+    for number, value in _allowed_fields(message, GRAPH, "graph"):
         if number == 1:
-            _node(value)
+            _check_node(value, operations)
         elif number == 5:
             yield from (_text(name) for field, name in fields(_message(value)) if field == 8)
 
 
-def _opset(message: memoryview | int) -> None:
-    for number, value in _only(message, {1, 2}, "opset"):
+def _check_opset(message: memoryview | int) -> None:
+    for number, value in _allowed_fields(message, {1, 2}, "opset"):
         if number == 1:
-            _domain(value)
+            _check_domain(value)
         elif value not in OPSETS:
-            raise ValueError(f"its opset {value} is none of {OPSETS[0]} to {OPSETS[-1]}")
+            raise ValueError(f"its opset {value} is not within {OPSETS[0]} and {OPSETS[-1]}")
 
 
-def _node(message: memoryview | int) -> None:
+def _check_node(message: memoryview | int, allowed: set[str]) -> None:
     operations = []
-    for number, value in _only(message, NODE, "node"):
+    for number, value in _allowed_fields(message, NODE, "node"):
         if number == 4:
             operations.append(_text(value))
         elif number == 5:
-            deque(_only(value, ATTRIBUTE, "attribute"), maxlen=0)
+            deque(_allowed_fields(value, ATTRIBUTE, "attribute"), maxlen=0)
         elif number == 7:
-            _domain(value)
+            _check_domain(value)
     for operation in operations or [""]:
-        if operation not in OPERATIONS:
+        if operation not in allowed:
             raise ValueError(f"it uses the operation {operation!r}, which no export writes")
 
 
-def _domain(value: memoryview | int) -> None:
+def _check_domain(value: memoryview | int) -> None:
     if (domain := _text(value)) not in DOMAINS:
         raise ValueError(f"it uses operations of {domain!r}, not of ONNX")
 
 
-def _only(message: memoryview | int, allowed: set[int], what: str) -> Iterator[tuple[int, memoryview | int]]:
+def _allowed_fields(message: memoryview | int, allowed: set[int], what: str) -> Iterator[tuple[int, memoryview | int]]:
+    """The fields of a message; ValueError for a field that is not allowed."""
     for number, value in fields(_message(message)):
         if number not in allowed:
             raise ValueError(f"its {what} has a field {number}, which no export writes")
