@@ -28,7 +28,7 @@ def id_problem(case_id: str) -> Problem | None:
     """The problem of an id that cannot be a file name on some system; None if it can."""
     reason = ""
     remedy = "rename it with letters, digits, - and _, or list the case in a CSV under another id"
-    length = len(case_id.encode())
+    length = len(case_id.encode(errors="surrogateescape"))
     if bad := sorted(filter(_is_forbidden, set(case_id))):
         reason = f"it holds {', '.join(map(ascii, bad))}"
     elif case_id.startswith("."):
