@@ -149,8 +149,8 @@ def test_t1_with_and_without_contrast_medium_are_two_modalities(tmp_path: Path) 
 @pytest.mark.parametrize(
     ("folder", "name", "words"),
     [
-        ("anat", "sub-01_run-2_T1w.nii.gz", "mr-t1 is there 2 times (sub-01_T1w.nii.gz, sub-01_run-2_T1w.nii.gz)"),
-        ("anat", "sub-01_T1w.nii", "mr-t1 is there 2 times"),
+        ("anat", "sub-01_run-2_T1w.nii.gz", "found 2 images of mr-t1 (sub-01_T1w.nii.gz, sub-01_run-2_T1w.nii.gz)"),
+        ("anat", "sub-01_T1w.nii", "found 2 images of mr-t1"),
         ("pet", "sub-01_spect.nii.gz", "found 2 functional images"),
         ("ct", "sub-01_ct.nii.gz", "found 3 anatomical images"),
         ("anat", "sub-02_PDw.nii.gz", "sub-02_PDw.nii.gz is a name of sub-02, but lies in a folder of sub-01: move it"),

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from support.cases import find, refusal
 from support.helpers import Cli, png
 from tfs_rt.cases.case import Case, RefusedCase
 from tfs_rt.cases.csv_list import protected, read_list, to_csv, unprotected
@@ -83,6 +84,38 @@ def test_a_pipe_called_like_a_list_is_refused_and_not_waited_for(tmp_path: Path)
     os.mkfifo(tmp_path / "list.csv")
     with pytest.raises(UsageError, match="cannot be read as CSV"):
         discover([tmp_path / "list.csv"])
+
+
+def test_a_csv_is_read_relative_to_itself(tmp_path: Path) -> None:
+    table = tmp_path / "cases.csv"
+    table.write_text(
+        "\ufeffid,functional,m1,m2,extra\nk1,f.png,a.png,sub/b.png,9\nk2,,a.png,b.png,\n", encoding="utf-8"
+    )
+    found = find(table)
+    case = found["k1"]
+    assert isinstance(case, Case)
+    assert case.files == {"m1": tmp_path / "a.png", "m2": tmp_path / "sub/b.png", "functional": tmp_path / "f.png"}
+    assert "line 3: functional is empty" in refusal(found["k2"])
+
+
+def test_a_csv_without_its_columns_is_refused(tmp_path: Path) -> None:
+    table = tmp_path / "cases.csv"
+    table.write_text("id,m1,functional\na,b,c\n")
+    with pytest.raises(UsageError, match="has 0 columns 'm2'"):
+        find(table)
+    table.write_text("id m1 m2 functional\na b c d\n")
+    with pytest.raises(UsageError, match="first line: id m1 m2 functional.*with commas, semicolons or tabs"):
+        find(table)
+    table.write_text("id,m1,m2,m2,functional\na,b,c,d,e\n")
+    with pytest.raises(UsageError, match="has 2 columns 'm2'"):
+        find(table)
+
+
+def test_a_path_with_a_nul_is_refused_alone(tmp_path: Path) -> None:
+    (tmp_path / "cases.csv").write_text("id,m1,m2,functional\na,x\0y,b,c\nb,x,y,z\n")
+    found = find(tmp_path / "cases.csv")
+    assert isinstance(found["a"], RefusedCase)
+    assert isinstance(found["b"], Case)
 
 
 WIDE = "".join(chr(ord(sign) + 0xFEE0) for sign in "=+-@")  # full-width signs, which begin a formula, too

@@ -57,7 +57,8 @@ def _problem(candidate: Candidate, naming: str, any_pair: bool) -> Problem | Non
     for modality, files in candidate.images.items():
         if len(files) > 1:
             names = ", ".join(file.name for file in files)
-            return Problem(f"{modality} is there {len(files)} times ({names})", f"keep one, or {LIST_IT}")
+            reason = f"found {len(files)} images of {modality} ({names}); expected one"
+            return Problem(reason, f"keep one, or {LIST_IT}")
 
     # One functional and two anatomical images.
     functional = [name for name in FUNCTIONAL if name in candidate.images]
