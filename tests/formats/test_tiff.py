@@ -181,7 +181,7 @@ def test_what_cannot_be_read_by_rule_is_refused() -> None:
     for bad in (np.nan, np.inf):
         holed = DEEP.astype(np.float32)
         holed[1, 2] = bad
-        refused(written(holed, photometric="minisblack"), "no numbers", WINDOW)
+        refused(written(holed, photometric="minisblack"), "not numbers", WINDOW)
 
 
 def test_jpeg_inside_is_read_if_the_user_allows_it() -> None:

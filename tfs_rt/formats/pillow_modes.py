@@ -93,7 +93,7 @@ def _windowed(image: Image.Image, path: Path, rules: Rules, white_is_low: bool) 
         raise InputError(path, "has transparent pixels", "flatten it onto a background of your choice")
     values = np.asarray(image)
     if not np.isfinite(values).all():
-        raise InputError(path, "holds values that are no numbers (NaN or infinite)", "replace them, by 0 for example")
+        raise InputError(path, "holds values that are not numbers (NaN or infinite)", "replace them, by 0 for example")
     levels = to_levels(values, rules.window)
     words = window_words(rules.window)
     return grey(255 - levels if white_is_low else levels), words + (", inverted: white is low" if white_is_low else "")

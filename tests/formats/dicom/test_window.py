@@ -193,4 +193,4 @@ def test_float_pixels_are_read_and_nan_is_refused() -> None:
     np.testing.assert_array_equal(levels(made(values, **window))[0], linear(values.astype(float), 200, 300))
     for bad in (np.nan, np.inf):
         values[2, 3] = bad
-        refused(made(values, **window), "no numbers")
+        refused(made(values, **window), "not numbers")

@@ -1,12 +1,14 @@
 """The attributes by which a DICOM file says where its frames lie: position, directions, pixel spacing.
 
 A frame's place stands in its functional group (enhanced objects), in the file's own attributes (one frame), or follows
-from that of the first slice: see `dicom_slices`. Values of zero are placeholders that some exporters write.
+from that of the first slice (`tfs_rt.formats.dicom.slices`). Values of zero are placeholders that some exporters write.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from pydicom import Dataset
@@ -18,6 +20,7 @@ SHARED = "SharedFunctionalGroupsSequence"
 PER_FRAME = "PerFrameFunctionalGroupsSequence"
 SKEWED = 3e-2  # the most by which rounding makes the directions of rows and columns no perpendicular unit vectors
 EXACT = 1e-4  # a smaller error of a direction is left as it is
+T = TypeVar("T")
 Numbers = tuple[float, ...]
 Plane = tuple[Numbers, Numbers, Numbers]  # position, directions, spacing (none if the file has none)
 
@@ -29,6 +32,13 @@ def functional_group(dataset: Dataset, index: int, keyword: str) -> Dataset:
         if group := item.get(keyword):
             return group[0]
     return dataset
+
+
+def by_frame(dataset: Dataset, count: int, read: Callable[[int], T]) -> list[T]:
+    """Read something for each frame, by its index; only once if no frame has attributes of its own."""
+    if dataset.get(PER_FRAME):
+        return [read(index) for index in range(count)]
+    return [read(0)] * count
 
 
 def spacing_of(dataset: Dataset, index: int, path: Path) -> Numbers:

@@ -30,6 +30,11 @@ class Table:
         return np.asarray(self.entries, dtype=np.uint16)[places.astype(np.int64)]
 
 
+def is_little_endian(dataset: Dataset) -> bool:
+    """The byte order of a file's tables."""
+    return bool(dataset.file_meta.TransferSyntaxUID.is_little_endian)
+
+
 def table_of(dataset: Dataset, descriptor: str, data: str, little: bool) -> Table:
     """The table under two keywords; ValueError if it is short, or its entries are wider than it says."""
     count, first, bits = (int(v) for v in dataset[descriptor].value)

@@ -14,7 +14,7 @@ from tfs_rt.formats.levels import window_words
 from tfs_rt.formats.picture import Rules
 
 PERCENTILES = (0.5, 99.5)
-NEAR = 5e-3  # of a window's width: so near to the extremes, it repeats them
+NEAR = 5e-3  # of a window's width: so near to the extremes, a header's window only repeats them
 FEWEST = 1e-3  # share of the voxels that must lie inside a window, and of the window that they must span
 Span = tuple[float, float]
 
@@ -23,11 +23,11 @@ class Choice(NamedTuple):
     """A window in scaled values, of no width if the volume is constant."""
 
     window: Span
-    origin: str
+    origin: str  # "user", "file", "head" or "data"
     words: str
 
 
-def window_of(
+def choose_window(
     volume: NDArray[Any], header: Nifti1Header, scale: tuple[float, float], rules: Rules, path: Path
 ) -> Choice:
     """The user's window, the header's, the head window for CT, or the percentiles, in this order.
@@ -35,48 +35,61 @@ def window_of(
     A header's window counts if it says more than the data do: not where it only repeats their extremes or those of
     their type, nor where all but a few are black or white. For CT it counts only if it leaves something out.
     """
+    # The user's.
     if rules.window is not None:
         return Choice(rules.window, "user", window_words(rules.window))
+    # The header's.
     is_ct = rules.modality == "ct"
-    values = hounsfield.sample(volume, *scale)
-    may_be_ct = rules.may_be_ct and rules.modality is None
-    is_head = hounsfield.has_air(values) if is_ct else may_be_ct and hounsfield.is_hounsfield(values)
+    is_head = _is_head(hounsfield.sample(volume, *scale), rules)
     stored = float(volume.min()), float(volume.max())
-    extremes = _scaled(stored, scale)
     shown = _header_window(header)
     if shown and not _is_idle(shown, stored, volume, scale, is_ct=is_ct or is_head):
         return Choice(shown, "file", window_words(shown, "cal_min to cal_max of the header"))
+    # The head window.
     if is_head:
         return Choice(hounsfield.HEAD_WINDOW, hounsfield.ORIGIN, hounsfield.WORDS)
+    # The percentiles; where they are one value, the extremes.
     window = _scaled(np.percentile(volume, PERCENTILES), scale)
     if is_ct:
         hounsfield.check_narrow(window, path)
     if window[0] < window[1]:
         return Choice(window, "data", window_words(window, "the 0.5th to the 99.5th percentile of its voxels"))
-    words = window_words(extremes, "the least to the greatest of its voxels: its percentiles are one value")
+    extremes = _scaled(stored, scale)
     if extremes[0] < extremes[1]:
+        words = window_words(extremes, "the least to the greatest of its voxels: its percentiles are one value")
         return Choice(extremes, "data", words)
     return Choice(extremes, "data", f"all voxels are {extremes[0]:.6g}: all black")
 
 
+def _is_head(values: NDArray[np.float64], rules: Rules) -> bool:
+    """True for CT in HU: by its name and some air, or without a name by values that only CT has."""
+    if rules.modality == "ct":
+        return hounsfield.has_air(values)
+    return rules.may_be_ct and rules.modality is None and hounsfield.is_hounsfield(values)
+
+
 def _header_window(header: Nifti1Header) -> Span | None:
+    """cal_min to cal_max; None if they are not a window."""
     shown = float(header["cal_min"]), float(header["cal_max"])
     return shown if np.isfinite(shown).all() and shown[0] < shown[1] else None
 
 
 def _is_idle(shown: Span, stored: Span, volume: NDArray[Any], scale: tuple[float, float], *, is_ct: bool) -> bool:
     """True if a header's window only repeats extremes, scaled or not, or shows next to nothing of the values."""
+    # A window of CT that leaves nothing out.
     extremes = _scaled(stored, scale)
-    step = abs(scale[0]) if volume.dtype.kind in "iu" else 0.0
-    near = max(NEAR * (shown[1] - shown[0]), step)
+    is_integer = volume.dtype.kind in "iu"
+    near = max(NEAR * (shown[1] - shown[0]), abs(scale[0]) if is_integer else 0.0)
     if is_ct and shown[0] <= extremes[0] + near and shown[1] >= extremes[1] - near:
         return True
+    # A window that repeats the extremes of the data or of their type.
     ends = [extremes, stored]
-    if volume.dtype.kind in "iu":
+    if is_integer:
         limits = float(np.iinfo(volume.dtype).min), float(np.iinfo(volume.dtype).max)
         ends += [_scaled(limits, scale), limits]
     if all(min(abs(end[side] - shown[side]) for end in ends) <= near for side in (0, 1)):
         return True
+    # A window with hardly any value inside, or whose values span hardly any of it.
     span = min(shown[1], extremes[1]) - max(shown[0], extremes[0])
     low, high = _scaled([(end - scale[1]) / scale[0] for end in shown], (1.0, 0.0))
     inside = float(((volume > low) & (volume < high)).mean())

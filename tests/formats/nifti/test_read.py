@@ -18,7 +18,8 @@ from PIL import Image
 
 from tfs_rt.cases.compatibility import values_agree
 from tfs_rt.errors import InputError
-from tfs_rt.formats.nifti.volume import encode, read
+from tfs_rt.formats.nifti.read import read
+from tfs_rt.formats.nifti.write import encode
 from tfs_rt.formats.picture import Picture, Rules
 
 PATH, PLAIN = Path("somewhere/ct.nii.gz"), Path("somewhere/ct.nii")
@@ -397,7 +398,7 @@ def test_what_cannot_be_read_by_rule_is_refused() -> None:
     for bad in (np.nan, np.inf, -np.inf):
         holed = PHANTOM.astype(np.float32)
         holed[2, 3, 1] = bad
-        refused(nifti(holed), "no numbers", rules=Rules(window=(0, 100)))
+        refused(nifti(holed), "not numbers", rules=Rules(window=(0, 100)))
     image = nib.Nifti1Image(PHANTOM, PLACE)
     image.set_sform(PLACE, 1)
     image.set_qform(PLACE @ np.diag([-1, 1, 1, 1]), 1)

@@ -1,0 +1,82 @@
+"""Read a NIfTI volume as axial slices, each an image as a radiologist sees it.
+
+A volume is turned by flips and permutations of its axes alone, to the nearest anatomical ones
+(`tfs_rt.formats.nifti.space`), and sliced along the axis nearest to superior, from below upwards. Each slice is shown
+in the radiological view of the pictures that the models were trained on: row 0 is anterior and column 0 is the
+patient's right.
+
+Levels: RGB24 as stored; the user's window in scaled values, if there is one; uint8 without scaling as stored; else the
+window that `tfs_rt.formats.nifti.window` chooses.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from nibabel.nifti1 import Nifti1Header
+from nibabel.orientations import apply_orientation
+from numpy.typing import NDArray
+
+from tfs_rt.errors import InputError, first_line
+from tfs_rt.formats.levels import AS_STORED
+from tfs_rt.formats.nifti.file import AGAIN, RGB24, read_stored
+from tfs_rt.formats.nifti.space import frame_of, place_facts, subject_of
+from tfs_rt.formats.nifti.window import choose_window
+from tfs_rt.formats.picture import MAX_PIXELS, Picture, Rules, grey, to_levels
+from tfs_rt.images import RGB
+
+
+def read(data: bytes, path: Path, rules: Rules) -> Picture:
+    """The axial slices of a NIfTI file's bytes; InputError names `path`, the reason and the remedy."""
+    try:
+        with np.errstate(divide="raise", over="raise", invalid="raise"):
+            return _read(data, path, rules)
+    except (InputError, MemoryError):
+        raise
+    except Exception as error:  # EOFError, zlib.error, HeaderDataError, LinAlgError, FloatingPointError ...
+        raise InputError(path, f"damaged NIfTI ({first_line(error)})", AGAIN) from error
+
+
+def _read(data: bytes, path: Path, rules: Rules) -> Picture:
+    header, voxels = read_stored(data, path)
+    frame = frame_of(header, voxels.shape[:3], path)
+    volume = apply_orientation(voxels, frame.to_view)  # (columns, rows, slices), or with a last axis for RGB
+    _check_size(volume.shape, path)
+    slices, level_facts = _to_slices(volume, header, path, rules)
+    facts = {"format": "nifti", **place_facts(frame), **level_facts}
+    return Picture(slices, facts, subject_of(frame, volume.shape), asdict(frame))
+
+
+def _check_size(shape: tuple[int, ...], path: Path) -> None:
+    width, height = shape[:2]
+    if width * height > MAX_PIXELS:
+        raise InputError(path, f"slices of {width}x{height} pixels are more than 4096x4096", "crop or shrink it")
+    if 1 in (width, height):
+        raise InputError(path, f"its axial slices are {width}x{height} pixels", "give a volume or an axial slice")
+
+
+def _to_slices(
+    volume: NDArray[Any], header: Nifti1Header, path: Path, rules: Rules
+) -> tuple[tuple[RGB, ...], dict[str, str]]:
+    """The slices of a turned volume, and facts about how its values became levels."""
+    planes = [volume[:, :, k].swapaxes(0, 1) for k in range(volume.shape[2])]
+    # Colour is taken as stored.
+    if int(header["datatype"]) == RGB24:
+        return tuple(np.ascontiguousarray(plane) for plane in planes), {"levels": AS_STORED}
+    # So are 8 bits without scaling, unless the user gives a window.
+    if volume.dtype.kind == "f" and not np.isfinite(volume).all():
+        raise InputError(path, "holds values that are not numbers (NaN or infinite)", "replace them, by 0 for example")
+    scale = header.get_slope_inter()
+    slope, intercept = (1.0, 0.0) if scale[0] is None else scale
+    if rules.window is None and volume.dtype == np.uint8 and (slope, intercept) == (1, 0):
+        return tuple(map(grey, planes)), {"levels": AS_STORED}
+    # All other values go through a window.
+    window, origin, words = choose_window(volume, header, (slope, intercept), rules, path)
+    facts = {"levels": words, "window_from": origin}
+    if window[0] == window[1]:
+        return tuple(np.zeros((*plane.shape, 3), np.uint8) for plane in planes), facts
+    levels = (to_levels(plane * np.float64(slope) + intercept, window) for plane in planes)
+    return tuple(map(grey, levels)), facts
