@@ -1,4 +1,4 @@
-"""What the benchmarks of the runtime's kernels share. `make bench` runs them; `make check` does not."""
+"""Fixtures of the kernel benchmarks. `make bench` runs them; `make check` does not."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Holds = Callable[[Any, Any, float], None]
 
 
 def pytest_benchmark_update_machine_info(config: pytest.Config, machine_info: dict[str, Any]) -> None:
-    """What decides the times: the device, the versions, and whether it was busy with something else."""
+    """The conditions of the timings: device, versions, and other load on the machine."""
     machine_info["device"] = f"{processor_name()}, {processor_count()} processors"
     machine_info["versions"] = {"tfs-rt": __version__, "numpy": np.__version__, "pillow": PIL.__version__}
     machine_info["busy"] = load_warning()

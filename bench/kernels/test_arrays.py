@@ -30,16 +30,19 @@ def bicubic(side: int, scale: int) -> np.ndarray:
     """Keys' cubic with a = -0.5, edges renormalised: (side * scale, side)."""
     centre = (np.arange(side * scale)[:, None] + 0.5) / scale
     d = np.abs(np.arange(side) + 0.5 - centre)
-    near, far = (1.5 * d - 2.5) * d * d + 1, -0.5 * (((d - 5) * d + 8) * d - 4)
+    near = (1.5 * d - 2.5) * d * d + 1
+    far = -0.5 * (((d - 5) * d + 8) * d - 4)
     weights = np.where(d < 1, near, np.where(d < 2, far, 0))
     return weights / weights.sum(axis=1, keepdims=True)
 
 
 def philox(counter: list[int], key: list[int]) -> list[int]:
     """Philox4x64-10 in Python's integers (Salmon et al. 2011)."""
-    c, k = counter, key
+    c = counter
+    k = key
     for _ in range(10):
-        left, right = c[0] * 0xD2E7470EE14C6C93, c[2] * 0xCA5A826395121157
+        left = c[0] * 0xD2E7470EE14C6C93
+        right = c[2] * 0xCA5A826395121157
         c = [(right >> 64) ^ c[1] ^ k[0], right & MASK, (left >> 64) ^ c[3] ^ k[1], left & MASK]
         k = [(k[0] + 0x9E3779B97F4A7C15) & MASK, (k[1] + 0xBB67AE8584CAA73B) & MASK]
     return c
@@ -60,7 +63,8 @@ def all_steps() -> tuple[Recipe, np.ndarray]:
     beta = np.linspace(1e-6, 1e-2, 4000)
     known = np.cumprod(1 - beta)
     before = np.append(1.0, known[:-1])
-    c_x0, c_xt = np.sqrt(before) * beta / (1 - known), np.sqrt(1 - beta) * (1 - before) / (1 - known)
+    c_x0 = np.sqrt(before) * beta / (1 - known)
+    c_xt = np.sqrt(1 - beta) * (1 - before) / (1 - known)
     c_z = np.sqrt(beta * (1 - before) / (1 - known))
     return recipe, np.stack([c_x0, c_xt, c_z], axis=1)[::-1]
 
@@ -84,7 +88,8 @@ def test_condition(images: list[RGB], benchmark: BenchmarkFixture, holds: Holds)
 
 
 def test_noise(benchmark: BenchmarkFixture, holds: Holds) -> None:
-    key, draw = noise_key(0, "case"), 3
+    key = noise_key(0, "case")
+    draw = 3
     got = benchmark(gaussian, key, draw, (3, SIDE, SIDE)).ravel()
     chosen = np.random.default_rng(0).choice(got.size // 8, 200, replace=False)
     expected = []

@@ -35,12 +35,15 @@ def written(image: RGB) -> bytes:
 
 def undone(data: bytes) -> RGB:
     """The pixels of an RGB PNG of 256x256 by the standard's five filters, byte by byte."""
-    at, packed = 8, b""
+    at = 8
+    packed = b""
     while at < len(data):
         length, kind = struct.unpack_from(">I4s", data, at)
         packed += data[at + 8 : at + 8 + length] if kind == b"IDAT" else b""
         at += 12 + length
-    raw, above, rows = zlib.decompress(packed), bytes(3 * SIDE), []
+    raw = zlib.decompress(packed)
+    above = bytes(3 * SIDE)
+    rows = []
     for start in range(0, len(raw), 3 * SIDE + 1):
         row = bytearray(raw[start + 1 : start + 1 + 3 * SIDE])
         for i in range(len(row)):

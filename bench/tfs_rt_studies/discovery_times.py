@@ -66,7 +66,8 @@ LAYOUTS = {
 def measured(layout: str, count: int) -> tuple[float, float, float]:
     """Seconds to find all cases: for an empty output folder, for a full one, and with the share of one shard of 8."""
     with tempfile.TemporaryDirectory() as folder:
-        source, output = Path(folder) / "in", Path(folder) / "out"
+        source = Path(folder) / "in"
+        output = Path(folder) / "out"
         source.mkdir()
         output.mkdir()
         given = LAYOUTS[layout](source, count)

@@ -1,4 +1,4 @@
-"""What the pages of docs/ are made with: shipped scales, cases that may be shown, fused groups, pictures."""
+"""Helpers of the documentation's pages: shipped scales, cases that may be shown, fused groups, pictures."""
 
 from __future__ import annotations
 

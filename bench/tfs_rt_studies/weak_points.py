@@ -1,4 +1,4 @@
-"""Where the shipped models are weak: by modality, and where their pictures are worst.
+"""Weak points of the shipped models: by modality, and by their worst windows.
 
     python -m tfs_rt_studies.weak_points SET -o docs --pictures SHOWN
 
@@ -40,7 +40,7 @@ WORST = f"Of each case the {WINDOW}x{WINDOW} pixels, or as many as it has, with 
 
 @dataclass(frozen=True, slots=True)
 class Methods:
-    """What is compared at one scale."""
+    """The comparison at one scale."""
 
     model: FusionMethod
     two_stage: FusionMethod
@@ -94,7 +94,8 @@ def picture(pair: Methods, groups: Sequence[Group]) -> RGB:
     """One row per group: the worst window of the model's result, and what else there is of it."""
     rows = []
     for group in groups:
-        ours, theirs = fused(pair.model, group), fused(pair.two_stage, group)
+        ours = fused(pair.model, group)
+        theirs = fused(pair.two_stage, group)
         window = worst(ours, group.truth)
         difference = np.abs(ours.astype(int) - group.truth) * AMPLIFIED
         shown = [

@@ -1,7 +1,7 @@
-"""What an FP16 engine would compute, on a CPU: every tensor is stored in half, products are summed in float32.
+"""Emulation of an FP16 engine on a CPU: tensors are stored in half precision, products are summed in float32.
 
-That is what tensor cores do. ONNX Runtime's CPU kernels cannot show it (they compute in float32 and drop the rounding
-between), and PyTorch's half convolutions on a CPU take minutes.
+Tensor cores compute in this way. ONNX Runtime's CPU kernels compute in float32 and drop the rounding between layers, so
+they cannot show its effect; PyTorch's half-precision convolutions take minutes on a CPU.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ from tfs_rt.spec import ModelSpec
 from tfs_rt_export.half import HalfConv, HalfStep
 
 ATEN = torch.ops.aten
-# the last two are what is left of the first where no gradient is asked for (`torch.inference_mode`)
+# `torch.inference_mode` calls the last two in place of the first and the third
 SUMMING = {ATEN.convolution.default, ATEN.mm.default, ATEN.bmm.default, ATEN.conv2d.default, ATEN.matmul.default}
 
 
 class HalfStorage(TorchDispatchMode):
-    """Sums of products in float32, rounded to half as they are stored."""
+    """Computes sums of products in float32 and rounds each result to half precision."""
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Run one operation."""
+        """Run one operation; half-precision sums of products are computed in float32."""
         if func not in SUMMING or all(isinstance(a, Tensor) and a.dtype != torch.half for a in args[:2]):
             return func(*args, **(kwargs or {}))
         args, kwargs = tree_map_only(Tensor, Tensor.float, (args, kwargs or {}))
@@ -44,7 +44,9 @@ class HalfEngine:
     """The half network behind the runtime's engine protocol; handles are tensors on the CPU."""
 
     def __init__(self, spec: ModelSpec, half: HalfStep, weights: Weights) -> None:
-        self.spec, self.half, self.weights = spec, half, weights
+        self.spec = spec
+        self.half = half
+        self.weights = weights
         self.facts: dict[str, Any] = {}
 
     def to_device(self, array: Array, /) -> Tensor:
@@ -74,17 +76,17 @@ class HalfEngine:
 
 @contextmanager
 def activation_ranges(module: nn.Module) -> Iterator[dict[str, float]]:
-    """The largest absolute value that left each convolution while in the context, by its name."""
+    """The largest absolute output of each convolution inside the context, by the layer's name."""
     ranges: dict[str, float] = {}
 
-    def note(name: str) -> Any:
+    def recorder(name: str) -> Any:
         def hook(layer: nn.Module, inputs: Any, output: Tensor) -> None:
             ranges[name] = max(ranges.get(name, 0.0), float(output.detach().abs().max()))
 
         return hook
 
     convolutions = [(name, layer) for name, layer in module.named_modules() if isinstance(layer, HalfConv)]
-    hooks = [layer.register_forward_hook(note(name)) for name, layer in convolutions]
+    hooks = [layer.register_forward_hook(recorder(name)) for name, layer in convolutions]
     try:
         yield ranges
     finally:

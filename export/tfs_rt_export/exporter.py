@@ -1,4 +1,4 @@
-"""Checkpoint -> bundle: load, trace, gate, and only then put the bundle where it was asked for."""
+"""Checkpoint -> bundle: load, trace, pass the fidelity gate, then move the bundle to its output path."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ Weights = Literal["float32", "float16"]  # as stored; sums are float32 either wa
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """What to export, and to where; None where the checkpoint itself should tell."""
+    """An export: the checkpoint, the output folder and options. None: take the value from the checkpoint."""
 
     checkpoint: Path
     output: Path
@@ -71,21 +71,21 @@ def export_bundle(request: Request, log: Callable[[str], None]) -> Manifest:
             folder.mkdir()
             manifest = _export(request, folder, log)
             signals.check()
-            _put_in_place(folder, output)
+            _move_into_place(folder, output)
     except OSError as error:
         raise write_fault(output, error, "choose another --output") from error
     return manifest
 
 
-def _put_in_place(folder: Path, output: Path) -> None:
-    """Rename a finished bundle to its place; of one that it replaces, files of other names (a model card) are kept."""
+def _move_into_place(folder: Path, output: Path) -> None:
+    """Rename a finished bundle to its output path. Other files of a replaced bundle (its model card) are kept."""
     if not output.exists():
         folder.rename(output)
         return
     for path in output.iterdir():
         if path.is_file() and path.name != HALF_GRAPH and not (folder / path.name).exists():
             shutil.copy2(path, folder / path.name)
-    # a name of its own: what a killed export left behind must not stand in this one's way
+    # A unique name: the remains of a killed export must not block this one.
     replaced = Path(tempfile.mkdtemp(prefix=".replaced.", dir=output.parent))
     output.rename(replaced)
     try:
@@ -97,6 +97,7 @@ def _put_in_place(folder: Path, output: Path) -> None:
 
 
 def _export(request: Request, folder: Path, log: Callable[[str], None]) -> Manifest:
+    # Read the checkpoint.
     log(f"reading {request.checkpoint}")
     source = load_checkpoint(
         request.checkpoint,
@@ -106,12 +107,14 @@ def _export(request: Request, folder: Path, log: Callable[[str], None]) -> Manif
         prediction=request.prediction,
     )
     recipe = default_recipe(source.spec, sampler=request.sampler, steps=request.steps)
+    # Trace the network to ONNX, and write a first manifest.
     log(f"tracing {source.contents.parameters:,} parameters, predicting {source.spec.prediction}")
     write_step_graph(source.network, folder / "step.onnx")
     if request.weights == "float16":
         store_half(folder / "step.onnx")
     manifest = _manifest(request.output.name, source, recipe, folder / "step.onnx")
     write_manifest(folder, manifest)
+    # Compare the exported graph with the reference; ModelError below the bar.
     log("fidelity gate: exported graph against the PyTorch reference")
     reference = TorchEngine(source.spec, source.network)
     bundle = load_bundle(folder)
@@ -123,19 +126,20 @@ def _export(request: Request, folder: Path, log: Callable[[str], None]) -> Manif
 
 
 def _check_graph(bundle: Bundle) -> None:
-    """EnvironmentFault if the packages at hand write a graph in which the runtime does not find the network."""
+    """EnvironmentFault if the installed packages write a graph that the runtime does not recognise."""
     try:
         bundle.read("fp32")
     except ModelError as error:
         packages = f"torch {torch.__version__} with onnxscript {onnxscript.__version__}"
-        reason = f"write a graph that tfs-rt does not know ({error.reason})"
+        reason = f"write a graph that tfs-rt does not recognise ({error.reason})"
         remedy = "install the versions that tfs-rt/x4 was exported with (tfs-rt inspect tfs-rt/x4)"
         raise EnvironmentFault(packages, reason, remedy) from error
 
 
 def _self_test(bundle: Bundle, reference: TorchEngine) -> tuple[float, ...]:
-    """What the reference makes of the runtime's fixed case; nothing for a model that fuses no three images."""
-    spec, recipe = bundle.manifest.model, bundle.manifest.recipe
+    """Block means of the reference's result for the fixed self-test case; empty unless the model fuses three images."""
+    spec = bundle.manifest.model
+    recipe = bundle.manifest.recipe
     if spec.architecture.condition_channels != 9:
         return ()
     pipeline = Pipeline(bundle, "torch", Stepwise(reference), recipe, step_table(spec, recipe))
@@ -143,12 +147,15 @@ def _self_test(bundle: Bundle, reference: TorchEngine) -> tuple[float, ...]:
 
 
 def _add_half(manifest: Manifest, folder: Path, reference: TorchEngine, log: Callable[[str], None]) -> Manifest:
+    # Trace the half-precision graph, and list it in the manifest.
     log("tracing the half-precision graph")
-    graph, half = folder / HALF_GRAPH, HalfStep(reference.network).eval()
+    graph = folder / HALF_GRAPH
+    half = HalfStep(reference.network).eval()
     write_half_graph(half, graph)
-    files = {**manifest.files, "fp16": _file(graph)}
+    files = {**manifest.files, "fp16": _bundle_file(graph)}
     manifest = dataclasses.replace(manifest, files=files, biases=tuple(half.biases))
     write_manifest(folder, manifest)
+    # Compare its emulation with the reference.
     log("fidelity gate: half precision, emulated, against the PyTorch reference")
     manifest.fidelity["fp16"] = certify_half(load_bundle(folder), half, reference, manifest.recipe)
     write_manifest(folder, manifest)
@@ -159,9 +166,9 @@ def _check_output(output: Path, *, overwrite: bool) -> None:
     if not os.path.lexists(output):
         return
     if not (output / MANIFEST).is_file():
-        raise UsageError(output, "exists and is no bundle", "choose another --output")
+        raise UsageError(output, "exists and is not a model bundle", "choose another --output")
     if not overwrite:
-        raise UsageError(output, "a bundle is there already", "choose another --output, or add --overwrite")
+        raise UsageError(output, "already holds a bundle", "choose another --output, or add --overwrite")
 
 
 def _manifest(name: str, source: Checkpoint, recipe: Recipe, graph: Path) -> Manifest:
@@ -172,7 +179,7 @@ def _manifest(name: str, source: Checkpoint, recipe: Recipe, graph: Path) -> Man
         slots=SLOTS if source.spec.architecture.condition_channels == 9 else ("image",),
         model=source.spec,
         recipe=recipe,
-        files={"fp32": _file(graph)},
+        files={"fp32": _bundle_file(graph)},
         source={"file": source.contents.path.name, "sha256": source.contents.sha256},
         exporter={"tfs-rt": __version__, **{p.__name__: p.__version__ for p in packages}},
         fidelity={},
@@ -182,5 +189,5 @@ def _manifest(name: str, source: Checkpoint, recipe: Recipe, graph: Path) -> Man
     )
 
 
-def _file(path: Path) -> BundleFile:
+def _bundle_file(path: Path) -> BundleFile:
     return BundleFile(path=path.name, sha256=file_sha256(path))

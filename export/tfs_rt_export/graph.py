@@ -1,4 +1,4 @@
-"""PyTorch network -> ONNX graphs: the portable one in float32, and the one that FP16 engines are built from."""
+"""PyTorch network -> ONNX graphs: a portable one in float32, and the one for FP16 engines."""
 
 from __future__ import annotations
 
@@ -26,7 +26,8 @@ OPSET = 21  # the first with GroupNormalization in the sense of PyTorch's
 
 def write_step_graph(network: UNet, path: Path) -> None:
     """Write `step.onnx`: condition, x_t, noise_level -> prediction. All weights lie inside the file."""
-    arch, image = network.arch, _image(network.arch)
+    arch = network.arch
+    image = _image(network.arch)
     size = (8 * arch.stride, 10 * arch.stride)
     example = {
         "condition": torch.zeros(2, arch.condition_channels, *size),
@@ -34,7 +35,7 @@ def write_step_graph(network: UNet, path: Path) -> None:
         "noise_level": torch.zeros(2, 1),
     }
     shapes = {"condition": image, "x_t": image, "noise_level": {0: image[0]}}
-    program = _traced(network, example, shapes)
+    program = _trace(network, example, shapes)
     _restore_names(program.model.graph, network)
     program.save(path, external_data=False)
 
@@ -46,7 +47,7 @@ def write_half_graph(half: HalfStep, path: Path) -> None:
         "x": torch.zeros(2, arch.in_channel, 8 * arch.stride, 10 * arch.stride),
         "bias": torch.zeros(1, half.columns),
     }
-    program = _traced(half, example, {"x": _image(arch), "bias": None})
+    program = _trace(half, example, {"x": _image(arch), "bias": None})
     graph = program.model.graph
     for name, value in list(graph.initializers.items()):
         if value.const_value is not None and is_shared(value.const_value.numpy()):
@@ -56,11 +57,13 @@ def write_half_graph(half: HalfStep, path: Path) -> None:
 
 
 def _image(arch: Architecture) -> dict[int, Any]:
-    batch, height, width = Dim("batch", min=1), Dim("h", min=1), Dim("w", min=1)
+    batch = Dim("batch", min=1)
+    height = Dim("h", min=1)
+    width = Dim("w", min=1)
     return {0: batch, 2: arch.stride * height, 3: arch.stride * width}
 
 
-def _traced(network: nn.Module, example: dict[str, Tensor], shapes: dict[str, Any]) -> torch.onnx.ONNXProgram:
+def _trace(network: nn.Module, example: dict[str, Tensor], shapes: dict[str, Any]) -> torch.onnx.ONNXProgram:
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it warns of operators from packages we do not use
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # deprecations inside the exporter
@@ -75,29 +78,33 @@ def _traced(network: nn.Module, example: dict[str, Tensor], shapes: dict[str, An
             dynamic_shapes=shapes,
         )
     assert program is not None
-    for node in program.model.graph:  # where in the source each came from: half a megabyte
+    # Drop each node's source location: half a megabyte.
+    for node in program.model.graph:
         node.metadata_props.clear()
         node.doc_string = None
     return program
 
 
 def _restore_names(graph: ir.Graph, network: UNet) -> None:
-    """Put back the tensors that the optimiser merged for being equal, so that every weight can be found by its name."""
+    """Restore the equal tensors that the optimiser merged, so that every weight is found by its name."""
     for name, tensor in network.state_dict().items():
         if name not in graph.initializers:
             graph.register_initializer(ir.Value(name=name, const_value=ir.tensor(tensor.numpy(), name=name)))
 
 
 def store_half(path: Path) -> None:
-    """Round the large weights of a graph to float16, each cast back where it is used: half the file, float32 sums."""
+    """Store the large weights of a graph as float16, each cast back before use: half the size, float32 sums."""
+    # Convert the large tensors, with a Cast for each.
     model = onnx.load(path)
-    casts, float32 = [], {}
+    casts = []
+    float32 = {}
     for tensor in model.graph.initializer:
         value = numpy_helper.to_array(tensor)
         if value.dtype == np.float32 and value.size >= LARGE:
             float32[tensor.name] = f"{tensor.name}.float32"
             tensor.CopyFrom(numpy_helper.from_array(value.astype(np.float16), tensor.name))
             casts.append(helper.make_node("Cast", [tensor.name], [float32[tensor.name]], to=TensorProto.FLOAT))
+    # Let every node read the casts.
     for node in model.graph.node:
         for i, name in enumerate(node.input):
             node.input[i] = float32.get(name, name)

@@ -1,10 +1,10 @@
-"""The network as an FP16 engine computes it: half precision where it is fast, float32 where half would be wrong.
+"""The network for FP16 engines: half precision where it is fast, float32 where half precision would be wrong.
 
 Half: convolutions, the attention's two products, skips, resizing. Float32: normalisations with their SiLU, softmax,
-the TMFA gate, the state x_t and the prediction. The noise level's path is not in the graph at all: its biases, one row
+the TMFA gate, the state x_t and the prediction. The noise level's path is not part of the graph: its biases, one row
 for each step, come as an input (`tfs_rt.backends.noise_biases`), because half precision cannot tell noise levels near 1
 apart.
-There is no float32 matrix product (Turing has none in TensorRT-RTX): the gate is written as a sum of products.
+The graph avoids float32 matrix products (TensorRT-RTX lacks them on Turing): the gate is a sum of products.
 
 The parameters keep their names, so that the graph can take its convolutions' weights from `step.onnx`.
 """
@@ -19,7 +19,7 @@ from tfs_rt_reference.network import TMFA, NoiseBias, SelfAttention, UNet
 
 
 class HalfConv(nn.Conv2d):
-    """A convolution in half precision, of whatever comes in."""
+    """A convolution in half precision, for input of any type."""
 
     def forward(self, input: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C', H', W'), half."""
@@ -27,7 +27,7 @@ class HalfConv(nn.Conv2d):
 
 
 class FloatNorm(nn.GroupNorm):
-    """A normalisation in float32; what follows it stays there until a convolution."""
+    """A normalisation in float32; the following layers stay in float32 up to the next convolution."""
 
     def forward(self, input: Tensor) -> Tensor:
         """(B, C, H, W) -> the same, float32."""
@@ -95,11 +95,12 @@ class HalfStep(nn.Module):
     def forward(self, x: Tensor, bias: Tensor) -> Tensor:
         """x (B, C, H, W): the condition and, in its last channels, x_t; bias (1, columns). Returns (B, 3, H, W)."""
         channels = self.network.arch.condition_channels
-        condition, x_t = x[:, :channels], x[:, channels:]
-        said = self.network.said(condition, x_t, bias).float()
+        condition = x[:, :channels]
+        x_t = x[:, channels:]
+        output = self.network.raw_output(condition, x_t, bias).float()
         if not self.network.arch.sigma_data:
-            return said
-        return bias[:, -2, None, None, None] * x_t - bias[:, -1, None, None, None] * said
+            return output
+        return bias[:, -2, None, None, None] * x_t - bias[:, -1, None, None, None] * output
 
 
 def _affine(x: Tensor, layer: nn.Linear) -> Tensor:

@@ -1,7 +1,7 @@
-"""The gate of the half graph: what an FP16 engine will compute, against the PyTorch reference in float32.
+"""The fidelity gate of the half-precision graph, against the PyTorch reference in float32.
 
 No GPU is needed: the arithmetic is emulated (`tfs_rt_export.emulation`), and ONNX Runtime proves that the graph is the
-network that was emulated. The maximum over an image is no measure here: single clipped pixels flip.
+network that was emulated. The maximum over an image is not a useful measure here: single clipped pixels flip.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from tfs_rt.images import Array
 from tfs_rt.models.bundle import Bundle
 from tfs_rt.spec import Recipe
 from tfs_rt_export.emulation import HalfEngine, activation_ranges
-from tfs_rt_export.gate import made_loops, made_steps, relative_l2
+from tfs_rt_export.gate import compare_loops, relative_l2, synthetic_steps
 from tfs_rt_export.half import HalfStep
 from tfs_rt_reference.engine import TorchEngine
 
@@ -30,17 +30,17 @@ REMEDY = "leave fp16 out of --precision"
 def certify_half(bundle: Bundle, half: HalfStep, reference: TorchEngine, recipe: Recipe) -> dict[str, Any]:
     """The half graph's certificate for a manifest; ModelError below the bar."""
     engine = HalfEngine(reference.spec, half, bundle.weights())
-    conditions, x_t, level, sigmas = made_steps(reference.spec)
+    conditions, x_t, level, sigmas = synthetic_steps(reference.spec)
     levels = [float(value) for value in level[:, 0]]
     with activation_ranges(half) as ranges:
-        emulated = _emulated(engine, conditions, x_t, levels)
+        emulated = _emulate(engine, conditions, x_t, levels)
     step = relative_l2(emulated, reference.predict(conditions, x_t, level))
-    graph = relative_l2(_through_graph(bundle, engine, conditions, x_t, levels), emulated)
-    for what, found in (("one step in half precision", step), ("the half graph", graph)):
-        if not all(value <= STEP_RELATIVE_L2 for value in found):
-            reason = f"{what} differs by {np.max(found):.2g} (bar {STEP_RELATIVE_L2:g})"
+    graph = relative_l2(_run_graph(bundle, engine, conditions, x_t, levels), emulated)
+    for subject, errors in (("one step in half precision", step), ("the half graph", graph)):
+        if not all(value <= STEP_RELATIVE_L2 for value in errors):
+            reason = f"{subject} differs by {np.max(errors):.2g} (bar {STEP_RELATIVE_L2:g})"
             raise ModelError("fidelity gate", reason, REMEDY)
-    loops = made_loops(engine, reference, recipe)
+    loops = compare_loops(engine, reference, recipe)
     for loop in loops:
         if not loop["psnr"] >= LOOP_PSNR:
             reason = f"the {loop['steps']}-step image in half precision differs ({loop['psnr']} dB, bar {LOOP_PSNR:g})"
@@ -55,12 +55,12 @@ def certify_half(bundle: Bundle, half: HalfStep, reference: TorchEngine, recipe:
     }
 
 
-def _emulated(engine: HalfEngine, conditions: Array, x_t: Array, levels: list[float]) -> Array:
+def _emulate(engine: HalfEngine, conditions: Array, x_t: Array, levels: list[float]) -> Array:
     calls = zip(torch.from_numpy(conditions).split(1), torch.from_numpy(x_t).split(1), levels, strict=True)
     return np.concatenate([engine.predict(*call).numpy() for call in calls])
 
 
-def _through_graph(bundle: Bundle, engine: HalfEngine, conditions: Array, x_t: Array, levels: list[float]) -> Array:
+def _run_graph(bundle: Bundle, engine: HalfEngine, conditions: Array, x_t: Array, levels: list[float]) -> Array:
     options = ort.SessionOptions()
     options.log_severity_level = 4
     session = ort.InferenceSession(bundle.half_graph(), options, providers=["CPUExecutionProvider"])

@@ -18,7 +18,8 @@ Tensors = dict[str, Tensor]
 def infer_architecture(path: Path, tensors: Tensors, norm_groups: int) -> Architecture:
     """Read the architecture from tensor shapes (all but the groups of the normalisation)."""
     try:
-        stem, head = tensors["downs.0.weight"].shape, tensors["final_conv.block.3.weight"].shape
+        stem = tensors["downs.0.weight"].shape
+        head = tensors["final_conv.block.3.weight"].shape
         out_channel, patch_size, in_channel = _channels(path, stem[1], head[0])
         levels = _levels(tensors)
         gate_width = tensors["SE_block.linear2.bias"].shape[0] if "SE_block.linear2.bias" in tensors else 0
@@ -35,20 +36,20 @@ def infer_architecture(path: Path, tensors: Tensors, norm_groups: int) -> Archit
             condition_skip="condition_skip.weight" in tensors,
         )
     except KeyError as error:
-        raise _another(path, f"it has no tensor {error}") from error
+        raise _other_network(path, f"it has no tensor {error}") from error
     except (IndexError, ZeroDivisionError) as error:
-        raise _another(path, "a tensor has too few dimensions, or none of a size") from error
+        raise _other_network(path, "a tensor has too few dimensions, or an empty one") from error
     except ValueError as error:
-        raise _another(path, first_line(error)) from error
+        raise _other_network(path, first_line(error)) from error
 
 
-def _another(path: Path, why: str) -> ModelError:
+def _other_network(path: Path, why: str) -> ModelError:
     remedy = "give a TFS-Diff or SR3 checkpoint (..._gen.pth)"
     return ModelError(path, f"is not a U-Net of the SR3 family ({why})", remedy)
 
 
 def _channels(path: Path, stem: int, head: int) -> tuple[int, int, int]:
-    """(output's channels, patch size, input's channels) of a first and a last convolution of so many channels."""
+    """(output channels, patch size, input channels), from the channels of the first and the last convolution."""
     out_channel = 3  # x_0 is RGB in every model of the family
     patch_size = math.isqrt(head // out_channel)
     remedy = "train or choose a model for RGB images: grey ones are read as RGB"
@@ -65,11 +66,16 @@ def _channels(path: Path, stem: int, head: int) -> tuple[int, int, int]:
 
 def _levels(tensors: Tensors) -> list[tuple[int, int, bool]]:
     """(width, number of blocks, attention) of each level of the contracting path."""
-    levels, blocks, width, attention, index = [], 0, 0, False, 1
+    levels = []
+    blocks = 0
+    width = 0
+    attention = False
+    index = 1
     while True:
         block = f"downs.{index}.res_block.block2.block.3.weight"
         if block in tensors:
-            width, blocks = tensors[block].shape[0], blocks + 1
+            width = tensors[block].shape[0]
+            blocks += 1
             attention = f"downs.{index}.attn.qkv.weight" in tensors
         else:
             levels.append((width, blocks, attention))

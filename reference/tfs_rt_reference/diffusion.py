@@ -36,7 +36,8 @@ def q_sample(x_0: Tensor, noise_level: Tensor, eps: Tensor) -> Tensor:
 @torch.inference_mode()
 def ancestral_chain(network: Network, spec: ModelSpec, condition: Tensor, x_T: Tensor, noise: Tensor) -> Tensor:
     """All T steps of DDPM for an eps network: x_T (B, 3, H, W), noise (T - 1, B, 3, H, W) in drawing order."""
-    beta, alpha_bar = betas(spec.schedule), alphas_cumprod(spec.schedule)
+    beta = betas(spec.schedule)
+    alpha_bar = alphas_cumprod(spec.schedule)
     alpha_bar_prev = np.append(1.0, alpha_bar[:-1])
     x_t = x_T
     for i, t in enumerate(reversed(range(spec.schedule.n_timestep))):

@@ -59,10 +59,11 @@ class TorchEngine:
 def load(bundle: Bundle, threads: int | None = None) -> TorchEngine:
     """The bundle's network, rebuilt from its manifest and its ONNX initializers.
 
-    PyTorch's threads are the process's: they become as many as asked for, and by default no more than may be used.
+    PyTorch has one thread count for the process: it becomes `threads`, by default at most the usable processors.
     """
     torch.set_num_threads(threads or min(torch.get_num_threads(), thread_count()))
-    spec, data = bundle.manifest.model, bundle.read("fp32")
+    spec = bundle.manifest.model
+    data = bundle.read("fp32")
     file = bundle.path / bundle.manifest.files["fp32"].path
     try:
         with torch.device("meta"):
@@ -75,14 +76,14 @@ def load(bundle: Bundle, threads: int | None = None) -> TorchEngine:
         network.load_state_dict(weights, assign=True)
     except MemoryError:
         raise
-    except Exception as error:  # of protobuf, a dict or PyTorch: it is not what the manifest says
+    except Exception as error:  # from protobuf, a dict or PyTorch: the file does not match the manifest
         reason = f"is not the network that model.json describes ({first_line(error)})"
         raise ModelError(file, reason, "export the bundle anew") from error
     return TorchEngine(spec, network.eval().requires_grad_(requires_grad=False))
 
 
 def _use_one_thread() -> None:
-    """In a forked child: PyTorch would wait for ever for threads that only the parent has."""
+    """For a forked child: PyTorch would wait forever for threads that only the parent has."""
     torch.set_num_threads(1)
 
 

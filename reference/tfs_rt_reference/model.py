@@ -1,4 +1,4 @@
-"""A trained network, from wherever it is kept."""
+"""A trained network, from a checkpoint, a bundle or a shipped model."""
 
 from __future__ import annotations
 
@@ -35,6 +35,7 @@ def load_model(path: Path) -> Model:
     except ModelError as error:
         if "--config" not in error.remedy:
             raise
-        remedy = "export it first (tfs-rt export --config), and give the bundle"  # which says all that is needed
+        # A bundle states everything that is needed.
+        remedy = "export it first (tfs-rt export --config), and give the bundle"
         raise ModelError(error.subject, error.reason, remedy) from error
     return Model(path, checkpoint.contents.sha256, checkpoint.spec, checkpoint.network, None)

@@ -5,7 +5,7 @@ Attribute names follow the published checkpoints' tensor names, so that those lo
 
 Three things go beyond the paper, off by default: `patch_size` folds pixels into channels before the first convolution
 (a network that a CPU can run), `condition_skip` adds a learnt 1x1 map of the condition to the output (a network that
-predicts x_0 then only has to learn what the inputs do not show), and `sigma_data` preconditions a network that predicts
+predicts x_0 then only has to learn the rest), and `sigma_data` preconditions a network that predicts
 eps (Karras et al. 2022, Table 1; the few channels of a folded network then need not carry the noise).
 """
 
@@ -143,12 +143,13 @@ class Upsample(nn.Module):
 
 
 class UNet(nn.Module):
-    """prediction = UNet(condition, x_t, noise_level): what it predicts (eps, x_0 or v) is decided by training."""
+    """prediction = UNet(condition, x_t, noise_level). Training decides between eps, x_0 and v."""
 
     def __init__(self, arch: Architecture, *, dropout: float = 0.0) -> None:
         super().__init__()
         self.arch = arch
-        inner, fold = arch.inner_channel, arch.patch_size**2
+        inner = arch.inner_channel
+        fold = arch.patch_size**2
         self.noise_level_mlp = nn.Sequential(
             NoiseLevelEncoding(inner), nn.Linear(inner, inner * 4), nn.SiLU(), nn.Linear(inner * 4, inner)
         )
@@ -171,14 +172,14 @@ class UNet(nn.Module):
 
         H and W must be multiples of the architecture's stride. Returns (B, 3, H, W).
         """
-        said = self.said(condition, x_t, self.noise_level_mlp(noise_level))
+        output = self.raw_output(condition, x_t, self.noise_level_mlp(noise_level))
         if self.arch.sigma_data:
-            return self._eps(said, x_t, noise_level[:, :, None, None])
-        return said
+            return self._eps(output, x_t, noise_level[:, :, None, None])
+        return output
 
-    def said(self, condition: Tensor, x_t: Tensor, embedding: Tensor) -> Tensor:
-        """The U-Net's own answer: the prediction, but for a preconditioned network."""
-        h = self.downs[0](F.pixel_unshuffle(self._gated(condition, x_t), self.arch.patch_size))
+    def raw_output(self, condition: Tensor, x_t: Tensor, embedding: Tensor) -> Tensor:
+        """The U-Net's raw output: the prediction itself, except for a preconditioned network."""
+        h = self.downs[0](F.pixel_unshuffle(self._apply_gate(condition, x_t), self.arch.patch_size))
         skips = [h]
         for layer in self.downs[1:]:
             h = layer(h, embedding)
@@ -187,13 +188,13 @@ class UNet(nn.Module):
             h = layer(h, embedding)
         for layer in self.ups:
             h = layer(h if isinstance(layer, Upsample) else torch.cat([h, skips.pop()], dim=1), embedding)
-        said = F.pixel_shuffle(self.final_conv(h), self.arch.patch_size)
-        return said + self._skip(condition) if self.arch.condition_skip else said
+        output = F.pixel_shuffle(self.final_conv(h), self.arch.patch_size)
+        return output + self._skip(condition) if self.arch.condition_skip else output
 
-    def _eps(self, said: Tensor, x_t: Tensor, signal: Tensor) -> Tensor:
-        """What x_0 = c_skip x_t / sqrt(alpha_bar) + c_out / sigma_data `said` comes to as eps, without infinities."""
-        variance = self.arch.sigma_data**2 * signal.square() + (1 - signal.square())  # of x_t
-        return (1 - signal.square()).sqrt() * x_t / variance - signal * variance.rsqrt() * said
+    def _eps(self, output: Tensor, x_t: Tensor, signal: Tensor) -> Tensor:
+        """The eps of x_0 = c_skip x_t / sqrt(alpha_bar) + c_out / sigma_data `output`, without infinities."""
+        variance_x_t = self.arch.sigma_data**2 * signal.square() + (1 - signal.square())
+        return (1 - signal.square()).sqrt() * x_t / variance_x_t - signal * variance_x_t.rsqrt() * output
 
     def _skip(self, condition: Tensor) -> Tensor:
         """The condition's map, in float32 even when training in bfloat16, which near black is as coarse as a level."""
@@ -202,7 +203,7 @@ class UNet(nn.Module):
         with torch.autocast(condition.device.type, enabled=False):
             return self.condition_skip(condition)
 
-    def _gated(self, condition: Tensor, x_t: Tensor) -> Tensor:
+    def _apply_gate(self, condition: Tensor, x_t: Tensor) -> Tensor:
         """TMFA in its two forms: over the condition (paper, Fig. 1) or over condition and x_t (published code)."""
         if self.arch.gate == "condition":
             return torch.cat([self.SE_block(condition), x_t], dim=1)
@@ -227,7 +228,8 @@ def _contracting(arch: Architecture, widths: list[int], dropout: float) -> tuple
 
 
 def _expansive(arch: Architecture, widths: list[int], skips: list[int], dropout: float) -> Iterator[nn.Module]:
-    channels, skips = widths[-1], list(skips)
+    channels = widths[-1]
+    skips = list(skips)
     for level in reversed(range(len(widths))):
         for _ in range(arch.res_blocks + 1):
             dims = (channels + skips.pop(), widths[level])

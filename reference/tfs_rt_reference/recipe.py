@@ -1,4 +1,4 @@
-"""How a network is sampled unless its user says otherwise."""
+"""The default sampling recipe of a network."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from tfs_rt.spec import ModelSpec, Recipe
 
 
 def default_recipe(spec: ModelSpec, *, sampler: str = "ddim", steps: int | None = None) -> Recipe:
-    """Few steps in log-SNR from a truncated start, within what the model was trained on.
+    """Few steps in log-SNR from a truncated start, within the noise levels of the training.
 
     An eps network's error is multiplied by sigma on its way to x_0: it starts lower than one that predicts x_0 or v.
     """

@@ -94,9 +94,9 @@ def test_tmfa_is_the_papers_gate_written_out(rng: np.random.Generator) -> None:
 def test_the_papers_gate_leaves_x_t_alone_and_the_published_one_does_not() -> None:
     condition, x_t = torch.rand(1, 9, 8, 8), torch.rand(1, 3, 8, 8)
     paper = UNet(dataclasses.replace(TINY, gate="condition"))
-    torch.testing.assert_close(paper._gated(condition, x_t)[:, 9:], x_t)
+    torch.testing.assert_close(paper._apply_gate(condition, x_t)[:, 9:], x_t)
     code = UNet(TINY)
-    assert not torch.allclose(code._gated(condition, x_t)[:, 9:], x_t)
+    assert not torch.allclose(code._apply_gate(condition, x_t)[:, 9:], x_t)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Where a value lies on an axis, and which values are written there."""
+"""Axes: positions of values, and tick values."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Linear:
     end: float
 
     def __call__(self, value: float) -> float:
-        """Where a value lies."""
+        """Position of a value on the axis."""
         return self.start + (self.end - self.start) * (value - self.low) / (self.high - self.low)
 
     def ticks(self, count: int = 5) -> list[float]:
@@ -24,7 +24,8 @@ class Linear:
         rough = (self.high - self.low) / count
         unit = 10 ** math.floor(math.log10(rough))
         step = next(unit * k for k in (1, 2, 5, 10) if unit * k >= rough * 0.999)
-        first, last = math.ceil(self.low / step - 1e-9), math.floor(self.high / step + 1e-9)
+        first = math.ceil(self.low / step - 1e-9)
+        last = math.floor(self.high / step + 1e-9)
         return [round(k * step, 12) for k in range(first, last + 1)]
 
 
@@ -38,7 +39,7 @@ class Log:
     end: float
 
     def __call__(self, value: float) -> float:
-        """Where a value lies."""
+        """Position of a value on the axis."""
         return self.start + (self.end - self.start) * math.log(value / self.low) / math.log(self.high / self.low)
 
     def ticks(self, most: int = 8) -> list[float]:

@@ -1,4 +1,4 @@
-"""Figures as a reader wants them: three significant digits, a unit, and n/a for what is none."""
+"""Figures as text: three significant digits, a unit, and n/a for a missing one."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def percent(share: float | None) -> str:
 
 
 def ratio(value: float) -> str:
-    """How many times."""
+    """A ratio as text, for example 1.5x."""
     return f"{significant(value, 3 if value >= 1 else 2)}x"
 
 

@@ -1,4 +1,4 @@
-"""What charts are drawn with: the SVG element, text, lines, and markers that differ by shape."""
+"""Elements of SVG charts: text, lines, and markers of different shapes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from typing import Literal
 from tfs_rt.errors import printable
 from tfs_rt_bench.charts.markup import tag, text
 
-SIZE, SMALL = 12.0, 11.0  # of text, in the chart's own units
+# of text, in the chart's own units
+SIZE = 12.0
+SMALL = 11.0
 Anchor = Literal["start", "middle", "end"]
 
 

@@ -1,4 +1,4 @@
-"""Where the labels of a chart go: beside their point, over nothing, within the chart; or nowhere."""
+"""Placement of a chart's labels: beside their point, inside the chart, without overlap; or left out."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ class Box(NamedTuple):
     bottom: float
 
     def meets(self, other: Box) -> bool:
-        """Whether both share more than a border."""
+        """True if two boxes overlap by more than a border."""
         across = self.left < other.right and other.left < self.right
         return across and self.top < other.bottom and other.top < self.bottom
 
     def within(self, other: Box) -> bool:
-        """Whether no part lies outside."""
+        """True if the box lies inside the other."""
         across = other.left <= self.left and self.right <= other.right
         return across and other.top <= self.top and self.bottom <= other.bottom
 
@@ -45,7 +45,8 @@ def place(
     point: tuple[float, float], size: tuple[float, float], taken: Sequence[Box], *, bounds: Box, far: int
 ) -> Box | None:
     """The nearest free place for a label of (width, height), at most `far` units off its point, if there is one."""
-    (x, y), (width, height) = point, size
+    (x, y) = point
+    (width, height) = size
     for gap in range(7, far + 1, 7):
         for across, down in DIRECTIONS:
             left = x + gap if across > 0 else x - gap - width if across < 0 else x - width / 2

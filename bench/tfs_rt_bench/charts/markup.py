@@ -7,7 +7,8 @@ import unicodedata
 
 from tfs_rt.errors import printable
 
-NARROW, BROAD = set("fijlrt.,:;'|!()[]/· "), set("mwMW%@—†")
+NARROW = set("fijlrt.,:;'|!()[]/· ")
+BROAD = set("mwMW%@—†")
 
 
 def text(value: str, limit: int = 300) -> str:

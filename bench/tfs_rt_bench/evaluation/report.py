@@ -57,7 +57,8 @@ def _differences(evaluation: Evaluation, method: str) -> Table:
         table.add_column(column, justify="right" if column else "left", overflow="fold")
     for key, comparison in evaluation.comparisons[method].items():
         if comparison.cases:
-            metric, of = evaluation.metrics[key], comparison.cases
+            metric = evaluation.metrics[key]
+            of = comparison.cases
             better = {"higher": f"{comparison.larger} of {of}", "lower": f"{comparison.smaller} of {of}"}
             cells = [_cell(key, comparison.difference), better.get(metric.better, "")]
             table.add_row(f"{metric.label} {ARROWS[metric.better]}", *map(Text, cells))

@@ -23,7 +23,7 @@ Lpips = Callable[[RGB, RGB], float | None]
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What is to be scored."""
+    """Folders to score: results, ground truth and, if given, sources."""
 
     results: tuple[Path, ...]
     truth: Path
@@ -39,7 +39,7 @@ class Evaluation:
     truth: Path
     with_sources: bool
     with_lpips: bool
-    scores: dict[str, dict[str, Scores]]  # by method, then case
+    scores: dict[str, dict[str, Scores]]  # keys: method, then case
     truth_ag: dict[str, float | None]
     problems: list[TfsRtError] = field(default_factory=list)
     resized: int = 0  # cases whose sources had to be
@@ -61,7 +61,7 @@ class Evaluation:
 
     @cached_property
     def summaries(self) -> dict[str, dict[str, Summary]]:
-        """By method, then measure."""
+        """Summaries: by method, then by measure."""
         return {m: {key: summarise(self.values(m, key)) for key in self.metrics} for m in self.methods}
 
     @cached_property
@@ -87,7 +87,8 @@ def evaluate(request: Request, on_case: Callable[[int], None] = lambda cases: No
     problems = missing(folders, truths)
     sources = _sources(request.sources, truths, problems)
     scores: dict[str, dict[str, Scores]] = {name: {} for name in names}
-    truth_ag, resized = {}, 0
+    truth_ag = {}
+    resized = 0
     for case, truth_file in truths.items():
         if all(case in files for files in folders.values()):
             try:
@@ -129,7 +130,7 @@ def score(result: RGB, truth: RGB, sources: Sequence[RGB] | None, lpips: Lpips |
 
 
 def method_names(folders: Sequence[Path]) -> tuple[str, ...]:
-    """What folders are called: by their names, with as many parents as tell them apart."""
+    """Display names of folders: their names, with as many parents as needed to tell them apart."""
     parts = [folder.resolve().parts for folder in folders]
     if len(set(parts)) < len(parts):
         raise UsageError("RESULTS... GROUND_TRUTH", "the same folder is given twice", "name each folder once")
@@ -154,7 +155,7 @@ def image_files(folder: Path) -> dict[str, Path]:
 
 
 def missing(folders: dict[str, dict[str, Path]], truths: dict[str, Path]) -> list[TfsRtError]:
-    """What is there in one place and not in another."""
+    """Cases that are missing in one of the places."""
     unmatched = [
         InputError(case, f"{name} has no result for it", "left out for all methods")
         for name, files in folders.items()
@@ -172,7 +173,8 @@ def missing(folders: dict[str, dict[str, Path]], truths: dict[str, Path]) -> lis
 def _read_result(file: Path, truth: RGB, truth_file: Path) -> RGB:
     result = read_file(file)[0]
     if result.shape != truth.shape:
-        (h, w), (height, width) = result.shape[:2], truth.shape[:2]
+        (h, w) = result.shape[:2]
+        (height, width) = truth.shape[:2]
         reason = f"is {w}x{h}, but its ground truth {truth_file.name} is {width}x{height}"
         raise InputError(file, reason, "score results of the ground truth's size")
     return result
@@ -191,7 +193,8 @@ def _read_sources(case: str, sources: dict[str, Case], truth: RGB) -> list[RGB]:
     if case not in sources:
         raise InputError(case, "the sources have no such case", "name them as the ground truth is named")
     images = load_case(sources[case], 1, None).images
-    (height, width), (h, w) = truth.shape[:2], images[0].shape[:2]
+    (height, width) = truth.shape[:2]
+    (h, w) = images[0].shape[:2]
     if height * w != width * h:
         reason = f"its sources are {w}x{h}, its ground truth is {width}x{height}"
         raise InputError(f"case {case}", reason, "give sources of the same proportions")

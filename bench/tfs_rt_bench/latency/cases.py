@@ -44,7 +44,8 @@ def read_cases(
         made = tuple(made_case(scale))
         _check_size(size or (SIDE, SIDE))
         return Cases((CASE_ID,), (made,), (None,), size or (SIDE, SIDE)), []
-    loaded, problems = {}, []
+    loaded = {}
+    problems = []
     for case in discover(sources or [EXAMPLES]):
         try:
             found = load_case(case, scale, size)

@@ -28,7 +28,7 @@ class Pair:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """What two benches say together."""
+    """The comparison of two benches."""
 
     pairs: tuple[Pair, ...]
     only_a: tuple[str, ...]  # labels
@@ -60,7 +60,7 @@ def compare(a: Bench, b: Bench) -> Comparison:
 
 
 def _timed(row: Row) -> bool:
-    """Whether there are times that have a ratio."""
+    """True if both rows have a time."""
     return row.job is not None and positive(row.job.minimum) and positive(row.job.median)
 
 
@@ -79,7 +79,8 @@ def _pair(a: Row, b: Row) -> Pair:
 
 
 def _notes(a: Bench, b: Bench) -> Iterator[str]:
-    one, other = a.machine, b.machine
+    one = a.machine
+    other = b.machine
     for what in ("processor", "cores", "gpu", "system"):
         if getattr(one, what) != getattr(other, what):
             yield f"NOT ONE MACHINE: {what} {getattr(one, what)!r} in A, {getattr(other, what)!r} in B"

@@ -1,4 +1,4 @@
-"""Where a bench runs: processor, memory, system, versions and commit, and how much of a step is arithmetic."""
+"""The machine of a bench: processor, memory, system, versions and commit, and the arithmetic of a step."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from tfs_rt.spec import Architecture
 from tfs_rt.system.threads import processor_count
 from tfs_rt_bench.latency.record import Machine
 
-ROOT = Path(__file__).resolve().parents[3]  # of a checkout
-BUSY = 0.5  # of the processors: a load above it spoils what is measured
+ROOT = Path(__file__).resolve().parents[3]  # root of a checkout
+BUSY = 0.5  # share of the processors; a higher load spoils the measurement
 
 
 def machine(gpu: str, versions: dict[str, str], limits: tuple[float, float]) -> Machine:
@@ -66,10 +66,11 @@ def step_gflop(arch: Architecture, size: tuple[int, int]) -> float:
 
 
 def load_warning() -> str:
-    """What to say if this machine is busy with something else; "" if it is not, or does not tell."""
+    """A note if this machine is busy with something else; empty if it is idle or its load is unknown."""
     if not hasattr(os, "getloadavg"):
         return ""
-    load, count = os.getloadavg()[0], processor_count()
+    load = os.getloadavg()[0]
+    count = processor_count()
     if load <= BUSY * count:
         return ""
     return f"this machine is busy (load {load:.1f} on {count} processors): times are too long, some more than others"

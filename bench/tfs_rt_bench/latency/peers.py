@@ -35,7 +35,7 @@ class PeerEngine(HostEngine):
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """How a peer is loaded."""
+    """A peer: its loader, its module and its extra."""
 
     load: Callable[[Bundle, str], tuple[Network, str]]  # on "cpu" or "cuda": the network, and its precision
     module: str  # that holds the library

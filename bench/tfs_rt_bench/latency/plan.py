@@ -1,4 +1,4 @@
-"""What a bench measures: its rows, from what was asked of it, checked before anything is loaded."""
+"""The rows of a bench, made from its options and checked before anything is loaded."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ NONE = "none"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """What is asked for; an empty list of names is the default."""
+    """The options of a bench; an empty list of names means the default."""
 
     model: str
     backends: tuple[str, ...] = ()
@@ -51,12 +51,12 @@ class Planned:
 
     @property
     def whole(self) -> bool:
-        """Whether its images are made, or only a part of its steps timed."""
+        """True if the row makes images; otherwise only a part of its steps is timed."""
         return not self.task.part
 
     @property
     def extrapolated(self) -> str:
-        """How, if it is."""
+        """A note on the extrapolation, or empty."""
         return f"{self.task.part} of {self.task.recipe.steps:,} steps timed" if self.task.part else ""
 
 
@@ -108,7 +108,8 @@ def paper_recipe(spec: ModelSpec, *, whole: bool) -> Recipe:
 
     To be run whole by a model that was not trained on all of them, as many steps over those that it was trained on.
     """
-    (lowest, highest), everything = spec.sigma_range, sigma_range(spec.schedule)
+    (lowest, highest) = spec.sigma_range
+    everything = sigma_range(spec.schedule)
     spacing = "log-snr" if whole and spec.sigma_range != everything else "t"
     steps = spec.schedule.n_timestep
     return Recipe(sampler="ddpm", steps=steps, eta=1.0, spacing=spacing, sigma_max=highest, sigma_min=lowest)

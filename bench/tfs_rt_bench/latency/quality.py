@@ -1,4 +1,4 @@
-"""What a speed came with: how near images are to the reference's and to ground truth, and how they look."""
+"""The quality beside a speed: fidelity to the reference, accuracy to ground truth, and pictures."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ GAIN = 16  # by which differences are amplified in pictures
 
 def fidelity(images: Sequence[RGB], reference: Sequence[RGB]) -> Fidelity:
     """Images (H, W, 3) against the reference's: PSNR over all their pixels, the mean of SSIM and of each bias."""
-    ours, theirs = np.stack(images).astype(np.float64), np.stack(reference).astype(np.float64)
+    ours = np.stack(images).astype(np.float64)
+    theirs = np.stack(reference).astype(np.float64)
     pairs = list(zip(images, reference, strict=True))
     bias = np.mean([list(map(float, colour_bias(a, b).values())) for a, b in pairs], axis=0)  # pyright: ignore[reportArgumentType]
     return Fidelity(

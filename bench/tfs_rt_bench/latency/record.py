@@ -1,4 +1,4 @@
-"""What `tfs-rt bench` measures, as its JSON holds it: a machine, its limits, and a row for each way to run a model.
+"""The record of a bench, as its JSON holds it: a machine, its limits, and a row for each way to run a model.
 
 A row without its quality is not written: fidelity stands beside every latency, accuracy where ground truth is given.
 Seconds, bytes and decibels throughout.
@@ -19,12 +19,12 @@ from tfs_rt.system.files import read_regular, write_file
 
 SCHEMA = 1
 LARGEST = 2**30  # bytes of a bench's JSON
-DIGITS = 18  # of a whole number: more have no place in a float, or in a processor's word
+DIGITS = 18  # largest whole number that fits a float and a processor's word
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Times:
-    """Of several runs, in seconds."""
+    """Times of several runs, in seconds."""
 
     minimum: float
     median: float
@@ -34,7 +34,7 @@ class Times:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fidelity:
-    """How near the images are to those of the float32 PyTorch reference, with the same noise and recipe."""
+    """Fidelity: difference to the images of the float32 PyTorch reference, with the same noise and recipe."""
 
     psnr: float  # dB, over all pixels of 8-bit images; at most 99
     ssim: float
@@ -45,7 +45,7 @@ class Fidelity:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Accuracy:
-    """How near the images are to ground truth: means over cases."""
+    """Accuracy: difference to ground truth, as means over cases."""
 
     psnr: float
     ssim: float
@@ -77,14 +77,16 @@ class Row:
 
     def __post_init__(self) -> None:
         if self.job and not self.fidelity and not self.extrapolated:
-            raise ValueError(f"row {self.label!r} has times and no fidelity: a speed without its quality is no row")
+            raise ValueError(
+                f"row {self.label!r} has times and no fidelity: a speed without its quality does not count as a row"
+            )
         if self.batch < 1:
             raise ValueError(f"row {self.label!r} has a batch of {self.batch}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Machine:
-    """Where and with what it was measured."""
+    """The machine, versions and commit of the measurement."""
 
     processor: str
     cores: int
@@ -106,7 +108,7 @@ class Pictures:
     truth: str  # "" without ground truth
     images: dict[str, str]
     differences: dict[str, str]  # absolute, amplified
-    gain: int  # by which differences are amplified
+    gain: int  # factor that amplifies differences
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,7 +125,7 @@ class Bench:
     machine: Machine
     rows: tuple[Row, ...]
     pictures: tuple[Pictures, ...]
-    warnings: tuple[str, ...] = ()  # what may have spoilt the figures
+    warnings: tuple[str, ...] = ()  # conditions that may have spoilt the figures
 
 
 def write_bench(path: Path, bench: Bench) -> None:
@@ -142,7 +144,9 @@ def read_bench(path: Path) -> Bench:
         reason = f"cannot be read ({error.strerror})"
         raise InputError(path, reason, "give the JSON that tfs-rt bench wrote") from error
     except (ValueError, RecursionError) as error:
-        raise InputError(path, f"is no bench ({first_line(error)})", "give the JSON that tfs-rt bench wrote") from error
+        raise InputError(
+            path, f"is not a bench record ({first_line(error)})", "give the JSON that tfs-rt bench wrote"
+        ) from error
 
 
 def _whole(digits: str) -> int:

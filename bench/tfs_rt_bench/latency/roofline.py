@@ -1,4 +1,4 @@
-"""What this machine can do at most, measured: a float32 matrix product, and a copy that no cache holds.
+"""The measured limits of this machine: a float32 matrix product, and a copy that exceeds every cache.
 
 `python -m tfs_rt_bench.latency.roofline` prints both as JSON; the bench runs it so, for a thread pool of its own.
 """
@@ -21,7 +21,8 @@ BYTES = 2**29  # of an array that is copied: more than any last cache
 
 def gemm_gflops(sides: Sequence[int] = SIDES) -> float:
     """GFLOP/s of NumPy's float32 matrix product, the best of several."""
-    rng, best = np.random.default_rng(0), 0.0
+    rng = np.random.default_rng(0)
+    best = 0.0
     for side in sides:
         a, b = (rng.standard_normal((side, side), dtype=np.float32) for _ in range(2))
         best = max(best, 2 * side**3 / _seconds(lambda a=a, b=b: a @ b) / 1e9)
@@ -31,7 +32,8 @@ def gemm_gflops(sides: Sequence[int] = SIDES) -> float:
 def bandwidth_gb(size: int = BYTES, threads: int = 0) -> float:
     """GB/s of a copy by all processors, bytes read and written, the best of several."""
     count = threads or processor_count()
-    source, target = np.ones(size // 4, np.float32), np.zeros(size // 4, np.float32)
+    source = np.ones(size // 4, np.float32)
+    target = np.zeros(size // 4, np.float32)
     pairs = list(zip(np.array_split(target, count), np.array_split(source, count), strict=True))
     with ThreadPoolExecutor(count) as pool:
         least = min(_seconds(lambda: list(pool.map(lambda pair: np.copyto(*pair), pairs))) for _ in range(5))

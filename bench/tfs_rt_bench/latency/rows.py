@@ -22,7 +22,7 @@ References = dict[Recipe, list[RGB]]  # the reference's images of all cases, by 
 
 
 class Asked(Protocol):
-    """What is asked of a worker."""
+    """A worker's task."""
 
     spawned: float
     idle_wall: float
@@ -67,8 +67,9 @@ class Measuring:
 
 
 def finished(row: Measuring, references: References, cases: Cases, gflop: float) -> Row:
-    """What became of a row."""
-    plan, recipe = row.plan, row.plan.task.recipe
+    """The finished row of a worker."""
+    plan = row.plan
+    recipe = row.plan.task.recipe
     kept = {"label": plan.label, "backend": plan.task.backend, "peer": plan.task.peer, "batch": plan.batch}
     kept |= {"recipe": recipe, "extrapolated": plan.extrapolated}
     if row.error or not row.jobs:
@@ -104,7 +105,7 @@ def job_seconds(job: dict[str, Any], plan: Planned) -> float:
 
 
 def network_seconds(job: dict[str, Any], plan: Planned) -> float:
-    """Of that time, what is spent inside the network: missing calls, too, are at the mean of all but the first."""
+    """Share of that time inside the network; missing calls count as the mean of all but the first."""
     missing = _missing(plan)
     return job["network"] + (missing * float(np.mean(job["calls"][1:])) if missing else 0.0)
 

@@ -42,7 +42,8 @@ def run(
     bundle = load_bundle(request.model)
     bundle.read("fp32")  # held to its SHA-256 here, once, for the peers
     rows = [Measuring(plan) for plan in planned(request, bundle)]
-    slow, limits = load_warning(), measured_limits()
+    slow = load_warning()
+    limits = measured_limits()
     references = _references(request, rows, cases, start)
     try:
         for row in rows:
@@ -129,7 +130,8 @@ def _take_turn(row: Measuring, cases: Cases, *, keep: bool) -> None:
 
 
 def _close(row: Measuring, worker: Asked) -> None:
-    row.idle_wall, row.facts = worker.idle_wall, worker.ask("facts")
+    row.idle_wall = worker.idle_wall
+    row.facts = worker.ask("facts")
 
 
 def _fused(worker: Asked, cases: Cases, first: int, count: int) -> dict[str, Any]:

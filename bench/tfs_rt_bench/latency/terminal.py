@@ -38,7 +38,9 @@ DEFINITIONS = (
 
 def print_bench(bench: Bench) -> None:
     """The rows, on the standard output."""
-    machine, (height, width), console = bench.machine, bench.size, _console()
+    machine = bench.machine
+    (height, width) = bench.size
+    console = _console()
     limits = f"{machine.gemm_gflops:.0f} GFLOP/s, {machine.bandwidth_gb:.0f} GB/s"
     console.print(escape(f"{bench.model}, x{bench.scale}, {width}x{height}, {bench.step_gflop:.4g} GFLOP a step"))
     console.print(escape(f"{machine.processor}, {machine.cores} processors: {limits}"))

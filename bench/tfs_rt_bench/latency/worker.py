@@ -34,13 +34,16 @@ from tfs_rt_bench.latency.peers import PeerEngine, load_peer
 
 ALONE = 40  # calls of the network in one measurement on a GPU, which are enqueued and waited for together
 
-SPIN, PAUSE, SETTLED_WITHIN = 0.05, 0.01, 1.0  # seconds
+# seconds
+SPIN = 0.05
+PAUSE = 0.01
+SETTLED_WITHIN = 1.0
 LIBRARIES = ("numpy", "PIL", *sorted({backend.package for backend in BACKENDS.values()}))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
-    """What a worker runs."""
+    """The engine and the loop of a worker."""
 
     model: str
     backend: str  # of the runtime, or a peer's name
@@ -86,8 +89,10 @@ class Runner:
         """One batch, timed: its images, and seconds of wall, processors and network, of each call and of each step."""
         ends: list[float] = []
         if self.watch:
-            self.watch.calls, self.watch.took = [], []
-        busy, started = time.process_time(), time.perf_counter()
+            self.watch.calls = []
+            self.watch.took = []
+        busy = time.process_time()
+        started = time.perf_counter()
         images = self.pipeline.fuse(
             cases, ids, size=(size[0], size[1]), on_step=lambda _: ends.append(time.perf_counter())
         )
@@ -114,7 +119,7 @@ class Runner:
         return call * len(self.pipeline.table.rows), [call / batch]
 
     def facts(self) -> dict[str, Any]:
-        """What is known at the end: peak memory in bytes, versions, precision, what it burnt while it was idle."""
+        """Final figures: peak memory in bytes, versions, precision, processor time while idle."""
         versions = {name: sys.modules[name].__version__ for name in LIBRARIES if name in sys.modules}
         return {"memory": peak_memory(), "versions": versions, "precision": self.precision, "idle": self.idle}
 
@@ -136,7 +141,7 @@ def _pipeline(task: Task) -> Pipeline:
 
 
 def _precision(backend: str, pipeline: Pipeline) -> str:
-    """What a row computes in: a peer says it."""
+    """The precision of a row; a peer states its own."""
     if isinstance(pipeline.loop, Stepwise) and isinstance(pipeline.loop.engine, PeerEngine):
         return pipeline.loop.engine.precision
     return precision_of(backend)
@@ -154,7 +159,8 @@ def settle() -> None:
     """
     time.sleep(SPIN)
     until = time.perf_counter() + SETTLED_WITHIN
-    spun, before = PAUSE, time.process_time()
+    spun = PAUSE
+    before = time.process_time()
     while spun > PAUSE / 10 and time.perf_counter() < until:
         time.sleep(PAUSE)
         now = time.process_time()
@@ -174,7 +180,7 @@ def serve() -> None:
     """Answer until the parent closes the pipe."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal's is the parent's, which closes the pipe
     answers = os.dup(1)
-    os.dup2(2, 1)  # what a library prints is no answer
+    os.dup2(2, 1)  # a library's own output must not reach the answers
     runner: Runner | None = None
     before = 0.0
     with suppress(EOFError, OSError):
@@ -184,7 +190,8 @@ def serve() -> None:
                 runner.idle += time.process_time() - before
             try:
                 if word == "load":
-                    runner, result = Runner(from_dict(Task, arguments[0])), None
+                    runner = Runner(from_dict(Task, arguments[0]))
+                    result = None
                 else:
                     assert runner, "first load"
                     result = getattr(runner, word)(*arguments)

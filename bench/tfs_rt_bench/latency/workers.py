@@ -27,7 +27,8 @@ class Worker:
     def __init__(self, name: str, command: Sequence[str] = COMMAND) -> None:
         self.name = name
         self.spawned = time.perf_counter()
-        self.idle_wall, self._answered = 0.0, self.spawned
+        self.idle_wall = 0.0
+        self._answered = self.spawned
         self._own = tempfile.TemporaryDirectory(prefix="tfs-rt-bench-")
         self._said = Path(self._own.name) / "stderr"
         try:
@@ -51,7 +52,7 @@ class Worker:
         self.close()
 
     def ask(self, word: str, *arguments: Any) -> Any:
-        """What it answers; TfsRtError, named after the row, if it cannot or is no more."""
+        """The worker's answer; TfsRtError, named after the row, if it fails or has ended."""
         assert self._process.stdin
         assert self._process.stdout
         self.idle_wall += time.perf_counter() - self._answered

@@ -12,7 +12,10 @@ from tfs_rt_bench.charts.markup import fitted, tag, text, text_width
 from tfs_rt_bench.latency.record import Machine, Row
 from tfs_rt_bench.latency_page.row_facts import Way, grouped, in_words, minimum, per_case, way
 
-BAR, GAP, TOP, BOTTOM = 14.0, 10.0, 30.0, 34.0
+BAR = 14.0
+GAP = 10.0
+TOP = 30.0
+BOTTOM = 34.0
 COLUMN = 210.0  # of labels, where a chart is wide enough for one
 WIDE = 500.0
 
@@ -80,7 +83,8 @@ def chart(groups: Sequence[Group], *, width: float, title: str, unit: str, mark:
     notes = max(text_width(bar.note, SMALL) for bar in bars) + 10
     most = max(max(bar.value, bar.tick or 0) for bar in bars)
     x = Linear(0, max(most, mark.value / 0.98 if mark else 0), left, width - notes)
-    parts, y = [], TOP
+    parts = []
+    y = TOP
     for group in groups:
         if group.heading:
             parts.append(

@@ -1,4 +1,4 @@
-"""What a bench says first, computed from its rows: what is fastest, how good, how far ahead of others."""
+"""The headline of a bench, from its rows: the fastest way, its quality, and its lead over others."""
 
 from __future__ import annotations
 
@@ -77,14 +77,16 @@ def _fastest(row: Row, bench: Bench, rank: str) -> str:
 
 
 def _by_job(row: Row, peer: Row) -> Versus | None:
-    ours, theirs = per_case(row), per_case(peer)
+    ours = per_case(row)
+    theirs = per_case(peer)
     if ours is None or theirs is None or peer.extrapolated:
         return None
     return Versus(peer, theirs / ours, theirs, ours, True)
 
 
 def _by_step(row: Row, peer: Row) -> Versus | None:
-    ours, theirs = minimum(row.step), minimum(peer.step)
+    ours = minimum(row.step)
+    theirs = minimum(peer.step)
     return None if ours is None or theirs is None else Versus(peer, theirs / ours, theirs, ours, False)
 
 

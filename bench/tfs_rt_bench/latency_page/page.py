@@ -125,7 +125,8 @@ def _latency(bench: Bench) -> str:
 
     if not draw(WIDTHS["wide"]):
         return _section("Latency of a step", _note("n/a: no step was timed."))
-    work, peak = with_unit(bench.step_gflop, "GFLOP"), with_unit(bench.machine.gemm_gflops, "GFLOP/s")
+    work = with_unit(bench.step_gflop, "GFLOP")
+    peak = with_unit(bench.machine.gemm_gflops, "GFLOP/s")
     bars = "For each way its fastest step: bars are minima, ticks medians; peers are grey and named so."
     roof = f"Dashed: the roofline, {work} at the measured GEMM peak of {peak} in float32."
     return _section("Latency of a step", _note(f"{bars} {roof}"), _chart(draw))

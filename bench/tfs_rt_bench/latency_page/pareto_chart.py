@@ -29,7 +29,12 @@ from tfs_rt_bench.latency_page.row_facts import (
 Line = tuple[Way, str]  # what computes, and by which sampler: one line of the chart
 AGAINST = {"fidelity": "the float32 PyTorch reference", "accuracy": "ground truth"}
 PLACES = 2  # of a dB: what differs by less is as good
-LANE, RADIUS, LEFT, TOP, BOTTOM, RIGHT = 14.0, 5.0, 46.0, 32.0, 44.0, 22.0
+LANE = 14.0
+RADIUS = 5.0
+LEFT = 46.0
+TOP = 32.0
+BOTTOM = 44.0
+RIGHT = 22.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +49,7 @@ class Point:
 
     @property
     def name(self) -> str:
-        """What computes, and in how many steps."""
+        """Backend and number of steps."""
         return f"{line_name(self.line)}, {counted(self.row.recipe.steps, 'step')}"
 
     @property
@@ -64,7 +69,7 @@ class Scales:
     bounds: Box
 
     def place(self, point: Point) -> tuple[float, float]:
-        """Where a point lies."""
+        """Position of a point."""
         if point.psnr >= CAP:
             return self.x(point.cost), TOP + LANE * (self.lanes.index(point.line) + 0.5)
         assert self.y is not None, "the scale covers every point"
@@ -78,7 +83,7 @@ def line_name(line: Line) -> str:
 
 
 def points(rows: Sequence[Row], quality: Quality) -> list[Point]:
-    """What can be drawn: rows of the smallest batch that have both figures."""
+    """Rows to draw: those of the smallest batch that have both figures."""
     found = [(row, per_case(row), psnr(row, quality)) for row in single(rows)]
     return [
         Point(row, cost, gain, level(row, quality, PLACES), (way(row), sampling(row.recipe)))
@@ -99,7 +104,7 @@ def shapes(found: Sequence[Point]) -> dict[Line, int]:
 
 
 def pareto(rows: Sequence[Row], quality: Quality, width: float) -> str:
-    """The chart; "" if there is no point."""
+    """The chart; empty without points."""
     found = points(rows, quality)
     if not found:
         return ""

@@ -1,4 +1,4 @@
-"""What the words of a bench's report mean: one definition for each measure."""
+"""Definitions of the measures in a bench's report."""
 
 from __future__ import annotations
 

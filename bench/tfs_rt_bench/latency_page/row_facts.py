@@ -1,4 +1,4 @@
-"""What the rows of a bench say of each other: which belong together, what they cost a case, which none beats."""
+"""Relations between the rows of a bench: groups, cost of a case, and the Pareto front."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ CAP = 99.0  # dB: what a bench writes for equal images, and for those that diffe
 
 
 class Way(NamedTuple):
-    """What computes the network, whatever is sampled with it."""
+    """Key of rows with the same network computation, for any sampler."""
 
     backend: str
     precision: str
@@ -54,7 +54,7 @@ def in_words(recipe: Recipe) -> str:
 
 
 def positive(value: float | None) -> bool:
-    """Whether there is a figure that a logarithmic axis has a place for."""
+    """True if a logarithmic axis can show the figure."""
     return value is not None and math.isfinite(value) and value > 0
 
 
@@ -93,7 +93,7 @@ def single(rows: Sequence[Row]) -> list[Row]:
 
 
 def front(points: Sequence[tuple[float, float]]) -> list[int]:
-    """Which (cost, quality) no other beats in one without losing in the other, from the cheapest on."""
+    """The Pareto front of (cost, quality), from the cheapest on."""
     kept: list[int] = []
     for index in sorted(range(len(points)), key=lambda i: (points[i][0], -points[i][1])):
         if not kept or points[index][1] > points[kept[-1]][1] or points[index] == points[kept[-1]]:

@@ -42,7 +42,7 @@ def _quality(row: Row | None) -> str:
 
 
 def _figure(data: str, caption: str, about: str, size: tuple[int, int]) -> str:
-    """A picture; what is no base64 is not shown."""
+    """A picture; invalid base64 is not shown."""
     height, width = size
     if not BASE64.fullmatch(data):
         return tag("figure", tag("figcaption", f"{text(caption)}: no picture"))

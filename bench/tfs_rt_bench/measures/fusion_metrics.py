@@ -1,4 +1,4 @@
-"""How much of its three sources a fused image holds: no ground truth needed.
+"""Measures of a fused image against its three sources, without ground truth.
 
 All on the luminance, 0.299 R + 0.587 G + 0.114 B rounded to 0..255. Implementations of these measures differ in the
 literature; figures compare only within one.
@@ -30,7 +30,7 @@ FUSION_METRICS = {
     "viff": Metric("VIFF", "higher", "VIF for fusion (Han et al., 2013), noise variance 0.005 x 255^2, 3 sources"),
 }
 SOBEL = np.array([[-1, 0, 1], [-2, 0, 2], [-1, 0, 1]], np.float64)
-VIFF_WEIGHTS = np.array([1, 0, 0.15, 1]) / 2.15  # of the four scales, as in the authors' program
+VIFF_WEIGHTS = np.array([1, 0, 0.15, 1]) / 2.15  # weights of the four scales, as in the authors' program
 VIFF_NOISE = 0.005 * 255**2
 VIFF_SIDE = 41
 TINY = 1e-10
@@ -43,7 +43,8 @@ def luminance(image: RGB) -> Field:
 
 def against_sources(result: RGB, sources: Sequence[RGB]) -> Scores:
     """All measures of a fused image (H, W, 3) against its sources, of the same size."""
-    fused, parts = luminance(result), [luminance(source) for source in sources]
+    fused = luminance(result)
+    parts = [luminance(source) for source in sources]
     return {
         "qabf": edges_kept(fused, parts),
         "mi": sum(mutual_information(part, fused) for part in parts),
@@ -55,7 +56,8 @@ def against_sources(result: RGB, sources: Sequence[RGB]) -> Scores:
 def edges_kept(fused: Field, sources: Sequence[Field]) -> float | None:
     """Q^AB/F, in 0..1; None if no source has an edge."""
     strength_f, angle_f = _edges(fused)
-    kept, weights = 0.0, 0.0
+    kept = 0.0
+    weights = 0.0
     for strength, angle in map(_edges, sources):
         larger = np.maximum(strength, strength_f)
         ratio = np.divide(np.minimum(strength, strength_f), larger, out=np.zeros_like(larger), where=larger > 0)
@@ -69,7 +71,8 @@ def edges_kept(fused: Field, sources: Sequence[Field]) -> float | None:
 
 def _edges(image: Field) -> tuple[Field, Field]:
     """Strength, and angle in -pi/2..pi/2."""
-    x, y = correlate(image, SOBEL, mode="nearest"), correlate(image, SOBEL.T, mode="nearest")
+    x = correlate(image, SOBEL, mode="nearest")
+    y = correlate(image, SOBEL.T, mode="nearest")
     angle = np.arctan(np.divide(y, x, out=np.where(y == 0, 0, np.copysign(np.inf, y)), where=x != 0))
     return np.hypot(x, y), angle
 
@@ -110,14 +113,18 @@ def _information(source: Field, fused: Field) -> list[tuple[Field, Field, Field]
     for scale in range(1, 5):
         taps = _gaussian(2 ** (5 - scale) + 1)
         if scale > 1:
-            source, fused = (_filtered(image, taps)[::2, ::2] for image in (source, fused))
+            source, fused = (_filter_valid(image, taps)[::2, ::2] for image in (source, fused))
         mean_s, mean_f, ss, ff, sf = (
-            _filtered(image, taps) for image in (source, fused, source * source, fused * fused, source * fused)
+            _filter_valid(image, taps) for image in (source, fused, source * source, fused * fused, source * fused)
         )
-        var_s, var_f, both = (ss - mean_s**2).clip(0), (ff - mean_f**2).clip(0), sf - mean_s * mean_f
+        var_s = (ss - mean_s**2).clip(0)
+        var_f = (ff - mean_f**2).clip(0)
+        both = sf - mean_s * mean_f
         gain = both / (var_s + TINY)
         noise = var_f - gain * both
-        flat_s, flat_f, opposed = var_s < TINY, var_f < TINY, gain < 0
+        flat_s = var_s < TINY
+        flat_f = var_f < TINY
+        opposed = gain < 0
         noise = np.where(flat_s | opposed, var_f, noise)
         noise = np.where(flat_f, 0, noise).clip(TINY)
         gain = np.where(flat_s | flat_f | opposed, 0, gain)
@@ -134,7 +141,7 @@ def _gaussian(side: int) -> Field:
     return weights / weights.sum()
 
 
-def _filtered(image: Field, taps: Field) -> Field:
+def _filter_valid(image: Field, taps: Field) -> Field:
     """Both axes filtered, where the window lies wholly in the image."""
     half = len(taps) // 2
     rows = correlate1d(image, taps, axis=0)[half : image.shape[0] - half]

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-RESAMPLES, CHUNK = 10_000, 100
+RESAMPLES = 10_000
+CHUNK = 100
 LEVEL = 0.95
 
 
@@ -49,13 +50,15 @@ def compare(values: Sequence[float | None], first: Sequence[float | None]) -> Co
     pairs = [(a, b) for a, b in zip(values, first, strict=True) if a is not None and b is not None]
     differences: list[float | None] = [a - b if math.isfinite(a) and math.isfinite(b) else math.inf for a, b in pairs]
     differences += [None] * (len(values) - len(pairs))
-    larger, smaller = sum(a > b for a, b in pairs), sum(a < b for a, b in pairs)
+    larger = sum(a > b for a, b in pairs)
+    smaller = sum(a < b for a, b in pairs)
     return Comparison(summarise(differences), larger, smaller, len(pairs))
 
 
 def interval(values: NDArray[np.float64]) -> tuple[float, float]:
     """The percentile bootstrap's interval of the mean of two or more values."""
-    rng, n = np.random.default_rng(0), values.size
+    rng = np.random.default_rng(0)
+    n = values.size
     means = [values[rng.integers(n, size=(CHUNK, n))].mean(axis=1) for _ in range(RESAMPLES // CHUNK)]
     low, high = np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return float(low), float(high)

@@ -23,8 +23,12 @@ CONVOLUTIONS = (
     ("features.10.weight", (256, 256, 3, 3)),
 )
 HEADS = tuple((f"lin{i}.model.1.weight", (1, shape[0], 1, 1)) for i, (_, shape) in enumerate(CONVOLUTIONS))
-STRIDES, PADDINGS, POOLED = (4, 1, 1, 1, 1), (2, 2, 1, 1, 1), (1, 2)  # pooled: layers whose input is
-SHIFT, SCALE = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)
+# pooled: layers whose input is
+STRIDES = (4, 1, 1, 1, 1)
+PADDINGS = (2, 2, 1, 1, 1)
+POOLED = (1, 2)
+SHIFT = (-0.030, -0.088, -0.188)
+SCALE = (0.458, 0.448, 0.450)
 SMALLEST = 31  # pixels a side that leave something after two poolings
 
 

@@ -1,4 +1,4 @@
-"""What a result is measured by. All arithmetic is in double precision on 8-bit levels, 0 to 255.
+"""Measures of a result against ground truth. All arithmetic is in double precision on 8-bit levels, 0 to 255.
 
 A measure that is undefined (VIF of a constant ground truth, say) is None; the PSNR of equal images is infinite.
 """
@@ -19,11 +19,13 @@ Field = NDArray[np.float64]
 Scores = dict[str, float | None]
 LUMINANCE = np.array([0.299, 0.587, 0.114])  # Rec. 601
 HEAD = 10  # levels of luminance above which a pixel belongs to the head
-SSIM_WINDOW, VIF_SIDE = 7, 41  # the smallest images that these measures take
+# the smallest images that these measures take
+SSIM_WINDOW = 7
+VIF_SIDE = 41
 
 
 class Metric(NamedTuple):
-    """How a measure is shown."""
+    """A measure: label, direction and definition."""
 
     label: str
     better: str  # "lower", "higher" or "zero"; "" where neither is
@@ -92,7 +94,8 @@ def ssim_map(result: RGB, truth: RGB) -> tuple[float, Field]:
 def average_gradient(image: RGB) -> float | None:
     """Mean gradient of the luminance, over all pixels that have a neighbour below and to the right."""
     y = image @ LUMINANCE
-    down, along = y[1:, :-1] - y[:-1, :-1], y[:-1, 1:] - y[:-1, :-1]
+    down = y[1:, :-1] - y[:-1, :-1]
+    along = y[:-1, 1:] - y[:-1, :-1]
     return float(np.sqrt((down**2 + along**2) / 2).mean()) if down.size else None
 
 
@@ -107,7 +110,7 @@ def head_mask(truth: RGB) -> NDArray[np.bool_]:
 
 
 def in_head(result: RGB, truth: RGB) -> Scores:
-    """Measures over the head alone; None where there is no head."""
+    """Measures over the head alone; None without a head region."""
     mask = head_mask(truth)
     if not mask.any():
         return dict.fromkeys(("psnr_head", "ssim_head", "mae_head"))

@@ -31,7 +31,7 @@ class Known:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where cases come from."""
+    """Source of the cases."""
 
     data: Path  # a set of `tfs-rt prepare`, or cases as `tfs-rt fuse` takes them
     truth: Path | None = None  # of cases: a folder of <case>.png
@@ -41,37 +41,38 @@ class Source:
         if self.is_set and self.truth:
             raise UsageError("--ground-truth", f"{self.data} is a set and holds its own", "leave the option out")
         if not self.is_set and self.split:
-            raise UsageError("--split", f"{self.data} is no set of tfs-rt prepare, and has none", "leave it out")
+            raise UsageError("--split", f"{self.data} is not a set of tfs-rt prepare, and has none", "leave it out")
         if not self.is_set and not self.truth and self.data.exists():
-            reason = f"{self.data} is no set of tfs-rt prepare, which would hold ground truth"
+            reason = f"{self.data} is not a set of tfs-rt prepare, which would hold ground truth"
             raise UsageError("--ground-truth", reason, "give the folder that holds <case>.png")
 
     @property
     def is_set(self) -> bool:
-        """Whether it is a set of `tfs-rt prepare`."""
+        """True for a set of `tfs-rt prepare`."""
         return (self.data / MANIFEST).is_file()
 
     @property
     def name(self) -> str:
-        """What the cases are called in a manifest: their split, or just "cases"."""
+        """Name of the cases in a manifest: their split, or "cases"."""
         return (self.split or "val") if self.is_set else "cases"
 
     @property
     def has_test(self) -> bool:
-        """Whether there is a test split beside the one that chooses."""
+        """True if there is a test split beside the one that chooses."""
         return self.is_set and self.name != "test" and any(case["split"] == "test" for case in read_cases(self.data))
 
 
 def known_cases(source: Source, scale: int, split: str | None = None) -> list[Known]:
     """The source's cases, or those of another split of its set, in order of their ids.
 
-    Raises NothingFound where there is none, InputError for the first that cannot be used.
+    Raises NothingFound if there are none, InputError for the first that cannot be used.
     """
     if source.is_set:
         groups = read_groups(source.data, split or source.name)
         found = [Known(group.id, tuple(group.degraded(scale)), group.truth) for group in groups]
     else:
-        cases, truths = discover([source.data]), image_files(source.truth or source.data)
+        cases = discover([source.data])
+        truths = image_files(source.truth or source.data)
         found = [_paired(case, truths, scale) for case in sorted(cases, key=lambda case: case.id)]
     for case in found:
         if min(case.size) < SSIM_WINDOW or not average_gradient(case.truth):
@@ -86,7 +87,8 @@ def _paired(case: Found, truths: dict[str, Path], scale: int) -> Known:
         raise InputError(f"case {case.id}", "has no ground truth", f"add {case.id}.png to it, or leave the case out")
     truth, _ = read_file(truths[case.id])
     if truth.shape[:2] != loaded.size:
-        (height, width), (h, w) = loaded.size, truth.shape[:2]
+        (height, width) = loaded.size
+        (h, w) = truth.shape[:2]
         raise InputError(
             truths[case.id], f"is {w}x{h}, and the result {width}x{height}", "give ground truth of its size"
         )

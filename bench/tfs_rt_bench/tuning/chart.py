@@ -10,9 +10,18 @@ from tfs_rt_bench.tuning.choice import best
 from tfs_rt_bench.tuning.trials import Point
 from tfs_rt_bench.tuning.tune import Tuned
 
-PANEL, HEIGHT, LEFT, TOP, RIGHT, BOTTOM = 400, 280, 48, 24, 16, 40  # pixels
+# pixels
+PANEL = 400
+HEIGHT = 280
+LEFT = 48
+TOP = 24
+RIGHT = 16
+BOTTOM = 40
 SHOWN = 1.0  # dB below the best: the rest lies out of the picture
-INK, GREY, PALE, TIER = "#1e1e1e", "#9a9a9a", "#e4e4e4", "#c8501e"
+INK = "#1e1e1e"
+GREY = "#9a9a9a"
+PALE = "#e4e4e4"
+TIER = "#c8501e"
 Axis = tuple[str, Callable[[Point], float], Log | Linear]
 
 

@@ -1,4 +1,4 @@
-"""What is chosen of the points that were measured: the front, the best for each budget, and three tiers.
+"""The choice among measured points: the front, the best for each budget, and three tiers.
 
 All three tiers lie within the largest budget. With means over the cases:
 
@@ -15,11 +15,13 @@ from typing import NamedTuple
 
 from tfs_rt_bench.tuning.trials import Point
 
-SAME_PSNR, SAME_SHARPNESS = 0.01, 0.01  # dB, and of the ground truth's gradient: less is no difference
+# dB, and of the ground truth's gradient: less is no difference
+SAME_PSNR = 0.01
+SAME_SHARPNESS = 0.01
 
 
 class Loss(NamedTuple):
-    """What a tier may lose to the best."""
+    """Largest loss of a tier against the best."""
 
     psnr: float  # dB
     ssim: float
@@ -29,7 +31,7 @@ LOSS = {"fast": Loss(0.1, 0.005), "balanced": Loss(0.5, 0.01)}
 
 
 def gap(point: Point) -> float:
-    """How far its sharpness is from the ground truth's."""
+    """Distance of its sharpness from the ground truth's."""
     return abs(point.sharpness - 1)
 
 
@@ -58,7 +60,8 @@ def sharpest(points: Sequence[Point]) -> Point:
 
 def tiers(points: Sequence[Point]) -> dict[str, Point]:
     """The three tiers, as defined above."""
-    fast, balanced = cheapest(within(points, LOSS["fast"])), sharpest(within(points, LOSS["balanced"]))
+    fast = cheapest(within(points, LOSS["fast"]))
+    balanced = sharpest(within(points, LOSS["balanced"]))
     return {"fast": fast, "balanced": balanced, "best": best(points)}
 
 
@@ -73,19 +76,20 @@ def front(points: Sequence[Point]) -> list[Point]:
 
 
 def _no_worse(one: Point, other: Point) -> bool:
-    """Whether a cheaper or equal point is as good, to the figures shown."""
+    """True if a cheaper or equal point is as good, to the digits shown."""
     return round(one.psnr, 2) >= round(other.psnr, 2) and round(gap(one), 2) <= round(gap(other), 2)
 
 
 def within_budget(points: Sequence[Point], calls: int) -> Point | None:
-    """The best of so many network calls; None where there is none."""
+    """The best of so many network calls; None without a point."""
     affordable = [point for point in points if point.calls <= calls]
     return best(affordable) if affordable else None
 
 
 def survivors(points: Sequence[Point], count: int) -> list[Point]:
-    """Of each number of steps, so many of highest PSNR, and so many of the sharpest within the loss of `balanced`."""
-    near, kept = within(points, LOSS["balanced"]), []
+    """For each number of steps: the `count` points of highest PSNR, and of the sharpest within `balanced`'s loss."""
+    near = within(points, LOSS["balanced"])
+    kept = []
     for steps in sorted({point.recipe.steps for point in points}):
         own = [point for point in points if point.recipe.steps == steps]
         sharp = sorted((point for point in near if point.recipe.steps == steps), key=gap)

@@ -32,9 +32,11 @@ def write_report(tuned: Sequence[Tuned], folder: Path, command: str) -> None:
 
 
 def section(tuned: Tuned) -> list[str]:
-    """What the page says of one model."""
-    search, best = tuned.search, tuned.tiers["best"]
-    size, tried = f"{best.size[1]}x{best.size[0]}", f"{len(search.grid)} chains were tried at first"
+    """A model's section of the page."""
+    search = tuned.search
+    best = tuned.tiers["best"]
+    size = f"{best.size[1]}x{best.size[0]}"
+    tried = f"{len(search.grid)} chains were tried at first"
     return [
         f"## {tuned.bundle.manifest.name}",
         "",
@@ -117,7 +119,8 @@ def _table(rows: Sequence[Sequence[str]], names: Sequence[str]) -> list[str]:
 
 def to_json(tuned: Tuned) -> dict[str, Any]:
     """All that was measured of a model."""
-    search, ahead = tuned.search, set(front(tuned.search.points))
+    search = tuned.search
+    ahead = set(front(tuned.search.points))
     return {
         "model": tuned.bundle.manifest.name,
         "manifest": tuned.bundle.digest,

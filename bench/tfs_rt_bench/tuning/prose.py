@@ -1,4 +1,4 @@
-"""What the page of `tfs-rt tune` says in words."""
+"""Sentences of the page of `tfs-rt tune`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from tfs_rt_bench.tuning.trials import Point
 from tfs_rt_bench.tuning.tune import Tuned
 
 GRID = "; ".join(f"{name} (eta {eta:g})" if name == "ddim" else name for name, eta in SAMPLERS)
-FAST, BALANCED = LOSS["fast"], LOSS["balanced"]
+FAST = LOSS["fast"]
+BALANCED = LOSS["balanced"]
 LEVELS = ", ".join(f"{sigma:g}" for sigma in SIGMAS)
 DEFINITIONS = (
     "PSNR and SSIM: `tfs-rt eval`'s, means over the cases. Sharpness: the images' mean average gradient over the ground"
@@ -51,13 +52,13 @@ def named(recipe: Recipe) -> str:
 
 
 def remarks(tuned: Tuned) -> list[str]:
-    """Which tiers are one, what the others gain and lose, and what the warm start is worth."""
+    """Sentences on equal tiers, gains and losses of the others, and the value of the warm start."""
     fast, balanced, best = (tuned.chosen[name] for name in ("fast", "balanced", "best"))
     one = f"* `fast` and `best` are one: nothing in the largest budget is {SAME_PSNR:g} dB better."
     lines = [
         one if fast == best else f"* `best` takes {best.calls / fast.calls:g} times `fast`: {_change(best, fast)}."
     ]
-    none = "* `balanced` is no other: nothing sharper was found within what it may lose."
+    none = "* `balanced` is the same recipe: nothing sharper was found within what it may lose."
     lines.append(none if balanced in (fast, best) else f"* `balanced` against `best`: {_change(balanced, best)}.")
     own = tuned.search.points[0]
     if own.recipe == tuned.bundle.manifest.recipe:
@@ -74,9 +75,10 @@ def _change(point: Point, other: Point) -> str:
 
 
 def _warm_start(pairs: Sequence[tuple[Point, Point]]) -> str:
-    """What bare noise in place of the warm start gains and loses."""
+    """Sentence on bare noise in place of the warm start: gain and loss."""
     ranked = sorted(pairs, key=lambda pair: pair[1].psnr - pair[0].psnr)
-    (warm, bare), (least_warm, least_bare) = ranked[-1], ranked[0]
+    (warm, bare) = ranked[-1]
+    (least_warm, least_bare) = ranked[0]
     most = f"at most {_change(bare, warm)} ({named(warm.recipe)})"
     least = f"at least {_change(least_bare, least_warm)} ({named(least_warm.recipe)})"
     return f"* Bare noise in place of the warm start, in {len(pairs)} chains of one sample: {most}; {least}."

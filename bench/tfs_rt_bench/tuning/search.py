@@ -19,12 +19,14 @@ from tfs_rt_bench.tuning.choice import survivors
 from tfs_rt_bench.tuning.grid import SAMPLES, chains, distinct, nearby, sigmas
 from tfs_rt_bench.tuning.trials import Asked, Point, Trials
 
-FEW, KEPT = 2, (2, 2, 1)  # cases at first; and what is kept of each number of steps, by PSNR and by sharpness
+# cases at first; and what is kept of each number of steps, by PSNR and by sharpness
+FEW = 2
+KEPT = (2, 2, 1)
 
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """What was tried."""
+    """The points that were tried."""
 
     grid: list[Point]  # all chains, one sample, on a few cases
     points: list[Point]  # what was measured on all cases; the model's own recipe first, if a budget allows it
@@ -35,7 +37,8 @@ class Search:
 
 def search(trials: Trials, own: Recipe, most: int, say: Callable[[str], None] = lambda text: None) -> Search:
     """The points of at most `most` network calls for an image; the model's own recipe is kept to the end."""
-    spec, count = trials.engine.spec, len(trials.cases)
+    spec = trials.engine.spec
+    count = len(trials.cases)
     few = sorted({round(i) for i in np.linspace(0, count - 1, min(FEW, count))})
 
     def measured(recipes: Sequence[Recipe], numbers: Sequence[int]) -> list[Point]:
@@ -58,7 +61,7 @@ def search(trials: Trials, own: Recipe, most: int, say: Callable[[str], None] = 
 
 
 def _with(own: Recipe, kept: list[Point], points: list[Point]) -> list[Point]:
-    """What is kept, the model's own recipe first if it is among the points."""
+    """The points for the next round, the model's own recipe first if it is among them."""
     return list(dict.fromkeys([*(point for point in points if point.recipe == own), *kept]))
 
 
@@ -70,7 +73,7 @@ def _finer(spec: ModelSpec, own: Recipe, kept: list[Point]) -> list[Recipe]:
 
 
 def affordable(budget: float, second: float) -> int:
-    """How many network calls a budget of seconds allows; UsageError if none."""
+    """Number of network calls within a budget of seconds; UsageError if it is zero."""
     calls = math.floor(budget / second * (1 + 1e-9))
     if calls < 1:
         reason = f"{budget:g} s are less than one network call takes here ({second:.3g} s)"

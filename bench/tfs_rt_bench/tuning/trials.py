@@ -114,7 +114,8 @@ class Remembering:
         self, x_t: Array, x_0: Array | None, condition: Array, row: StepRow, z: Array | None
     ) -> tuple[Array, Array]:
         self.made += 1
-        give, take = self.engine.to_device, self.engine.to_host
+        give = self.engine.to_device
+        take = self.engine.to_host
         before = None if x_0 is None else give(x_0)
         x_prev, x_0_next = self.engine.step(give(x_t), before, give(condition), row, None if z is None else give(z))
         return take(x_prev), take(x_0_next)

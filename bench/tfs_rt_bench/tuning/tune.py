@@ -29,12 +29,14 @@ from tfs_rt_bench.tuning.trials import Asked, Point, Remembering, Trials, fused
 
 BACKEND = "ort-cpu"  # the exact tier: images of other float32 backends differ by a grey level here and there
 CALLS = (1, 4, 16)  # that the budgets allow where none are given
-RUNS, LONG = 5, 4.0  # at least so many runs, for so many seconds, are timed: others may be at work on the machine
+# at least so many runs, for so many seconds, are timed: others may be at work on the machine
+RUNS = 5
+LONG = 4.0
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What is tuned, on what."""
+    """A model to tune, and its cases."""
 
     model: str | Path
     source: Source
@@ -61,9 +63,11 @@ def tune(request: Request, say: Callable[[str], None] = lambda text: None) -> Tu
     Raises ModelError for a model that fuses no three images or returns no numbers, UsageError for a budget in which
     nothing can be done.
     """
-    bundle, source = load_fusion(request.model), request.source
+    bundle = load_fusion(request.model)
+    source = request.source
     scale = bundle.manifest.model.scale
-    cases, engine = known_cases(source, scale), load_engine(BACKEND, bundle)
+    cases = known_cases(source, scale)
+    engine = load_engine(BACKEND, bundle)
     held_out = known_cases(source, scale, "test") if source.has_test else []
     second = seconds(engine, (dataclasses.replace(bundle.manifest.recipe, steps=1), 1), cases[0])
     budgets = tuple(sorted(request.budgets)) or tuple(second * calls for calls in CALLS)
@@ -99,8 +103,9 @@ def _measured(point: Point, tested: Trials, engine: Engine[Any], source: Source,
 
 
 def seconds(engine: Engine[Any], point: Asked, case: Known) -> float:
-    """What an image takes: its samples, each the least of many runs of one after a first that does not count."""
-    (recipe, samples), times = point, []
+    """Seconds of an image: the sum over its samples of the minimum of many runs, after a first that does not count."""
+    (recipe, samples) = point
+    times = []
     table = step_table(engine.spec, recipe)
     while len(times) <= RUNS or sum(times) < LONG:
         started = time.perf_counter()
@@ -120,7 +125,7 @@ def accuracy_of(point: Point) -> Accuracy:
 
 
 def check_bundles(models: Sequence[str | Path], *, write: bool) -> None:
-    """What would fail later, or overwrite another's report, is refused before anything is searched."""
+    """Refuse before the search whatever would fail later or overwrite another report."""
     bundles = [load_fusion(model) for model in models]
     names = [bundle.manifest.name for bundle in bundles]
     if twice := [name for name in names if names.count(name) > 1]:

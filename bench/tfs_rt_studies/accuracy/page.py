@@ -37,8 +37,10 @@ from tfs_rt_bench.measures.intervals import compare
 from tfs_rt_reference.data.groups import Group, read_groups
 from tfs_rt_studies.pages import fused, shipped_scales, shown_groups, write_jpeg
 
-STEPS, SHOWN = (1, 4, 20), 3
-BASELINE, RESOLVED = "bicubic, then BitonicX", "SR3 of each image, then BitonicX"
+STEPS = (1, 4, 20)
+SHOWN = 3
+BASELINE = "bicubic, then BitonicX"
+RESOLVED = "SR3 of each image, then BitonicX"
 HEAD = """Made by `python -m tfs_rt_studies.accuracy.page`: the test split of a set of `tfs-rt prepare`, degraded by
 Pillow's bicubic filter and fused by each method. The ground truth is the BitonicX fusion at full resolution. Two-stage
 (bicubic, then a classical fusion) is what is done today. Bold: the best; AG is best near the ground truth's."""
@@ -46,7 +48,7 @@ Pillow's bicubic filter and fused by each method. The ground truth is the Bitoni
 
 @dataclass(frozen=True, slots=True)
 class Study:
-    """What is compared on what, and where it goes."""
+    """Methods to compare, their cases and the output folder."""
 
     data: Path
     output: Path
@@ -77,7 +79,8 @@ def resolver(path: Path) -> Upsample:
     spec = bundle.manifest.model
     if spec.architecture.condition_channels != 3:
         raise UsageError(path, "takes three images, not one", "name a model trained with architecture.in_channel=6")
-    engine, table = load_engine("ort-cpu", bundle), step_table(spec, bundle.manifest.recipe)
+    engine = load_engine("ort-cpu", bundle)
+    table = step_table(spec, bundle.manifest.recipe)
     return lambda image, size: fuse_batch(engine, table, ImageBatch([[image]], ["image"], size=size))[0]
 
 
@@ -93,7 +96,8 @@ def fuse_all(fuser: FusionMethod, groups: Sequence[Group], folder: Path) -> list
 
 def scored(study: Study, scale: int, fusers: dict[str, FusionMethod]) -> Evaluation:
     """All methods of a scale on the test split."""
-    groups, root = read_groups(study.data, "test"), study.work / f"x{scale}"
+    groups = read_groups(study.data, "test")
+    root = study.work / f"x{scale}"
     prepare_output(root / "truth")
     for group in groups:
         write_file(root / "truth" / f"{group.id}.png", encode_png(group.truth))
@@ -152,9 +156,11 @@ def better(evaluation: Evaluation) -> list[str]:
 
 def write_page(study: Study) -> None:
     """`accuracy.md` and its pictures."""
-    fusers, shown = check(study), pictured(study)
+    fusers = check(study)
+    shown = pictured(study)
     prepare_output(study.output)
-    lines, notes = ["# Accuracy", "", HEAD, ""], []
+    lines = ["# Accuracy", "", HEAD, ""]
+    notes = []
     for scale, found in fusers.items():
         evaluation = scored(study, scale, found)
         lines += [f"## x{scale}: {len(evaluation.cases)} cases", "", *table_1(evaluation), "", *better(evaluation), ""]

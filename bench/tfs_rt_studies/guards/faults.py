@@ -11,7 +11,9 @@ from PIL import Image
 from tfs_rt.cases.colormaps import table
 from tfs_rt.images import RGB
 
-SHIFTS, TURNS = (2, 4, 8, 16, 32), (2, 5, 10, 15)  # pixels of the full resolution, degrees
+# pixels of the full resolution, degrees
+SHIFTS = (2, 4, 8, 16, 32)
+TURNS = (2, 5, 10, 15)
 CLIPPED = {"16": 257, "12": 16}  # what a level becomes in images of so many bits, before it is cut off at 255
 MISPLACED = ("registration", "rotation")  # guards, either of which will do
 
@@ -47,7 +49,7 @@ def faults() -> Iterator[Fault]:
 
 
 def multiplied(factor: int) -> Change:
-    """What is left of deep or bright values that are cut off at 255."""
+    """Deep or bright values, cut off at 255."""
     return lambda image: (image.astype(np.int64) * factor).clip(0, 255).astype(np.uint8)
 
 
@@ -66,7 +68,8 @@ def _nearest(image: RGB, colours: RGB) -> tuple[np.ndarray, np.ndarray]:
     """(level, distance) of each pixel (H, W) by the nearest of a map's colours (256, 3)."""
     own, index = np.unique(image.reshape(-1, 3), axis=0, return_inverse=True)
     distances = np.linalg.norm(own[:, None].astype(np.float32) - colours, axis=2)
-    levels, least = distances.argmin(axis=1)[index], distances.min(axis=1)[index]
+    levels = distances.argmin(axis=1)[index]
+    least = distances.min(axis=1)[index]
     return levels.reshape(image.shape[:2]), least.reshape(image.shape[:2])
 
 

@@ -1,4 +1,4 @@
-"""How many injected faults the guards find, and in how many sound cases they find something.
+"""Detection rates of the guards: injected faults found, and sound cases with a finding.
 
     python -m tfs_rt_studies.guards.rates SET -o docs/guards.md --others examples
 
@@ -41,8 +41,8 @@ Made by `python -m tfs_rt_studies.guards.rates`. The guards of `tfs_rt/cases/gua
 warn; with `--strict` they fail a case.
 
 A cell is how many of how many: in the patients on whom thresholds were set (train and val), then in the test patient.
-That one is no independent check of `registration`, nor of `saturation` in functional images: its rates were known when
-the method, `shift_gain` and `capped` were chosen.
+That one is not an independent check of `registration`, nor of `saturation` in functional images: its rates were known
+when the method, `shift_gain` and `capped` were chosen.
 Groups are neighbouring slices of 6 patients, so a rate in others may differ by more than so many cases suggest."""
 SOUND = """## Sound cases
 
@@ -75,7 +75,7 @@ class Member:
 
 @dataclass(slots=True)
 class Rate:
-    """How many of how many, in the patients that thresholds were set on and in those of the test split."""
+    """Counts in the patients of the thresholds and in those of the test split."""
 
     found: list[int] = field(default_factory=lambda: [0, 0])
     cases: list[int] = field(default_factory=lambda: [0, 0])
@@ -106,7 +106,7 @@ def members(root: Path) -> list[Member]:
 
 
 def is_found(findings: Sequence[Finding], guards: Sequence[str]) -> bool:
-    """Whether any of these guards found something."""
+    """True if any of these guards has a finding."""
     return any(finding.guard in guards for finding in findings)
 
 
@@ -139,7 +139,8 @@ def faulty(group: Group, fault: Fault, slot: int) -> Iterator[tuple[int, list[RG
     """(scale, images) with one fault in one slot."""
     source = fault.change(group.sources[slot]) if fault.of_source else group.sources[slot]
     for scale in SCALES:
-        images, image = group.degraded(scale), low_resolution(source, scale)
+        images = group.degraded(scale)
+        image = low_resolution(source, scale)
         images[slot] = image if fault.of_source else fault.change(image)
         yield scale, images
 
@@ -158,7 +159,7 @@ def wrong_orders(groups: Sequence[Member]) -> Iterator[list[str]]:
 
 
 def is_stopped(case: Case) -> bool:
-    """Whether the intake refuses a case, or the order of its slots is found."""
+    """True if the case is refused at loading, or its slot order is detected."""
     try:
         return is_found(input_findings(load_case(case, 1, None).images), ["slot order"])
     except InputError:
@@ -167,7 +168,7 @@ def is_stopped(case: Case) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Fused:
-    """What a model made of all groups."""
+    """A model's results for all groups."""
 
     inputs: list[list[RGB]]
     results: list[RGB]
@@ -237,9 +238,11 @@ def table(columns: Sequence[str], rows: Iterator[list[str]]) -> list[str]:
 
 def write_page(data: Path, output: Path, others: Sequence[Path]) -> None:
     """The page of all rates."""
-    groups, fusers = members(data), [load_pipeline(f"tfs-rt/x{scale}") for scale in shipped_scales()]
+    groups = members(data)
+    fusers = [load_pipeline(f"tfs-rt/x{scale}") for scale in shipped_scales()]
     made = {fuser.scale: fuse_all(fuser, groups) for fuser in fusers}
-    inputs, results = [f"x{scale}" for scale in SCALES], [f"x{scale}" for scale in made]
+    inputs = [f"x{scale}" for scale in SCALES]
+    results = [f"x{scale}" for scale in made]
     lines = [HEAD, "", SOUND, "", *table(["found in inputs", *inputs], sound_inputs(groups)), ""]
     lines += [*table(["found in results", *results], sound_results(groups, made)), ""]
     if others:

@@ -47,17 +47,18 @@ class Run:
 
 
 def read_benchmarks(path: Path) -> Run:
-    """What pytest-benchmark wrote of bench/kernels; InputError if it is something else."""
+    """The results of bench/kernels by pytest-benchmark; InputError for any other file."""
     try:
         data: Any = json.loads(path.read_text(encoding="utf-8"))
-        machine, commit = data["machine_info"], data["commit_info"]
+        machine = data["machine_info"]
+        commit = data["commit_info"]
         kernels = {found["name"].removeprefix("test_"): _kernel(found) for found in data["benchmarks"]}
         dirty = "-dirty" if commit["dirty"] else ""
         versions = {"python": machine["python_version"], **machine["versions"]}
         return Run(machine["device"], data["datetime"], commit["id"][:12] + dirty, versions, machine["busy"], kernels)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         reason = (
-            f"is no JSON that pytest-benchmark wrote of bench/kernels ({type(error).__name__}: {first_line(error)})"
+            f"is not JSON that pytest-benchmark wrote of bench/kernels ({type(error).__name__}: {first_line(error)})"
         )
         raise InputError(path, reason, "run make bench") from error
 
@@ -68,7 +69,7 @@ def _kernel(found: dict[str, Any]) -> Kernel:
 
 
 def history_of(folder: Path, device: str) -> Path:
-    """Where a device's lines are kept."""
+    """File of a device's lines."""
     return folder / f"{'-'.join(re.findall(r'[a-z0-9]+', device.lower()))}.jsonl"
 
 

@@ -1,4 +1,4 @@
-"""Where a step's time goes on a CPU: in ONNX Runtime by kind of node, in our kernels by operation.
+"""Shares of a step's time on a CPU: in ONNX Runtime by kind of node, in our kernels by operation.
 
 python -m tfs_rt_studies.kernels.shares MODEL --size 256
 """
@@ -42,7 +42,8 @@ def main() -> None:
 
 
 def _inputs(bundle: Bundle, size: int) -> tuple[Array, Array, Array]:
-    rng, arch = np.random.default_rng(0), bundle.manifest.model.architecture
+    rng = np.random.default_rng(0)
+    arch = bundle.manifest.model.architecture
     condition = rng.uniform(-1, 1, (1, arch.condition_channels, size, size)).astype(np.float32)
     return condition, rng.standard_normal((1, 3, size, size)).astype(np.float32), np.full((1, 1), 0.3, np.float32)
 
@@ -51,7 +52,8 @@ def _of_runtime(bundle: Bundle, inputs: tuple[Array, Array, Array]) -> dict[str,
     """Seconds by kind of node, by its own profiler; the least of several runs."""
     with tempfile.TemporaryDirectory() as folder:
         options = ort.SessionOptions()
-        options.log_severity_level, options.enable_profiling = 4, True
+        options.log_severity_level = 4
+        options.enable_profiling = True
         options.profile_file_prefix = str(Path(folder) / "profile")
         session = ort.InferenceSession(bundle.read("fp32"), options, providers=["CPUExecutionProvider"])
         for _ in range(ROUNDS + 1):

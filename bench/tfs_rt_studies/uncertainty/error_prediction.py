@@ -1,4 +1,4 @@
-"""How well a number at each pixel predicts the error there: by order (correlation, sparsification) and by size (bins).
+"""Quality of a per-pixel error estimate: by order (correlation, sparsification) and by size (bins).
 
 Sparsification (Ilg et al., ECCV 2018): the RMS error of what is left when the pixels that the predictor calls worst are
 taken away, as a share of the RMS error of all. The oracle takes away the largest errors first; a predictor that knows

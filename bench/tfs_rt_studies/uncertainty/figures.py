@@ -100,7 +100,8 @@ def measure(pipeline: Pipeline, groups: Sequence[Group], counts: Sequence[int]) 
     """The samples of all groups, measured at each number of samples."""
     found = {count: Measured(count) for count in counts}
     for group in groups:
-        sums, squared = Moments(group.size), []
+        sums = Moments(group.size)
+        squared = []
         for image in samples_of(pipeline, group, max(counts)):
             sums.add(image)
             squared.append(rms(pixel_error(image, group.truth)) ** 2)
@@ -111,10 +112,14 @@ def measure(pipeline: Pipeline, groups: Sequence[Group], counts: Sequence[int]) 
 
 def add_case(measured: Measured, sums: Moments, truth: RGB, squared: Sequence[float]) -> None:
     """Compare a case's spread with its error."""
-    mean, spread = sums.mean(), sums.spread()
-    error, edge, inside = pixel_error(mean, truth), edges(mean), head_mask(truth)
+    mean = sums.mean()
+    spread = sums.spread()
+    error = pixel_error(mean, truth)
+    edge = edges(mean)
+    inside = head_mask(truth)
     inside = inside if inside.any() else np.ones_like(inside)
-    e, by = error[inside], {"spread": spread[inside], "edges": edge[inside]}
+    e = error[inside]
+    by = {"spread": spread[inside], "edges": edge[inside]}
     measured.spread.append(by["spread"])
     measured.error.append(e)
     measured.cases.append(

@@ -1,4 +1,4 @@
-"""Whether the spread of a model's samples predicts its error: measured where the ground truth is known.
+"""Calibration of the spread of a model's samples as a predictor of its error, on cases with ground truth.
 
     python -m tfs_rt_studies.uncertainty.measure SET --pictures SHOWN -o docs/uncertainty.md
 

@@ -41,7 +41,7 @@ def factor_of(val: Measured, test: Measured) -> Factor:
 
 
 def is_little(models: dict[str, Figures], samples: int) -> bool:
-    """Whether a spread is off by a factor of two, or orders no better than edges do, for any model's best recipe."""
+    """True if any model's spread (best recipe) is off by a factor of two or orders pixels no better than edges."""
     return any(measured.ratio > 2 or _no_better(measured) for measured in _best(models, samples, "test"))
 
 
@@ -68,11 +68,13 @@ def _no_better(measured: Measured) -> bool:
 
 
 def advice(models: dict[str, Figures], samples: int) -> list[str]:
-    """What follows for each model, and for the default."""
-    lines, gains = [], []
+    """Consequences for each model, and for the default."""
+    lines = []
+    gains = []
     for model, figures in models.items():
         name = best_recipe(figures, samples)
-        val, test = figures[name]["val"][samples], figures[name]["test"][samples]
+        val = figures[name]["val"][samples]
+        test = figures[name]["test"][samples]
         gains += [_gain(found["test"][samples]) for found in figures.values()]
         lines.append(
             f"* `{model}`: of these recipes, {name} orders best on the validation split: Spearman"
@@ -89,7 +91,7 @@ def advice(models: dict[str, Figures], samples: int) -> list[str]:
 
 
 def order_rows(figures: Figures, samples: int) -> list[list[str]]:
-    """How well spread and edges order the pixels."""
+    """Quality of the pixels' order by spread and by edges."""
     rows = []
     for recipe, split, measured in _each(figures, samples):
         pairs = [measured.middle("spearman"), measured.middle("spearman_edges")]
@@ -98,13 +100,14 @@ def order_rows(figures: Figures, samples: int) -> list[list[str]]:
         )
         spread, edge = _bold([_ranged(measured.values(n)) for n in ("spearman", "spearman_edges")], pairs, largest=True)
         ause = _bold([f"{area:.3f}" for area in areas], areas, largest=False)
-        whole, linear = f"{measured.middle('spearman_whole'):.2f}", _ranged(measured.values("pearson"))
+        whole = f"{measured.middle('spearman_whole'):.2f}"
+        linear = _ranged(measured.values("pearson"))
         rows.append([recipe, split, str(len(measured.cases)), spread, edge, *ause, f"{nothing:.3f}", linear, whole])
     return rows
 
 
 def left_rows(figures: Figures, samples: int) -> list[list[str]]:
-    """What is left after taking pixels away."""
+    """Remaining error after removing pixels."""
     rows = []
     for recipe, split, measured in _each(figures, samples):
         shares = [
@@ -118,7 +121,8 @@ def size_rows(figures: Figures, samples: int) -> list[list[str]]:
     """Error and spread of both splits, and the factor."""
     rows = []
     for recipe, found in figures.items():
-        val, test = found["val"][samples], found["test"][samples]
+        val = found["val"][samples]
+        test = found["test"][samples]
         factor = factor_of(val, test)
         cells = [f"{_size(m)[0]:.2f} / {_size(m)[1]:.2f} = {m.ratio:.1f}" for m in (val, test)]
         rows.append([recipe, *cells, f"{factor.fitted:.1f}", f"{factor.overall:.2f}", f"{factor.worst:.2f}"])
@@ -136,7 +140,8 @@ def psnr_rows(figures: Figures, samples: int) -> list[list[str]]:
 
 def count_rows(figures: Figures, samples: int) -> list[list[str]]:
     """The recipe that did best, by the number of samples."""
-    rows, recipe = [], best_recipe(figures, samples)
+    rows = []
+    recipe = best_recipe(figures, samples)
     for split, by_count in figures[recipe].items():
         for count, measured in by_count.items():
             gain = _gain(measured)
@@ -209,7 +214,8 @@ def picture(pipeline: Pipeline, groups: Sequence[Group], samples: int, factor: f
     rows = []
     for group in groups:
         sums = moments(list(samples_of(pipeline, group, samples)))
-        mean, spread = sums.mean(), sums.spread()
+        mean = sums.mean()
+        spread = sums.spread()
         error = pixel_error(mean, group.truth).astype(np.float32)
         shown = [
             ("ground truth", group.truth),

@@ -10,10 +10,19 @@ from PIL import Image, ImageDraw, ImageFont
 from tfs_rt.images import RGB
 from tfs_rt_studies.uncertainty.error_prediction import Bin
 
-PANEL, LEFT, TOP, BOTTOM, RIGHT = 380, 48, 30, 40, 14  # pixels
-LOW, HIGH = 0.125, 64.0  # levels, on both axes; what is beyond lies on the border
+# pixels
+PANEL = 380
+LEFT = 48
+TOP = 30
+BOTTOM = 40
+RIGHT = 14
+# levels, on both axes; what is beyond lies on the border
+LOW = 0.125
+HIGH = 64.0
 TICKS = (0.125, 0.5, 2, 8, 32)
-INK, GREY, PALE = (30, 30, 30), (130, 130, 130), (225, 225, 225)
+INK = (30, 30, 30)
+GREY = (130, 130, 130)
+PALE = (225, 225, 225)
 COLOURS = ((31, 90, 180), (200, 80, 20))
 Curve = tuple[str, bool, Sequence[Bin]]  # what it shows, whether it was held out to the end (filled), its bins
 
@@ -39,7 +48,8 @@ def _draw(pen: ImageDraw.ImageDraw, left: int, title: str, curves: Sequence[Curv
         colour = COLOURS[names.index(name)]
         points = [_place(left, b.spread, b.error) for b in found]
         pen.line(points, fill=colour, width=1)
-        x, y = left + PANEL - RIGHT - 176, PANEL - BOTTOM - 14 - 16 * (len(curves) - row - 1)
+        x = left + PANEL - RIGHT - 176
+        y = PANEL - BOTTOM - 14 - 16 * (len(curves) - row - 1)
         for u, v in [*points, (x, y)]:
             pen.ellipse([u - 3, v - 3, u + 3, v + 3], fill=colour if held_out else "white", outline=colour)
         pen.text((x + 10, y), f"{name}, {'test' if held_out else 'val'}", fill=INK, font=font, anchor="lm")
@@ -48,7 +58,8 @@ def _draw(pen: ImageDraw.ImageDraw, left: int, title: str, curves: Sequence[Curv
 def _axes(pen: ImageDraw.ImageDraw, left: int, title: str) -> None:
     font = ImageFont.load_default(12)
     for value in TICKS:
-        (x, _), (_, y) = _place(left, value, LOW), _place(left, LOW, value)
+        (x, _) = _place(left, value, LOW)
+        (_, y) = _place(left, LOW, value)
         pen.line([(x, TOP), (x, PANEL - BOTTOM)], fill=PALE)
         pen.line([(left + LEFT, y), (left + PANEL - RIGHT, y)], fill=PALE)
         pen.text((x, PANEL - BOTTOM + 4), f"{value:g}", fill=INK, font=font, anchor="ma")

@@ -1,4 +1,4 @@
-"""What the page on the spread of samples says whatever was measured."""
+"""Fixed sentences of the page on the spread of samples."""
 
 from __future__ import annotations
 

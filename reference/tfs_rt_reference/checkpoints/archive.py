@@ -1,7 +1,7 @@
-"""What a checkpoint file may be made of, checked before a library reads it: plain archives, plain headers.
+"""Checks of a checkpoint's archive or header before a library reads it.
 
-Compressed or overlapping members unfold into more than the file holds, and of two of one name readers choose
-differently; PyTorch writes neither. Of two tensors of one name safetensors takes one without a word.
+Compressed or overlapping members unpack to more than the file's size, and readers choose differently between two
+members of one name; PyTorch writes neither. Of two tensors of one name, safetensors silently takes one.
 """
 
 from __future__ import annotations
@@ -16,7 +16,9 @@ from tfs_rt.errors import ModelError, printable
 from tfs_rt.facts import unique_keys
 from tfs_rt.system.files import open_regular
 
-ZIP, TAR, TAR_AT = b"PK\x03\x04", b"ustar", 257
+ZIP = b"PK\x03\x04"
+TAR = b"ustar"
+TAR_AT = 257  # byte at which a tar states its kind
 HEADER = 2**22  # bytes of a safetensors header: the published network's has 60,000
 ENTRIES = 20_000  # members or tensors: it has 900
 
@@ -69,7 +71,7 @@ def _check_names(names: list[str]) -> None:
 
 
 def check_header(path: Path) -> None:
-    """ValueError unless a safetensors file's header is short, and names no tensor twice."""
+    """ValueError unless a safetensors header is short and names each tensor once."""
     with open_regular(path) as file:
         length = int.from_bytes(file.read(8), "little")
         if length > HEADER:
@@ -77,13 +79,13 @@ def check_header(path: Path) -> None:
         header = json.loads(file.read(length), object_pairs_hook=unique_keys)
         size = os.fstat(file.fileno()).st_size
     if not isinstance(header, dict) or len(header) > ENTRIES:
-        raise ValueError("no table of tensors, or a huge one")
-    end = 8 + length + max(map(_end, header.values()), default=0)
+        raise ValueError("its header is not a table of tensors, or a huge one")
+    end = 8 + length + max(map(_data_end, header.values()), default=0)
     if end > size:
         raise ValueError(f"it ends after {size} of {end} bytes: its download was cut off, or it is damaged")
 
 
-def _end(entry: Any) -> int:
-    """Where a tensor's data end, as far as its entry states it; the reader checks the rest."""
+def _data_end(entry: Any) -> int:
+    """End offset of a tensor's data in bytes, as its entry states it, or 0. The reader checks the rest."""
     offsets = entry.get("data_offsets") if isinstance(entry, dict) else None
     return offsets[1] if isinstance(offsets, list) and len(offsets) == 2 and isinstance(offsets[1], int) else 0

@@ -1,11 +1,11 @@
-"""What a checkpoint file holds, before anything that it declares is believed.
+"""Contents of a checkpoint file, checked against each other.
 
-No code from a file is run: `.pth` goes through PyTorch's restricted unpickler, safetensors holds none. Both are parsed
-in a child process with limits, which hands on nothing but arrays, and these are checked again here: that takes no
-longer than to read the file a second time, and this process never sees a foreign pickle.
+No code from a file is run: `.pth` goes through PyTorch's restricted unpickler, and safetensors holds data only. Both
+are parsed in a sandboxed child process, which returns plain arrays. These are checked again here, which takes as long
+as a second read of the file; this process never sees an untrusted pickle.
 
-A file is a tree of names; whatever a program or a wrapper put in front of them (`module.`, `denoise_fn.`,
-`state_dict`, `netG`) is stripped, and where averaged weights (EMA) are among them, those are taken.
+A file is a tree of names. Prefixes of programs and wrappers (`module.`, `denoise_fn.`, `state_dict`, `netG`) are
+stripped. If the file has averaged weights (EMA), those are taken.
 """
 
 from __future__ import annotations
@@ -41,7 +41,15 @@ from tfs_rt_reference.checkpoints.file_kind import check_kind
 
 METADATA_KEY = "tfs_rt"
 ENDINGS = (".pth", ".pt", ".ckpt", ".bin", ".safetensors")
-ROOTS = ("noise_level_mlp", "downs", "mid", "ups", "final_conv", "SE_block", "condition_skip")  # of the U-Net's names
+ROOTS = (
+    "noise_level_mlp",
+    "downs",
+    "mid",
+    "ups",
+    "final_conv",
+    "SE_block",
+    "condition_skip",
+)
 EMA = re.compile(r"(^|[._])(ema|shadow)([._]|$)")
 LIMITS = {"seconds": 120, "cpu_seconds": 10, "memory": 2**32}  # the published weights take 1 s, 2 GiB with Adam's
 STORED = ("float64", "float32", "float16", "bfloat16")  # types of schedule buffers
@@ -69,13 +77,13 @@ SCHEDULE_BUFFERS = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """What a checkpoint file holds."""
+    """Contents of a checkpoint file."""
 
     path: Path
     sha256: str
     tensors: Tensors  # the U-Net's, float32, prefixes stripped
     buffers: Tensors  # the noise schedule's, widened to float32
-    stored: dict[str, str]  # by the buffers' names: the type that they are stored in
+    stored: dict[str, str]  # stored type of each buffer, by its name
     ema: bool  # the tensors are the averaged ones
     declared: ModelSpec | None  # the file's own metadata (safetensors written by this project)
     architecture: Architecture  # read from the tensors; what they do not tell is as declared, or norm_groups 1
@@ -87,7 +95,7 @@ class Contents:
 
 
 class Parsed(NamedTuple):
-    """What a child hands on."""
+    """The child process's answer about a file."""
 
     tensors: Tensors
     buffers: Tensors
@@ -97,15 +105,18 @@ class Parsed(NamedTuple):
 
 
 def read_contents(path: Path) -> Contents:
-    """Read a checkpoint file; ModelError if it is none, or would have to run code, or fits no U-Net of the family."""
+    """Read a checkpoint file.
+
+    ModelError if it is not a checkpoint, would have to run code, or fits none of the family's U-Nets.
+    """
     if path.suffix.lower() not in ENDINGS:
-        raise ModelError(path, "is no checkpoint by its ending", f"give a file that ends in {', '.join(ENDINGS)}")
+        raise ModelError(path, "does not end like a checkpoint", f"give a file that ends in {', '.join(ENDINGS)}")
     if path.stem.endswith("_opt"):
         raise ModelError(path, OPTIMIZER, "give the file that ends in _gen.pth beside it")
     try:
-        sha256 = file_sha256(path)  # it also fetches the file from a slow disk, before the child's time runs
+        sha256 = file_sha256(path)  # also fetches the file from a slow disk before the child's time limit starts
         tensors, buffers, *rest = _child()(path, os.path.abspath(path))  # noqa: PTH100 - links keep their names
-        return _checked(path, sha256, Parsed(_as_tensors(tensors), _as_tensors(buffers), *rest))
+        return _check_contents(path, sha256, Parsed(_as_tensors(tensors), _as_tensors(buffers), *rest))
     except ModelError as error:  # the child's path is absolute
         raise ModelError(path, error.reason, error.remedy) from error
     except OSError as error:
@@ -121,17 +132,17 @@ def _child() -> Sandbox:
 
 
 def parse(file: str) -> tuple[Any, ...]:
-    """What `Parsed` says, arrays in place of tensors: the child's part."""
+    """Parse a file in the child process: the fields of `Parsed`, with arrays in place of tensors."""
     path = Path(file)
     check_kind(path)
     raw, metadata = _read_safetensors(path) if path.suffix.lower() == ".safetensors" else (_read_pth(path), {})
-    tensors, own, ema = _choose(path, dict(_flatten(raw, seen=set())))
+    tensors, own, ema = _choose(path, dict(_walk_tensors(raw, seen=set())))
     if not tensors and "optimizer" in raw:
         raise ModelError(path, OPTIMIZER, "give the file that ends in _gen.pth beside it")
     buffers = {name: buffer.float() for name, buffer in own.items()}
     stored = {name: str(buffer.dtype).removeprefix("torch.") for name, buffer in own.items()}
     parsed = Parsed(tensors, buffers, stored, ema, metadata.get(METADATA_KEY, ""))
-    _checked(path, "", parsed)
+    _check_contents(path, "", parsed)
     return _as_arrays(tensors), _as_arrays(buffers), *parsed[2:]
 
 
@@ -143,12 +154,12 @@ def _as_tensors(arrays: dict[str, NDArray[np.float32]]) -> Tensors:
     return {name: torch.from_numpy(array) for name, array in arrays.items()}
 
 
-def _checked(path: Path, sha256: str, parsed: Parsed) -> Contents:
+def _check_contents(path: Path, sha256: str, parsed: Parsed) -> Contents:
     tensors, buffers, stored, ema, metadata = parsed
     if odd := [f"{name} in {kind}" for name, kind in stored.items() if kind not in STORED or name not in buffers]:
         raise ModelError(path, f"its schedule buffer {odd[0]} cannot be read", "save the checkpoint anew, in float32")
     if bad := [name for name, buffer in buffers.items() if buffer.ndim != 1 or not buffer.numel()]:
-        raise ModelError(path, f"its schedule buffer {bad[0]} is no list of numbers", "save the checkpoint anew")
+        raise ModelError(path, f"its schedule buffer {bad[0]} is not a list of numbers", "save the checkpoint anew")
     declared = from_dict(ModelSpec, json.loads(metadata)) if metadata else None
     architecture = infer_architecture(path, tensors, declared.architecture.norm_groups if declared else 1)
     if declared:
@@ -176,7 +187,8 @@ def _read_pth(path: Path) -> dict[str, Any]:
     try:
         check_archive(path)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of pickle protocols: what it warns of, it also refuses
+            # Pickle protocols that it warns of are also refused.
+            warnings.simplefilter("ignore")
             raw = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise _unsafe(path, str(error)) from error
@@ -185,7 +197,7 @@ def _read_pth(path: Path) -> dict[str, Any]:
     except Exception as error:  # a damaged archive surfaces as any of RuntimeError, EOFError, KeyError, ValueError ...
         if "TorchScript" in str(error):
             raise ModelError(path, "is a TorchScript archive, a program", "save the model's state_dict()") from error
-        raise ModelError(path, f"is no PyTorch checkpoint ({first_line(error)})", "fetch the file again") from error
+        raise ModelError(path, f"is not a PyTorch checkpoint ({first_line(error)})", "fetch the file again") from error
     if not isinstance(raw, dict):
         raise ModelError(path, f"holds a {type(raw).__name__}, not a state_dict", "save the model's state_dict()")
     return raw
@@ -204,7 +216,7 @@ def _unsafe(path: Path, text: str) -> ModelError:
     return ModelError(path, "holds more than tensors, or is damaged; loading it could run code", ONLY_TENSORS)
 
 
-def _flatten(raw: dict[Any, Any], prefix: str = "", *, seen: set[int]) -> Iterator[tuple[str, Tensor]]:
+def _walk_tensors(raw: dict[Any, Any], prefix: str = "", *, seen: set[int]) -> Iterator[tuple[str, Tensor]]:
     """(dotted name, tensor) of a tree of dicts, each visited once, without optimizers' and schedulers' branches."""
     if id(raw) in seen:
         return
@@ -213,7 +225,7 @@ def _flatten(raw: dict[Any, Any], prefix: str = "", *, seen: set[int]) -> Iterat
         if isinstance(value, Tensor):
             yield f"{prefix}{key}", value
         elif isinstance(value, dict) and not str(key).startswith(("optim", "scheduler", "lr_scheduler")):
-            yield from _flatten(value, f"{prefix}{key}.", seen=seen)
+            yield from _walk_tensors(value, f"{prefix}{key}.", seen=seen)
 
 
 def _choose(path: Path, tree: Tensors) -> tuple[Tensors, Tensors, bool]:
@@ -226,19 +238,20 @@ def _choose(path: Path, tree: Tensors) -> tuple[Tensors, Tensors, bool]:
         averaged = bool(EMA.search(".".join(parts[:-1])))
         name = ".".join(parts[root:])
         if parts[-1] in SCHEDULE_BUFFERS:
-            buffers[averaged][parts[-1]] = _plain(path, full, tensor)  # whose type tells how exact it is
+            # The stored type is kept: it tells the schedule's accuracy.
+            buffers[averaged][parts[-1]] = _require_plain(path, full, tensor)
         elif parts[root] in ROOTS or tensor.ndim:  # the rest are counters: n_averaged, step, decay
             if name in groups[averaged]:
                 reason = f"holds two networks (two tensors {name})"
                 raise ModelError(path, reason, "save only the generator's state_dict()")
-            groups[averaged][name] = _plain(path, full, tensor).float()
+            groups[averaged][name] = _require_plain(path, full, tensor).float()
     ema = any(name.split(".")[0] in ROOTS for name in groups[True])
     return groups[ema], buffers[ema] or buffers[not ema], ema
 
 
-def _plain(path: Path, name: str, tensor: Tensor) -> Tensor:
+def _require_plain(path: Path, name: str, tensor: Tensor) -> Tensor:
     if tensor.layout is not torch.strided or not tensor.is_floating_point() or tensor.device.type != "cpu":
-        raise ModelError(path, f"{name} is no plain floating-point tensor", "save the weights as float32")
+        raise ModelError(path, f"{name} is not a plain floating-point tensor", "save the weights as float32")
     if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
         raise ModelError(path, f"{name} is larger than what is stored of it", "save the weights as plain tensors")
     return tensor

@@ -1,6 +1,6 @@
-"""Files that are not what their ending says, recognised by their first bytes, each with the way to a checkpoint.
+"""Other files that are named like a checkpoint, recognised by their first bytes, each with a remedy.
 
-Downloads that went wrong are the usual case: a web page, a pointer of Git LFS, half a file.
+Failed downloads are the usual case: a web page, a pointer of Git LFS, half a file.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import NamedTuple
 from tfs_rt.errors import ModelError
 from tfs_rt.system.files import open_regular
 
-FIRST = 1024  # bytes that are looked at
+FIRST = 1024  # bytes that are examined
 FETCH = "fetch the file again, and compare its size with the one that is stated where it is offered"
 RAW = "fetch the file itself: the link named 'raw', 'download' or 'resolve', not the page that shows it"
 LFS = "run git lfs pull in its repository, or fetch the file itself"
@@ -23,7 +23,7 @@ BOMS = (b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")
 WEB = re.compile(rb"\s*(<!doctype|<html|<head|<\?xml|<!--)", re.IGNORECASE)
 ONNX = re.compile(rb"\x08[\x01-\x20][\x12\x1a\x22\x28\x32\x3a\x42\x72]")  # the IR's version, and then another field
 CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1f]")  # bytes that no text has
-PICKLE = re.compile(rb"PK\x03\x04|\x80[\x02-\x05]")  # what PyTorch writes, and wrote before archives
+PICKLE = re.compile(rb"PK\x03\x04|\x80[\x02-\x05]")  # PyTorch's archives, and its pickles of earlier versions
 
 
 class Kind(NamedTuple):
@@ -53,7 +53,8 @@ SIGNATURES = {
 def check_kind(path: Path) -> None:
     """ModelError, with a remedy, if a file that ends as a checkpoint is recognised as something else."""
     with open_regular(path) as file:
-        first, size = file.read(FIRST), os.fstat(file.fileno()).st_size
+        first = file.read(FIRST)
+        size = os.fstat(file.fileno()).st_size
     kind = _download(first) or (_for_safetensors if path.suffix.lower() == ".safetensors" else _for_pth)(first, size)
     if kind:
         raise ModelError(path, kind.words, kind.remedy)
@@ -107,5 +108,5 @@ def _header_length(first: bytes, size: int) -> int:
 
 
 def _text(first: bytes) -> Kind | None:
-    """A text: what a server answers, say, in place of a file."""
+    """A text file, for example a server's answer in place of the checkpoint."""
     return None if CONTROL.search(first) else Kind("is not a checkpoint but a text file", RAW)

@@ -1,4 +1,4 @@
-"""What a checkpoint holds, as plain facts for `tfs-rt inspect`."""
+"""A checkpoint's contents as a JSON object, for `tfs-rt inspect`."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ def inspect_checkpoint(path: Path, config: Path | None) -> dict[str, Any]:
             key: declared[key] for key in ("prediction", "scale", "trained_size", "sigma_range", "schedule")
         }
     if config:
-        facts["configuration"] = _compared(contents, PublishedConfig.read(config))
+        facts["configuration"] = _compare_config(contents, PublishedConfig.read(config))
     return facts
 
 
-def _compared(contents: Contents, config: PublishedConfig) -> list[str] | str:
+def _compare_config(contents: Contents, config: PublishedConfig) -> list[str] | str:
     differences = config.differences(contents.architecture)
     try:
         schedules(contents, config)

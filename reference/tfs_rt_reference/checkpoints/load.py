@@ -57,7 +57,7 @@ def load_checkpoint(
     if differences := _differences(contents, published, asked):
         raise ModelError(path, "; ".join(differences), remedy)
     try:
-        spec = contents.declared or _conclude(contents, published, asked)
+        spec = contents.declared or _spec_of(contents, published, asked)
     except ValueError as error:
         raise ModelError(path, first_line(error), remedy) from error
     with torch.device("meta"):
@@ -67,30 +67,34 @@ def load_checkpoint(
 
 
 def _differences(contents: Contents, config: PublishedConfig | None, asked: dict[str, Any]) -> list[str]:
-    """One line for everything that file, configuration and options say twice and not alike."""
+    """One line for each contradiction between file, configuration and options."""
     lines = config.differences(contents.architecture) if config else []
     if config and config.norm_groups and asked["norm_groups"] not in (None, config.norm_groups):
         lines.append(f"norm_groups: {asked['norm_groups']} asked, {config.norm_groups} in the configuration")
     if not contents.declared:
         return lines
     own = contents.declared
-    said = {"norm_groups": own.architecture.norm_groups, "scale": own.scale, "prediction": own.prediction}
-    lines += [f"{k}: {asked[k]} asked, {said[k]} in the file" for k in said if asked[k] not in (None, said[k])]
+    declared = {"norm_groups": own.architecture.norm_groups, "scale": own.scale, "prediction": own.prediction}
+    for key, value in declared.items():
+        if asked[key] not in (None, value):
+            lines.append(f"{key}: {asked[key]} asked, {value} in the file")
     if config and config.norm_groups not in (None, own.architecture.norm_groups):
-        lines.append(f"norm_groups: {said['norm_groups']} in the checkpoint, {config.norm_groups} in the configuration")
+        lines.append(
+            f"norm_groups: {declared['norm_groups']} in the checkpoint, {config.norm_groups} in the configuration"
+        )
     if config and own.schedule not in config.schedules:
         lines.append(f"schedule: {own.schedule} in the checkpoint, {config.schedules[0]} in the configuration")
     return lines
 
 
-def _conclude(contents: Contents, config: PublishedConfig | None, asked: dict[str, Any]) -> ModelSpec:
-    """The spec of a file that says nothing of itself but by its tensors."""
+def _spec_of(contents: Contents, config: PublishedConfig | None, asked: dict[str, Any]) -> ModelSpec:
+    """The spec of a file without metadata, from its tensors, its configuration and the options."""
     groups = asked["norm_groups"] or (config and (config.norm_groups or PUBLISHED_NORM_GROUPS))
     if groups is None:
         reason = "its tensors do not tell the groups of its normalisation (published: 32, or 16 in some SR3 models)"
         raise ModelError(contents.path, reason, "give --config with its option file, or --norm-groups")
     if asked["scale"] is None:
-        raise ModelError(contents.path, "does not say its scale", "give --scale 2, 4 or 8")
+        raise ModelError(contents.path, "does not state its scale", "give --scale 2, 4 or 8")
     sampling, training = schedules(contents, config)
     return ModelSpec(
         architecture=dataclasses.replace(contents.architecture, norm_groups=groups),
@@ -103,7 +107,7 @@ def _conclude(contents: Contents, config: PublishedConfig | None, asked: dict[st
 
 
 def schedules(contents: Contents, config: PublishedConfig | None) -> tuple[Schedule, Schedule]:
-    """(sampling's, training's): declared by the configuration and held against the stored buffers."""
+    """(schedule of sampling, schedule of training): the declared ones, checked against the stored buffers."""
     stored = {name: contents.buffers[name] for name in ("betas", "alphas_cumprod") if name in contents.buffers}
     if config:
         declared = list(config.schedules)
@@ -111,9 +115,9 @@ def schedules(contents: Contents, config: PublishedConfig | None) -> tuple[Sched
         if contents.stored["betas"] not in EXACT:
             reason = f"keeps its noise schedule in {contents.stored['betas']}, too coarse to tell the schedule's ends"
             raise ModelError(contents.path, reason, "give --config with the published option file")
-        declared = [_linear_through(stored["betas"].double().numpy())]
+        declared = [_linear_schedule(stored["betas"].double().numpy())]
     else:
-        reason = "says nothing of its noise schedule"
+        reason = "does not state its noise schedule"
         raise ModelError(contents.path, reason, "give --config with the published option file")
     matching = [schedule for schedule in declared if _same_schedule(contents, schedule)]
     if not matching:
@@ -123,8 +127,8 @@ def schedules(contents: Contents, config: PublishedConfig | None) -> tuple[Sched
     return declared[0], matching[-1]
 
 
-def _linear_through(beta: Float64) -> Schedule:
-    """The linear schedule of the same ends, as the short decimals that a float32 was written from."""
+def _linear_schedule(beta: Float64) -> Schedule:
+    """The linear schedule with these ends, rounded to the short decimals that a float32 was written from."""
     start, end = (float(f"{value:.6g}") for value in (beta[0], beta[-1]))
     return Schedule(schedule="linear", n_timestep=beta.size, linear_start=start, linear_end=end)
 
@@ -132,7 +136,8 @@ def _linear_through(beta: Float64) -> Schedule:
 def _same_schedule(contents: Contents, schedule: Schedule) -> bool:
     computed = {"betas": betas(schedule), "alphas_cumprod": alphas_cumprod(schedule)}
     for name in computed.keys() & contents.buffers.keys():
-        found, wanted = contents.buffers[name].double().numpy(), computed[name]
+        found = contents.buffers[name].double().numpy()
+        wanted = computed[name]
         if found.shape != wanted.shape or not _is_rounded(found, wanted, contents.stored[name]):
             return False
     return True

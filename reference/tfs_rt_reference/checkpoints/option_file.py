@@ -13,16 +13,16 @@ from tfs_rt.facts import from_dict
 from tfs_rt.spec import Architecture, Schedule
 from tfs_rt.system.files import read_regular
 
-PUBLISHED_NORM_GROUPS = 32  # what the published program takes where its option file says nothing
+PUBLISHED_NORM_GROUPS = 32  # the published program's default
 LIMIT = 2**24  # bytes of an option file
 COMMENT = re.compile(r'("(?:\\.|[^"\\])*")|//[^\n]*')
 
 
 @dataclass(frozen=True, slots=True)
 class PublishedConfig:
-    """What an option file declares of a model."""
+    """The model that an option file declares."""
 
-    fields: dict[str, Any]  # by the architecture's field name; None where it says nothing
+    fields: dict[str, Any]  # keys: fields of Architecture; None if not stated
     norm_groups: int | None
     attn_res: tuple[int, ...] | None
     schedules: tuple[Schedule, ...]  # that of inference (`val`), then that of training
@@ -38,7 +38,7 @@ class PublishedConfig:
         except KeyError as error:
             raise ModelError(path, f"lacks the key {error}", "give the option file of the published program") from error
         except Exception as error:  # any shape of JSON is possible
-            reason = f"is no option file ({first_line(error)})"
+            reason = f"is not an option file ({first_line(error)})"
             raise ModelError(path, reason, "give the published program's JSON") from error
 
     @classmethod
@@ -46,7 +46,8 @@ class PublishedConfig:
         unet = model["unet"]
         whole = ("in_channel", "out_channel", "inner_channel", "res_blocks")
         fields: dict[str, Any] = {name: None if unet.get(name) is None else _integer(unet[name]) for name in whole}
-        multiplier, resolutions = unet.get("channel_multiplier"), unet.get("attn_res")
+        multiplier = unet.get("channel_multiplier")
+        resolutions = unet.get("attn_res")
         fields["channel_multiplier"] = None if multiplier is None else tuple(map(_integer, multiplier))
         return cls(
             fields=fields,
@@ -72,7 +73,7 @@ class PublishedConfig:
 
 def _integer(value: Any) -> int:
     if type(value) is not int or value < 1:
-        raise ValueError(f"{value!r} is no positive integer")
+        raise ValueError(f"{value!r} is not a positive integer")
     return value
 
 

@@ -1,15 +1,15 @@
 """Training groups from pairs of registered images: `python -m tfs_rt_reference.data.completion PAIRS.csv -o DIR`.
 
 PAIRS.csv is a list of cases (id,m1,m2,functional,patient,split) in which one of the three files is left empty. The
-missing image is made, and DIR/cases.csv lists whole groups for `tfs-rt prepare`, whose ground truth is then BitonicX of
-what is there. That truth is exact for any three images: a made one has to look like its kind, not to be right.
+missing image is made, and DIR/cases.csv lists whole groups for `tfs-rt prepare`, whose ground truth is BitonicX of the
+three images. That truth is exact for any three images: a made image has to look like its kind, not to be right.
 
 * A missing functional image is borrowed from another patient.
 * A missing anatomical image is borrowed likewise in every second case, and else made from its companion by a smooth
   random change of contrast, as another sequence shows the same edges in other greys.
 
-A borrowed image is the one whose head comes nearest in size among a few drawn at random, shifted by whole pixels so
-that the heads' centres meet; it is never resampled, which would blur it.
+A borrowed image is chosen among a few drawn at random: the one with the most similar head size. It is shifted by whole
+pixels so that the heads' centres meet, and never resampled, which would blur it.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ DRAWN = 24  # candidates for a loan
 AIR = 20  # level: what is darker is not part of the head
 TAIL = 0.01  # share of the head's pixels that may stick out of its box, on each side
 ID = re.compile(r"[\w.-]*\w[\w.-]*")
-KNOTS = 6  # of the curve that changes contrast
+KNOTS = 6  # points of the contrast curve
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class Pair:
     id: str
     patient: str
     split: str
-    files: dict[str, Path]  # of the slots that are there
+    files: dict[str, Path]  # keys: the slots that have a file
     images: dict[str, RGB]
 
     @property
@@ -62,7 +62,7 @@ class Pair:
 
 
 def read_pairs(path: Path) -> list[Pair]:
-    """All pairs of a list; UsageError or InputError for what is no list, no pair or no image."""
+    """All pairs of a list; UsageError or InputError if the list, a pair or an image is not valid."""
     header, rows = read_list(path)
     if lacking := sorted({"patient", "split"} - set(header)):
         raise UsageError(path, f"has no column {', '.join(lacking)}", "add it")
@@ -88,14 +88,14 @@ def _pair(path: Path, row: Row) -> Pair:
     return Pair(id_, patient, split, files, images)
 
 
-def head(image: RGB) -> np.ndarray:
-    """(top, left, bottom, right) of what is brighter than air, but for a small share that may stick out."""
+def head_box(image: RGB) -> np.ndarray:
+    """(top, left, bottom, right): box of the pixels brighter than air, up to a small share outside it."""
     bright = image.max(axis=2) > AIR
     shares = [np.cumsum(bright.sum(axis=axis)) / max(int(bright.sum()), 1) for axis in (1, 0)]
     return np.array([np.searchsorted(share, quantile) for quantile in (TAIL, 1 - TAIL) for share in shares])
 
 
-def shifted(image: RGB, down: int, right: int) -> RGB:
+def shift_image(image: RGB, down: int, right: int) -> RGB:
     """The image moved by whole pixels over black."""
     height, width = image.shape[:2]
     moved = np.zeros_like(image)
@@ -111,11 +111,12 @@ def borrow(pair: Pair, lenders: Sequence[Pair], rng: np.random.Generator) -> RGB
         reason = f"no other patient of its split has a {pair.missing} image of its size to lend"
         raise InputError(f"pair {pair.id}", reason, "add pairs of other patients, or leave it out")
     drawn = [lenders[i] for i in rng.permutation(len(lenders))[:DRAWN]]
-    own, boxes = head(pair.anatomy), [head(lender.anatomy) for lender in drawn]
+    own = head_box(pair.anatomy)
+    boxes = [head_box(lender.anatomy) for lender in drawn]
     apart = [np.abs((box[2:] - box[:2]) - (own[2:] - own[:2])).sum() for box in boxes]
     best = int(np.argmin(apart))
     down, right = (int(shift) for shift in (own[:2] + own[2:] - boxes[best][:2] - boxes[best][2:]) // 2)
-    return shifted(drawn[best].images[pair.missing], down, right)
+    return shift_image(drawn[best].images[pair.missing], down, right)
 
 
 def remap(image: RGB, rng: np.random.Generator) -> RGB:

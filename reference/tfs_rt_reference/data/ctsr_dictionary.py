@@ -2,7 +2,7 @@
 
 The authors learnt 512 atoms with 20 non-zeros a patch in 180 rounds from 8x8 patches of images that they did not
 publish. K-SVD: M. Aharon, M. Elad, A. Bruckstein, IEEE TSP 54, 2006; each atom's rank-one fit is one power step, as in
-Rubinstein's approximate K-SVD, and an atom that nothing uses is replaced by the patch that is told worst.
+Rubinstein's approximate K-SVD, and an unused atom is replaced by the patch with the largest error.
 """
 
 from __future__ import annotations
@@ -20,12 +20,14 @@ from tfs_rt.methods.ctsr.pursuit import sparse_codes
 from tfs_rt_reference.data.groups import read_groups
 
 Field = NDArray[np.float64]
-ATOMS, NON_ZEROS, ROUNDS = 512, 20, 180
+ATOMS = 512
+NON_ZEROS = 20
+ROUNDS = 180
 SAMPLES = 40_000  # patches
 
 
 def learn(signals: Field, *, atoms: int, non_zeros: int, rounds: int, report: Callable[[int, float], None]) -> Field:
-    """Unit atoms (d, k) that tell `signals` (d, n) in few; reports round and root mean square error."""
+    """Unit atoms (d, k) for sparse codes of `signals` (d, n); reports round and root mean square error."""
     rng = np.random.default_rng(0)
     dictionary = _unit(signals[:, rng.permutation(signals.shape[1])[:atoms]])
     for number in range(1, rounds + 1):

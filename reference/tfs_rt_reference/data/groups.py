@@ -32,7 +32,7 @@ class Group:
         return self.truth.shape[0], self.truth.shape[1]
 
     def degraded(self, scale: int) -> list[RGB]:
-        """The sources as a scanner of `scale` times coarser pixels would show them."""
+        """The sources with `scale` times coarser pixels."""
         return [low_resolution(image, scale) for image in self.sources]
 
 
@@ -43,12 +43,12 @@ def read_manifest(root: Path) -> dict[str, Any]:
         recipe = manifest["recipe"]
         return {**manifest, "recipe": dict(recipe), "complete": bool(manifest["complete"])}
     except (OSError, ValueError, KeyError, TypeError) as error:
-        reason = f"is no training set's manifest ({first_line(error)})"
+        reason = f"is not a training set's manifest ({first_line(error)})"
         raise InputError(root / MANIFEST, reason, "make a set with tfs-rt prepare") from error
 
 
 def read_cases(root: Path) -> list[dict[str, Any]]:
-    """What the manifest of a complete set says of each group."""
+    """The records of a complete set's groups, from its manifest."""
     manifest = read_manifest(root)
     if not manifest["complete"]:
         raise InputError(root, "is not complete: its making was interrupted", "run the same tfs-rt prepare again")
@@ -76,7 +76,7 @@ def _read(path: Path, sha256: str) -> RGB:
 
 
 def low_resolution(image: RGB, scale: int) -> RGB:
-    """What a scanner of `scale` times coarser pixels would show: Pillow's antialiased bicubic."""
+    """The image with `scale` times coarser pixels, by Pillow's antialiased bicubic filter."""
     height, width = image.shape[:2]
     return resize(image, (height // scale, width // scale))
 

@@ -45,7 +45,7 @@ from tfs_rt.system.resource_limits import limit_fault
 from tfs_rt_reference.data.groups import LIMIT, MANIFEST, low_resolution, read_manifest
 from tfs_rt_reference.data.splits import SPLITS, assign_patients, assign_splits
 
-BUSY = "another tfs-rt prepare is at work there"
+BUSY = "another tfs-rt prepare is running there"
 TEMPORARY = re.compile(r"\.(.+)\.[0-9a-f]{8}\.tmp")
 
 Record = dict[str, Any]
@@ -54,7 +54,7 @@ Outcome = Record | TfsRtError
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What set is to be made of which cases, and where."""
+    """A training set to make: its cases, its scales, its splits and its folder."""
 
     output: Path
     cases: Sequence[Found]
@@ -67,7 +67,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """What became of every case."""
+    """The outcome of each case."""
 
     records: dict[str, Record] = field(default_factory=dict)
     failed: dict[str, TfsRtError] = field(default_factory=dict)
@@ -101,8 +101,8 @@ def prepare(request: Request, on_outcome: Callable[[str, Outcome], None] = lambd
         return case.id, _attempt(case, places[case.id], request)
 
     cases = [case for case in request.cases if isinstance(case, Case)]
-    with _alone(request.output):
-        _open(request.output, recipe)
+    with _locked(request.output):
+        _open_set(request.output, recipe)
         for case in request.cases:
             if isinstance(case, RefusedCase):
                 done(case.id, case.error)
@@ -114,8 +114,8 @@ def prepare(request: Request, on_outcome: Callable[[str, Outcome], None] = lambd
 
 
 @contextmanager
-def _alone(output: Path) -> Iterator[None]:
-    """Hold the folder, so that no other run works in it; the lock goes with the process, however it ends."""
+def _locked(output: Path) -> Iterator[None]:
+    """Lock the folder against other runs; the lock ends with the process, however it ends."""
     prepare_output(output)
     with ExitStack() as held:
         descriptor = os.open(output, os.O_RDONLY)
@@ -173,7 +173,8 @@ def _attempt(case: Case, place: dict[str, str], request: Request) -> Outcome:
 
 
 def _prepare_case(loaded: Loaded, place: dict[str, str], request: Request) -> Record:
-    case, (height, width) = loaded.case, loaded.size
+    case = loaded.case
+    height, width = loaded.size
     if odd := [scale for scale in request.scales if height % scale or width % scale]:
         raise InputError(f"case {case.id}", f"{width}x{height} cannot be divided by {odd[0]}", "crop its three images")
     sources = {slot: {**loaded.inputs[slot], "modality": modality_of(case.files[slot])} for slot in SLOTS}
@@ -182,7 +183,7 @@ def _prepare_case(loaded: Loaded, place: dict[str, str], request: Request) -> Re
     if record := _already_done(record_file, facts, request.output, _names(case.id, place["split"], request.scales)):
         return record
     record_file.unlink(missing_ok=True)
-    images = [image for scale in (1, *request.scales) for image in _degraded(loaded.images, scale)]
+    images = [image for scale in (1, *request.scales) for image in _low_resolution_images(loaded.images, scale)]
     images.append(bitonicx.fuse(*loaded.images))
     files = {}
     for name, image in zip(_names(case.id, place["split"], request.scales), images, strict=True):
@@ -212,7 +213,7 @@ def _already_done(record_file: Path, facts: Record, output: Path, names: list[st
     return record if intact else None
 
 
-def _degraded(images: Sequence[RGB], scale: int) -> list[RGB]:
+def _low_resolution_images(images: Sequence[RGB], scale: int) -> list[RGB]:
     return [low_resolution(image, scale) for image in images]
 
 
@@ -221,12 +222,12 @@ def _plain(image: RGB) -> RGB:
     return image[..., 0] if (image == image[..., :1]).all() else image
 
 
-def _open(output: Path, recipe: Record) -> None:
-    """Begin a set, or go on with one of the same recipe; what a killed run left half-written goes away.
+def _open_set(output: Path, recipe: Record) -> None:
+    """Begin a set, or go on with one of the same recipe; temporary files of a killed run are deleted.
 
-    Until it is done the set counts as incomplete: what lies there may be of earlier sources.
+    Until it is finished the set counts as incomplete: its files may come from earlier sources.
     """
-    unfinished = _unfinished(output, {MANIFEST})
+    unfinished = _temporary_files(output, {MANIFEST})
     if not (output / MANIFEST).exists():
         if any(path not in unfinished for path in output.iterdir()):
             raise UsageError(output, "is not empty, and holds no training set", "choose another --output")
@@ -241,12 +242,12 @@ def _open(output: Path, recipe: Record) -> None:
         for name in (*_names(case, place["split"], tuple(recipe["scales"])), f"records/{case}.json"):
             folder, _, file = name.rpartition("/")
             names[output / folder].add(file)
-    for path in unfinished.union(*(_unfinished(folder, files) for folder, files in names.items())):
+    for path in unfinished.union(*(_temporary_files(folder, files) for folder, files in names.items())):
         path.unlink()
 
 
-def _unfinished(folder: Path, names: set[str]) -> set[Path]:
-    """What `write_file` leaves of files of these names if it is killed."""
+def _temporary_files(folder: Path, names: set[str]) -> set[Path]:
+    """Temporary files that a killed `write_file` left for files of these names."""
     starts = {name[:100] for name in names}
     found = [path for path in folder.iterdir() if path.name.endswith(".tmp")] if folder.is_dir() else []
     parts = {path: TEMPORARY.fullmatch(path.name) for path in found}
@@ -262,7 +263,7 @@ def _differences(output: Path, recipe: Record) -> list[str]:
 
 
 def _remove(case: str, split: str, request: Request) -> None:
-    """Take away what an earlier run made of a case that has failed now, as far as its record tells."""
+    """Delete the earlier files of a case that has failed now, if they are as its record lists them."""
     record_file = request.output / "records" / f"{case}.json"
     try:
         files = json.loads(read_regular(record_file, LIMIT))["files"]

@@ -1,4 +1,4 @@
-"""Which patient a case is of, and in which split each patient is: never in two."""
+"""The patient of each case and the split of each patient, never two splits for one."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ SPLITS = ("train", "val", "test")
 
 
 def assign_patients(cases: Iterable[Found], pattern: str | None) -> dict[str, str]:
-    """The patient of every case by id: the first group of `pattern`, or else what the CSV's column `patient` says.
+    """The patient of every case by id: the first group of `pattern`, or else the CSV's column `patient`.
 
-    Raises UsageError if neither tells: two slices of one patient in two splits would flatter every figure.
+    Raises UsageError if neither states it: two slices of one patient in two splits would flatter every figure.
     """
     patients = {}
     for case in cases:
@@ -28,7 +28,7 @@ def assign_patients(cases: Iterable[Found], pattern: str | None) -> dict[str, st
         elif isinstance(case, Case):
             start = re.split(r"[_.-]", case.id)[0]
             remedy = f"give --patient '([^_.-]+)', which makes it {start!r}, or a CSV with the column patient"
-            raise UsageError(f"case {case.id}", "does not say which patient it is of", remedy)
+            raise UsageError(f"case {case.id}", "does not state its patient", remedy)
     spellings: dict[str, str] = {}
     for patient in patients.values():
         other = spellings.setdefault(folded(patient), patient)
@@ -40,14 +40,16 @@ def assign_patients(cases: Iterable[Found], pattern: str | None) -> dict[str, st
 
 def assign_splits(cases: Iterable[Found], patients: dict[str, str], *, val: float, test: float) -> dict[str, str]:
     """The split of every case by id: the CSV's column `split`, or shares of all cases filled with whole patients."""
-    told = {case.id: case.labels.get("split", "") for case in cases if case.id in patients}
-    by_patient = _told(told, patients) if any(told.values()) else _drawn(patients, val=val, test=test)
+    stated = {case.id: case.labels.get("split", "") for case in cases if case.id in patients}
+    by_patient = (
+        _stated_splits(stated, patients) if any(stated.values()) else _draw_splits(patients, val=val, test=test)
+    )
     return {case: by_patient[patient] for case, patient in patients.items()}
 
 
-def _told(told: dict[str, str], patients: dict[str, str]) -> dict[str, str]:
+def _stated_splits(stated: dict[str, str], patients: dict[str, str]) -> dict[str, str]:
     splits = defaultdict(set)
-    for case, split in told.items():
+    for case, split in stated.items():
         if split not in SPLITS:
             raise UsageError(f"case {case}", f"has the split {split!r}", "write train, val or test in every line")
         splits[patients[case]].add(split)
@@ -58,7 +60,7 @@ def _told(told: dict[str, str], patients: dict[str, str]) -> dict[str, str]:
     return {patient: of_patient.pop() for patient, of_patient in splits.items()}
 
 
-def _drawn(patients: dict[str, str], *, val: float, test: float) -> dict[str, str]:
+def _draw_splits(patients: dict[str, str], *, val: float, test: float) -> dict[str, str]:
     """Patients in an order drawn from their names; each goes where it still fits, first test, then val, then train."""
     sizes = Counter(patients.values())
     order = sorted(sizes, key=lambda patient: hashlib.sha256(patient.encode("utf-8", "surrogatepass")).digest())

@@ -1,1 +1,1 @@
-"""Training: what a run is asked for, its material, its objective, its state on disk, its validation and its loop."""
+"""Training: configuration, samples, loss, state on disk, validation and the loop."""

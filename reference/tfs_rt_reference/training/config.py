@@ -1,4 +1,4 @@
-"""What a training run is asked for: a frozen dataclass, two presets, and files in TOML.
+"""The configuration of a training run: a frozen dataclass, two presets, and TOML files.
 
 `paper` is the configuration of the TFS-Diff paper (section 3.1) with the published program's network and schedule;
 `compact` is a network that a CPU can train and run, and predicts x_0 at the noise levels that few steps visit.
@@ -26,7 +26,7 @@ Values = dict[str, Any]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
-    """Everything that decides the weights, but for the data and the machine."""
+    """Everything that decides the weights, apart from data and machine."""
 
     scale: int  # 2, 4 or 8
     architecture: Architecture
@@ -38,15 +38,15 @@ class Config:
     schedule: Schedule
     sigma_range: tuple[float, ...] = ()  # levels are log-uniform in sigma within [low, high]; if [], SR3's: t uniform
     at_start: float = 0.0  # share of samples at the highest sigma, where a one-step chain begins
-    lambda_1: float = 1.0  # of the squared error of what is predicted (eqs. 1 and 3)
-    lambda_2: float = 0.0  # of 1 - SSIM of x_0 (eq. 4)
-    lambda_3: float = 0.0  # of the difference in sharpness of x_0 ...
+    lambda_1: float = 1.0  # weight of the prediction's squared error (eqs. 1 and 3)
+    lambda_2: float = 0.0  # weight of 1 - SSIM of x_0 (eq. 4)
+    lambda_3: float = 0.0  # weight of the difference in sharpness of x_0 ...
     sharp_below: float = 0.0  # ... at sigmas below this
     dropout: float = 0.0
     rate_schedule: Literal["constant", "cosine"] = "constant"
     warmup: int = 0  # iterations
     muon: float = 0.0  # rate of Muon for the convolutions inside the network; if 0, AdamW moves them too
-    weight_decay: float = 0.0  # of what AdamW moves
+    weight_decay: float = 0.0  # for the parameters of AdamW
     clip: float = 1.0  # norm of the gradient
     ema: float = 0.9999  # decay of the averaged weights, which are what is validated and written
     precision: Precision = "fp32"  # auto: bf16 where the device computes in it
@@ -87,7 +87,7 @@ class Config:
         self.spec(self.crop)  # refuses a scale and a range that no model can have
 
     def spec(self, trained_size: int) -> ModelSpec:
-        """What the runtime has to know of the network."""
+        """The model description for the runtime."""
         return ModelSpec(
             architecture=self.architecture,
             prediction=self.prediction,
@@ -167,7 +167,7 @@ def make_config(*layers: Values, source: str | Path = "configuration") -> Config
     """A configuration from layers of keys, each of which changes those before it; UsageError for an unknown key."""
     values: Values = {}
     for layer in layers:
-        values = _merged(values, layer)
+        values = _merge(values, layer)
     if "scale" not in values:
         raise UsageError("--scale", "is not given", "say 2, 4 or 8")
     try:
@@ -188,7 +188,7 @@ def setting(text: str) -> Values:
     """A layer from `key=value`, the value as TOML reads it or a plain word; the key of a table's entry has a dot."""
     key, equals, value = text.partition("=")
     if not equals or not key.strip():
-        raise UsageError("--set", f"{text!r} is no setting", "write --set key=value")
+        raise UsageError("--set", f"{text!r} is not a setting", "write --set key=value")
     try:
         found = tomllib.loads(f"value = {value}")["value"]
     except tomllib.TOMLDecodeError:
@@ -206,7 +206,7 @@ def as_layer(config: Config) -> Values:
 
 
 def from_json(text: str) -> Config:
-    """A configuration as `to_json` writes it; ValueError if it is none."""
+    """A configuration as `to_json` writes it; ValueError if it is not one."""
     return from_dict(Config, json.loads(text), "configuration")
 
 
@@ -225,9 +225,9 @@ def to_toml(config: Config) -> str:
     )
 
 
-def _merged(base: Values, changes: Values) -> Values:
+def _merge(base: Values, changes: Values) -> Values:
     merged = dict(base)
     for key, value in changes.items():
         old = merged.get(key)
-        merged[key] = _merged(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+        merged[key] = _merge(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
     return merged

@@ -12,14 +12,19 @@ from PIL import Image, ImageDraw, ImageFont
 from tfs_rt.system.files import write_file
 
 PANELS = {"loss": "loss", "psnr": "validation PSNR in dB", "ssim": "validation SSIM"}
-WIDTH, HEIGHT, MARGIN = 420, 260, 44
-INK, GREY, LINE = (30, 30, 30), (200, 200, 200), (31, 90, 180)
+WIDTH = 420
+HEIGHT = 260
+MARGIN = 44
+INK = (30, 30, 30)
+GREY = (200, 200, 200)
+LINE = (31, 90, 180)
 
 
 def draw(log: Sequence[dict[str, Any]], path: Path) -> None:
     """Write a PNG with one panel for each quantity."""
     sheet = Image.new("RGB", (WIDTH * len(PANELS), HEIGHT), "white")
-    pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(12)
+    pen = ImageDraw.Draw(sheet)
+    font = ImageFont.load_default(12)
     for number, (key, title) in enumerate(PANELS.items()):
         left = WIDTH * number
         points = [(line["iteration"], line[key]) for line in log]

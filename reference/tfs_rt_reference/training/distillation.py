@@ -1,4 +1,4 @@
-"""One step from many: targets for a student that says at once what its teacher's chain comes to on average.
+"""Distillation: targets for a one-step student, the mean of its teacher's many-step results.
 
 The mean of K samples tends to E[x_0 | condition], which is what a one-step network that minimises the squared error
 learns from ground truth as well; a teacher's is the smoother target, and needs none.
@@ -44,7 +44,7 @@ class Teacher:
 
     @property
     def key(self) -> str:
-        """What decides the targets, hashed."""
+        """Hash of everything that decides the targets."""
         facts = [self.model.sha256, self.samples, dataclasses.asdict(self.recipe)]
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
@@ -65,13 +65,13 @@ def check_student(config: Config, spec: ModelSpec) -> None:
 
 
 def make_teacher(model: Model, samples: int, steps: int | None) -> Teacher:
-    """A model that is asked `samples` times for each group, as its bundle says or else as its kind needs."""
+    """A teacher with `samples` chains for each group, by its bundle's recipe or else the default one."""
     recipe = model.recipe or default_recipe(model.spec)
     return Teacher(model, samples, recipe if steps is None else dataclasses.replace(recipe, steps=steps))
 
 
 def target_key(teacher: Teacher, data: Sequence[str]) -> str:
-    """What the folder of a teacher's targets for these data is called."""
+    """Folder name of a teacher's targets for these data."""
     return hashlib.sha256(json.dumps([teacher.key, *data]).encode()).hexdigest()[:16]
 
 
@@ -83,11 +83,12 @@ def make_targets(
     share: tuple[int, int] = (0, 1),
     advance: Callable[[int], None] = lambda done: None,
 ) -> None:
-    """Write every `share[1]`-th target from number `share[0]` on; those that are there already are kept."""
+    """Write every `share[1]`-th target from number `share[0]` on; existing ones are kept."""
     prepare_output(folder)
     model = teacher.model
-    engine, table = TorchEngine(model.spec, model.network), step_table(model.spec, teacher.recipe)
-    for number, (name, group) in enumerate(_named(sets)):
+    engine = TorchEngine(model.spec, model.network)
+    table = step_table(model.spec, teacher.recipe)
+    for number, (name, group) in enumerate(_with_target_names(sets)):
         if number % share[1] == share[0] and not (folder / name).exists():
             write_file(folder / name, encode_png(_mean(engine, table, group, teacher.samples)))
         advance(1)
@@ -95,7 +96,7 @@ def make_targets(
 
 def with_targets(sets: Sequence[Sequence[Group]], folder: Path) -> list[list[Group]]:
     """The groups with the targets in a folder in place of the ground truth."""
-    names = iter(_named(sets))
+    names = iter(_with_target_names(sets))
     return [[dataclasses.replace(g, truth=read_file(folder / next(names)[0])[0]) for g in groups] for groups in sets]
 
 
@@ -106,7 +107,7 @@ def _mean(engine: TorchEngine, table: StepTable, group: Group, samples: int) -> 
     return np.mean(drawn, axis=0).round().astype(np.uint8)
 
 
-def _named(sets: Sequence[Sequence[Group]]) -> Iterator[tuple[str, Group]]:
+def _with_target_names(sets: Sequence[Sequence[Group]]) -> Iterator[tuple[str, Group]]:
     """Each group with its target's file name."""
     for number, groups in enumerate(sets):
         for group in groups:

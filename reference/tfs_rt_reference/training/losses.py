@@ -10,7 +10,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-C1, C2 = (0.01 * 2) ** 2, (0.03 * 2) ** 2  # Wang et al. 2004, for a data range of 2
+# Wang et al. 2004, for a data range of 2
+C1 = (0.01 * 2) ** 2
+C2 = (0.03 * 2) ** 2
 
 
 def gaussian_window(size: int = 11, sigma: float = 1.5) -> Tensor:
@@ -26,6 +28,8 @@ def ssim(p: Tensor, t: Tensor) -> Tensor:
     channels = p.shape[1]
     window = gaussian_window().to(p).expand(channels, 1, -1, -1)
     mu_p, mu_t, pp, tt, pt = (F.conv2d(a, window, groups=channels) for a in (p, t, p * p, t * t, p * t))
-    var_p, var_t, cov = pp - mu_p**2, tt - mu_t**2, pt - mu_p * mu_t
+    var_p = pp - mu_p**2
+    var_t = tt - mu_t**2
+    cov = pt - mu_p * mu_t
     luminance = (2 * mu_p * mu_t + C1) / (mu_p**2 + mu_t**2 + C1)
     return (luminance * (2 * cov + C2) / (var_p + var_t + C2)).mean()

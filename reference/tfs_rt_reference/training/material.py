@@ -43,7 +43,9 @@ class Material:
     """Registered groups, cut, mirrored and degraded; every set of groups is drawn from equally often."""
 
     def __init__(self, sets: Sequence[Sequence[Group]], config: Config, *, grid: int = 1) -> None:
-        self.sets, self.config, self.grid = sets, config, grid
+        self.sets = sets
+        self.config = config
+        self.grid = grid
         self.levels = np.sqrt(np.append(1.0, alphas_cumprod(config.schedule)))
         smallest = min((min(g.truth.shape[:2]), g.id) for groups in sets for g in groups)
         if smallest[0] < config.crop:
@@ -60,7 +62,8 @@ class Material:
 
             pending = [submit(first + i) for i in range(AHEAD)]
             for i in range(first + AHEAD, 2**62):
-                ready, pending = pending[0], [*pending[1:], submit(i)]
+                ready = pending.pop(0)
+                pending.append(submit(i))
                 columns = zip(*(future.result() for future in ready), strict=True)
                 yield Batch(*(torch.from_numpy(np.stack(column)) for column in columns))
 

@@ -35,9 +35,9 @@ class Muon(torch.optim.Optimizer):
                 state = self.state[parameter]
                 if not state:
                     state["momentum"] = torch.zeros_like(parameter)
-                held = state["momentum"]
-                held.lerp_(parameter.grad, 1 - group["momentum"])
-                matrix = parameter.grad.lerp(held, group["momentum"]).flatten(1)
+                momentum = state["momentum"]
+                momentum.lerp_(parameter.grad, 1 - group["momentum"])
+                matrix = parameter.grad.lerp(momentum, group["momentum"]).flatten(1)
                 rows, columns = matrix.shape
                 scale = max(1.0, rows / columns) ** 0.5
                 update = orthogonal(matrix.to(self.dtype)).view(parameter.shape)
@@ -56,7 +56,7 @@ def orthogonal(matrix: Tensor) -> Tensor:
     return x.T if tall else x
 
 
-def hidden(network: UNet) -> list[nn.Parameter]:
+def hidden_convolutions(network: UNet) -> list[nn.Parameter]:
     """The convolutions between the first and the last, to which Muon applies."""
     ends = {network.downs[0].weight, *network.final_conv.parameters()}
     if network.arch.condition_skip:

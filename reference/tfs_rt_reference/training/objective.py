@@ -1,12 +1,12 @@
-"""What is minimised: lambda_1 (squared error of the prediction) + lambda_2 (1 - SSIM of x_0) + lambda_3 (sharpness).
+"""The loss: lambda_1 (squared error of the prediction) + lambda_2 (1 - SSIM of x_0) + lambda_3 (sharpness).
 
 Paper, eqs. 1 to 4; the last term is ours, and off in the paper's preset. It asks that the average gradient of each
 block of 8x8 pixels be the truth's, at noise levels that only later steps visit: one step then stays the mean of what
 the inputs leave open, and some more steps make an image as sharp as the truth.
-For an eps network the squared error is eq. 1's; that of x_0 would be the same times sigma^2, 5e8 at
-the paper's t = T. For a preconditioned one it is that of what the layers say (Karras et al. 2022, eq. 8): that of x_0
-where there is much noise, that of sigma_data eps where there is little. SSIM is taken of the x_0 that follows from the
-prediction, clipped to [-1, 1] as sampling clips it.
+For an eps network the squared error is eq. 1's; that of x_0 would be the same times sigma^2, 5e8 at the paper's t = T.
+For a preconditioned network it is that of the layers' raw output (Karras et al. 2022, eq. 8): about that of x_0 at high
+noise, and that of sigma_data eps at low noise. SSIM compares the x_0 that follows from the prediction, clipped to
+[-1, 1] as sampling clips it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Network = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 def target(prediction: Prediction, batch: Batch) -> Tensor:
-    """What the network should say: eps, x_0, or v = sqrt(alpha_bar) eps - sqrt(1 - alpha_bar) x_0."""
+    """The network's target: eps, x_0, or v = sqrt(alpha_bar) eps - sqrt(1 - alpha_bar) x_0."""
     if prediction == "eps":
         return batch.eps
     if prediction == "x0":
@@ -37,29 +37,29 @@ def target(prediction: Prediction, batch: Batch) -> Tensor:
     return signal * batch.eps - (1 - signal.square()).sqrt() * batch.x_0
 
 
-def recovered(prediction: Prediction, said: Tensor, x_t: Tensor, noise_level: Tensor) -> Tensor:
-    """x_0 of what the network said, clipped to [-1, 1]."""
+def recover_x_0(prediction: Prediction, output: Tensor, x_t: Tensor, noise_level: Tensor) -> Tensor:
+    """x_0 of the network's output, clipped to [-1, 1]."""
     signal = noise_level[:, :, None, None]
     noise = (1 - signal.square()).sqrt()
     if prediction == "eps":
-        said = (x_t - noise * said) / signal
+        output = (x_t - noise * output) / signal
     elif prediction == "v":
-        said = signal * x_t - noise * said
-    return said.clamp(-1, 1)
+        output = signal * x_t - noise * output
+    return output.clamp(-1, 1)
 
 
-def squared_error(said: Tensor, batch: Batch, config: Config) -> Tensor:
-    """The mean squared error of what was said; of x_0, none where both it and the truth lie beyond what is shown.
+def squared_error(output: Tensor, batch: Batch, config: Config) -> Tensor:
+    """The mean squared error of the output. For x_0, pixels beyond the limit where the truth is clipped do not count.
 
-    A fused luminance leaves the range of 8 bits at about one sample in ten, where the truth was clipped when it was
-    written, and an answer is clipped by sampling.
+    A fused luminance leaves the range of 8 bits at about one sample in ten. There the truth was clipped when it was
+    written, and sampling clips the output.
     """
-    error = said - target(config.prediction, batch)
+    error = output - target(config.prediction, batch)
     if sigma_data := config.architecture.sigma_data:
         square = batch.noise_level[:, :, None, None].square()
         error = error * (sigma_data**2 + (1 - square) / square).sqrt()
     if config.prediction == "x0":
-        beyond = ((batch.x_0 >= 1) & (said > 1)) | ((batch.x_0 <= -1) & (said < -1))
+        beyond = ((batch.x_0 >= 1) & (output > 1)) | ((batch.x_0 <= -1) & (output < -1))
         error = error.masked_fill(beyond, 0)
     return error.square().mean()
 
@@ -69,11 +69,11 @@ def loss(network: Network, batch: Batch, config: Config) -> Tensor:
     x_t = q_sample(batch.x_0, batch.noise_level, batch.eps)
     device = batch.x_0.device.type
     with torch.autocast(device, torch.bfloat16, enabled=config.precision == "bf16"):
-        said = network(batch.condition, x_t, batch.noise_level).float()
-    total = config.lambda_1 * squared_error(said, batch, config)
+        output = network(batch.condition, x_t, batch.noise_level).float()
+    total = config.lambda_1 * squared_error(output, batch, config)
     if not config.lambda_2 and not config.lambda_3:
         return total
-    x_0 = recovered(config.prediction, said, x_t, batch.noise_level)
+    x_0 = recover_x_0(config.prediction, output, x_t, batch.noise_level)
     if config.lambda_2:
         total = total + config.lambda_2 * (1 - ssim(x_0, batch.x_0))
     if config.lambda_3:
@@ -86,6 +86,7 @@ def loss(network: Network, batch: Batch, config: Config) -> Tensor:
 
 def sharpness(x_0: Tensor) -> Tensor:
     """The average gradient of each block of 8x8 pixels: (B, 3, H, W) -> (B, 3, H // 8, W // 8)."""
-    along, down = x_0[..., :-1, 1:] - x_0[..., :-1, :-1], x_0[..., 1:, :-1] - x_0[..., :-1, :-1]
+    along = x_0[..., :-1, 1:] - x_0[..., :-1, :-1]
+    down = x_0[..., 1:, :-1] - x_0[..., :-1, :-1]
     gradient = ((along.square() + down.square()) / 2 + 1e-6).sqrt()
     return F.avg_pool2d(F.pad(gradient, (0, 1, 0, 1)), 8)

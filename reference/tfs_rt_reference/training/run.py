@@ -26,20 +26,20 @@ from tfs_rt_reference.training.distillation import TARGETS, Teacher, make_target
 from tfs_rt_reference.training.material import Batch, Material
 from tfs_rt_reference.training.muon import Muon
 from tfs_rt_reference.training.objective import loss
-from tfs_rt_reference.training.state import CURVES, LOG, MODEL, STATE, Line, State, new_state, resumed, stored
+from tfs_rt_reference.training.state import CURVES, LOG, MODEL, STATE, Line, State, new_state, read_state, resume_state
 from tfs_rt_reference.training.validation import validate
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What is to be trained on what, and where."""
+    """A training run: its sets, its configuration, its folder and its device."""
 
     sets: Sequence[Path]  # as `tfs-rt prepare` makes them; each is drawn from equally often
     output: Path
     config: Config
     resume: bool = False
     init: Path | None = None  # a checkpoint or a bundle to begin with
-    teacher: Teacher | None = None  # whose answers take the place of the ground truth, and whose weights are begun with
+    teacher: Teacher | None = None  # its results replace the ground truth; training starts from its weights
     device: str = "cpu"
     workers: int = 1  # threads that make samples
 
@@ -53,26 +53,26 @@ class Place:
     device: torch.device
 
 
-Advance = Callable[[int], None]  # so many more are done
+Advance = Callable[[int], None]  # number of further items done
 
 
-def _unseen(doing: str, total: int, units: str) -> AbstractContextManager[Advance]:
+def _no_progress(doing: str, total: int, units: str) -> AbstractContextManager[Advance]:
     del doing, total, units
     return nullcontext(lambda done: None)
 
 
 @dataclass(frozen=True, slots=True)
 class Watch:
-    """Who hears of what is done."""
+    """Callbacks for progress."""
 
     line: Callable[[Line], None] = lambda line: None  # a validation
-    progress: Callable[[str, int, str], AbstractContextManager[Advance]] = _unseen  # (doing, total, units)
+    progress: Callable[[str, int, str], AbstractContextManager[Advance]] = _no_progress  # (doing, total, units)
 
 
 def train(request: Request, watch: Watch = Watch()) -> State:
     """Train to the end, or go on with a run that was interrupted.
 
-    Raises UsageError for a folder that holds a run already or another one, and if the loss is no number.
+    Raises UsageError for a folder that holds a run already or another one, and if the loss is not finite.
     """
     try:
         return _train(request, watch)
@@ -85,7 +85,7 @@ def _train(request: Request, watch: Watch) -> State:
         read_manifest(root)
     data = [file_sha256(root / MANIFEST) for root in request.sets]
     with _place(request.device) as place:
-        state = _begun(request, data, place)
+        state = _first_state(request, data, place)
         if state.config.batch % place.world:
             reason = f"{state.config.batch} samples cannot be shared out evenly among {place.world} processes"
             raise UsageError("batch", reason, "set a multiple")
@@ -94,7 +94,7 @@ def _train(request: Request, watch: Watch) -> State:
         material = Material(groups, state.config)
         if request.teacher and request.teacher.samples:
             folder = request.output / TARGETS / target_key(request.teacher, data)
-            taught = _taught(request.teacher, groups, folder, place, watch)
+            taught = _groups_with_targets(request.teacher, groups, folder, place, watch)
             material = Material(taught, state.config, grid=state.config.scale)
         batches = material.batches(state.iteration + 1, rank=place.rank, world=place.world, workers=request.workers)
         with watch.progress("training", state.config.iterations, "iterations") as advance:
@@ -112,7 +112,9 @@ def _lines(state: State, batches: Iterator[Batch], place: Place, advance: Advanc
     """Train to the end; a line of the log whenever it is time to validate."""
     step = _stepper(state, place)
     before = state.log[-1]["seconds"] if state.log else 0.0
-    start, losses, clock = time.monotonic(), [], time.monotonic()
+    start = time.monotonic()
+    losses = []
+    clock = time.monotonic()
     while state.iteration < state.config.iterations:
         losses.append(step(next(batches)))
         advance(1)
@@ -124,10 +126,13 @@ def _lines(state: State, batches: Iterator[Batch], place: Place, advance: Advanc
             "images_per_second": round(len(losses) * state.config.batch / (time.monotonic() - clock), 2),
             "loss": _mean(losses, state, place),
         }
-        losses, clock = [], time.monotonic()
+        losses = []
+        clock = time.monotonic()
 
 
-def _taught(teacher: Teacher, groups: list[list[Group]], folder: Path, place: Place, watch: Watch) -> list[list[Group]]:
+def _groups_with_targets(
+    teacher: Teacher, groups: list[list[Group]], folder: Path, place: Place, watch: Watch
+) -> list[list[Group]]:
     """The groups with the teacher's targets, which the processes make together."""
     teacher.model.network.to(place.device)
     with watch.progress("teacher's targets", sum(map(len, groups)), "groups") as advance:
@@ -151,15 +156,15 @@ def read_material(sets: Sequence[Path], *, alone: bool = False) -> tuple[list[li
 
 
 def configuration(output: Path) -> Config:
-    """That of a run on disk."""
-    return stored(output).config
+    """The configuration of a run on disk."""
+    return read_state(output).config
 
 
-def _begun(request: Request, data: list[str], place: Place) -> State:
+def _first_state(request: Request, data: list[str], place: Place) -> State:
     config = dataclasses.replace(request.config, precision=_precision(request.config, place.device))
     key = request.teacher.key if request.teacher else None
     if request.resume:
-        state = resumed(request.output, config, data, place.device, teacher=key)
+        state = resume_state(request.output, config, data, place.device, teacher=key)
         prepare_output(request.output)
         return state
     if any((request.output / name).exists() for name in (STATE, MODEL, LOG)):
@@ -187,14 +192,15 @@ def _precision(config: Config, device: torch.device) -> Precision:
 
 def _stepper(state: State, place: Place) -> Callable[[Batch], Tensor]:
     """One iteration of training: a batch in, its loss out."""
-    config, parameters = state.config, list(state.network.parameters())
+    config = state.config
+    parameters = list(state.network.parameters())
     network: nn.Module = state.network
     if place.world > 1:
         ids = [place.device.index] if place.device.type == "cuda" else None
         network = nn.parallel.DistributedDataParallel(network, device_ids=ids)
 
     def step(batch: Batch) -> Tensor:
-        seeds = np.random.SeedSequence([config.seed, state.iteration, place.rank])  # of dropout
+        seeds = np.random.SeedSequence([config.seed, state.iteration, place.rank])  # seeds dropout
         torch.manual_seed(int(seeds.generate_state(1)[0]))
         state.network.train()
         share = rate(config, state.iteration)
@@ -223,7 +229,7 @@ def rate(config: Config, iteration: int) -> float:
 
 
 def _mean(losses: Sequence[Tensor], state: State, place: Place) -> float:
-    """The mean loss of a stretch, over all processes; UsageError if it is no number."""
+    """The mean loss of a stretch, over all processes; UsageError if it is not finite."""
     mean = torch.stack(list(losses)).double().mean()
     if place.world > 1:
         distributed.all_reduce(mean)
@@ -237,7 +243,7 @@ def _mean(losses: Sequence[Tensor], state: State, place: Place) -> float:
 
 @contextmanager
 def _place(device: str) -> Iterator[Place]:
-    """Where this process works; joins the others under torchrun."""
+    """This process's rank and device; joins the others under torchrun."""
     if device == "cuda" and not torch.cuda.is_available():
         raise EnvironmentFault("--device cuda", "PyTorch finds no GPU", "use --device cpu, or install CUDA's PyTorch")
     world = int(os.environ.get("WORLD_SIZE", "1"))

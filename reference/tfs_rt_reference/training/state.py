@@ -1,6 +1,6 @@
 """A run on disk: its configuration, its state, the averaged weights, and its log.
 
-    RUN/state.pt            all that a resumed run needs to go on to the same weights
+    RUN/state.pt            everything for a resumed run to reach the same weights
     RUN/model.safetensors   the averaged weights that validated best, for `tfs-rt export`
     RUN/log.jsonl           a line for each validation
     RUN/curves.png          the log as a picture
@@ -31,9 +31,12 @@ from tfs_rt_reference.model import Model
 from tfs_rt_reference.network import UNet
 from tfs_rt_reference.training import config as configs
 from tfs_rt_reference.training.config import Config
-from tfs_rt_reference.training.muon import Muon, hidden
+from tfs_rt_reference.training.muon import Muon, hidden_convolutions
 
-STATE, MODEL, LOG, CURVES = "state.pt", "model.safetensors", "log.jsonl", "curves.png"
+STATE = "state.pt"
+MODEL = "model.safetensors"
+LOG = "log.jsonl"
+CURVES = "curves.png"
 
 Line = dict[str, Any]
 
@@ -44,7 +47,7 @@ class State:
 
     config: Config
     data: list[str]  # SHA-256 of each set's manifest
-    teacher: str | None  # what decides its targets, hashed
+    teacher: str | None  # hash of everything that decides its targets
     network: UNet
     average: UNet
     optimisers: list[torch.optim.Optimizer]
@@ -93,12 +96,12 @@ def new_state(
     if begin is None or begin.spec.prediction != config.prediction:
         network.final_conv.block[3].reset_parameters()  # pyright: ignore[reportCallIssue]
         begin_with_functional(network, config.prediction)
-    return _assembled(config, data, teacher, network.to(device))
+    return _make_state(config, data, teacher, network.to(device))
 
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """What a state file holds."""
+    """Contents of a state file."""
 
     config: Config
     data: list[str]
@@ -110,8 +113,8 @@ class Stored:
     optimisers: list[dict[str, Any]]
 
 
-def stored(folder: Path) -> Stored:
-    """A run's state on disk; UsageError if there is none, ModelError if it is none."""
+def read_state(folder: Path) -> Stored:
+    """A run's state on disk; UsageError if it is missing, ModelError if it cannot be read."""
     path = folder / STATE
     try:
         with open_regular(path) as file:
@@ -121,14 +124,14 @@ def stored(folder: Path) -> Stored:
     except FileNotFoundError as error:
         raise UsageError(folder, "holds no run to resume", "leave --resume out") from error
     except (OSError, RuntimeError, ValueError, KeyError, TypeError, EOFError, pickle.UnpicklingError) as error:
-        raise ModelError(path, f"is no state of a run ({first_line(error)})", "train anew, elsewhere") from error
+        raise ModelError(path, f"is not a training state ({first_line(error)})", "train anew, elsewhere") from error
 
 
-def resumed(
+def resume_state(
     folder: Path, config: Config, data: list[str], device: torch.device, *, teacher: str | None = None
 ) -> State:
     """The run on disk; UsageError if it is of another configuration, of other data or of another teacher."""
-    held = stored(folder)
+    held = read_state(folder)
     if lines := differences(held.config, config):
         raise UsageError(
             folder / STATE, "; ".join(lines), "resume with the options it was begun with, or with none of them"
@@ -146,11 +149,12 @@ def resumed(
         )
     network = UNet(held.config.architecture, dropout=held.config.dropout)
     network.load_state_dict(held.network)
-    state = _assembled(held.config, data, teacher, network.to(device))
+    state = _make_state(held.config, data, teacher, network.to(device))
     state.average.load_state_dict(held.average)
     for optimiser, content in zip(state.optimisers, held.optimisers, strict=True):
         optimiser.load_state_dict(content)
-    state.iteration, state.log = held.iteration, held.log
+    state.iteration = held.iteration
+    state.log = held.log
     return state
 
 
@@ -167,7 +171,7 @@ def differences(stored: Config, asked: Config) -> list[str]:
 
 
 def begin_with_functional(network: UNet, prediction: Prediction) -> None:
-    """Let a network with a skip of the condition begin by taking the functional image for x_0, where it can say so."""
+    """Initialise a network with a condition skip so that its first x_0 is the functional image, where it can be."""
     arch = network.arch
     if not arch.condition_skip or (prediction == "eps" and not arch.sigma_data):
         return
@@ -178,14 +182,14 @@ def begin_with_functional(network: UNet, prediction: Prediction) -> None:
     network.condition_skip.weight.data[:, -3:, 0, 0] = sign * torch.eye(3)
 
 
-def _assembled(config: Config, data: list[str], teacher: str | None, network: UNet) -> State:
+def _make_state(config: Config, data: list[str], teacher: str | None, network: UNet) -> State:
     network = network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     average = copy.deepcopy(network).eval().requires_grad_(requires_grad=False)
     return State(config, data, teacher, network, average, list(_optimisers(config, network)))
 
 
 def _optimisers(config: Config, network: UNet) -> Iterator[torch.optim.Optimizer]:
-    inner = hidden(network) if config.muon else []
+    inner = hidden_convolutions(network) if config.muon else []
     rest = [parameter for parameter in network.parameters() if all(parameter is not other for other in inner)]
     yield torch.optim.AdamW(rest, config.rate, weight_decay=config.weight_decay)
     if inner:
@@ -196,8 +200,9 @@ def _check_architecture(begin: Model, config: Config) -> None:
     own = begin.spec.architecture
     if begin.spec.prediction != config.prediction:
         own = dataclasses.replace(own, sigma_data=config.architecture.sigma_data)
-    said, wanted = dataclasses.asdict(own), dataclasses.asdict(config.architecture)
-    lines = [f"{key}: {said[key]} in the file, {value} asked" for key, value in wanted.items() if said[key] != value]
+    found = dataclasses.asdict(own)
+    wanted = dataclasses.asdict(config.architecture)
+    lines = [f"{key}: {found[key]} in the file, {value} asked" for key, value in wanted.items() if found[key] != value]
     if lines:
         reason = f"has another architecture ({'; '.join(lines)})"
         raise ModelError(begin.path, reason, "set architecture.* to what it has")

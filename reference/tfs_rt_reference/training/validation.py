@@ -20,12 +20,13 @@ from tfs_rt_reference.training.config import Config
 def validate(network: UNet, config: Config, trained_size: int, groups: Sequence[Group]) -> dict[str, float]:
     """Means over groups of PSNR in dB, SSIM, and the largest of the three colours' mean differences in grey levels.
 
-    `val_loss` is L_PSF of those images, by which the best weights of a run are told. One step, but for an eps network,
-    whose first x_0 is no image.
+    `val_loss` is L_PSF of those images; it selects the best weights of a run. One step, except for an eps network: its
+    first x_0 does not look like an image.
     """
     spec = config.spec(trained_size)
     recipe = default_recipe(spec, steps=None if spec.prediction == "eps" else 1)
-    engine, table = TorchEngine(spec, network), step_table(spec, recipe)
+    engine = TorchEngine(spec, network)
+    table = step_table(spec, recipe)
     rows = []
     for group in groups:
         batch = ImageBatch([group.degraded(spec.scale)], [group.id], size=group.size)

@@ -11,7 +11,7 @@ from support.helpers import png
 from tfs_rt.cases.load import read_file
 from tfs_rt.errors import InputError, UsageError
 from tfs_rt.spec import SLOTS
-from tfs_rt_reference.data.completion import complete, head, main, read_pairs, remap, run, shifted
+from tfs_rt_reference.data.completion import complete, head_box, main, read_pairs, remap, run, shift_image
 
 
 def disc(rng: np.random.Generator, *, centre: tuple[int, int], radius: int, colours: int) -> np.ndarray:
@@ -60,7 +60,7 @@ def test_a_seed_decides_what_is_made(pairs: Path) -> None:
 def test_a_loan_comes_from_another_patient_and_lies_where_the_head_is(pairs: Path) -> None:
     given = read_pairs(pairs)
     made = complete(given, np.random.default_rng(0))[0]  # k0 lacks its functional image
-    assert np.abs(head(made) - head(given[0].anatomy)).max() <= 6  # heads of unlike sizes, centres met
+    assert np.abs(head_box(made) - head_box(given[0].anatomy)).max() <= 6  # heads of unlike sizes, centres met
     lenders = [pair for pair in given if pair.missing != "functional" and pair.patient != given[0].patient]
     levels = sorted(made[made > 0].tolist())
     assert any(levels == sorted(image[image > 0].tolist()) for image in (p.images["functional"] for p in lenders))
@@ -68,7 +68,7 @@ def test_a_loan_comes_from_another_patient_and_lies_where_the_head_is(pairs: Pat
 
 def test_shifting_moves_by_whole_pixels_over_black(rng: np.random.Generator) -> None:
     image = rng.integers(1, 256, (8, 8, 3)).astype(np.uint8)
-    moved = shifted(image, 2, -3)
+    moved = shift_image(image, 2, -3)
     assert np.array_equal(moved[2:, :5], image[:6, 3:])
     assert not moved[:2].any()
     assert not moved[:, 5:].any()

@@ -32,8 +32,8 @@ from tfs_rt_reference.recipe import default_recipe
 from tfs_rt_reference.training.config import PRESETS, Config, as_layer, make_config, setting, to_toml
 from tfs_rt_reference.training.config import read_file as read_layer
 from tfs_rt_reference.training.material import Batch, Material, crop
-from tfs_rt_reference.training.muon import Muon, hidden
-from tfs_rt_reference.training.objective import loss, recovered, sharpness, target
+from tfs_rt_reference.training.muon import Muon, hidden_convolutions
+from tfs_rt_reference.training.objective import loss, recover_x_0, sharpness, target
 from tfs_rt_reference.training.run import Request, Watch, rate, train
 from tfs_rt_reference.training.state import begin_with_functional
 
@@ -277,7 +277,7 @@ def test_an_altered_set_is_not_what_a_run_was_begun_with(made_set: Path, tmp_pat
 def test_x0_follows_from_the_target_of_every_prediction(prediction: Prediction, rng: np.random.Generator) -> None:
     batch = _batch(rng)
     x_t = q_sample(batch.x_0, batch.noise_level, batch.eps)
-    found = recovered(prediction, target(prediction, batch), x_t, batch.noise_level)
+    found = recover_x_0(prediction, target(prediction, batch), x_t, batch.noise_level)
     assert torch.allclose(found, batch.x_0, atol=1e-4)
 
 
@@ -375,7 +375,9 @@ def test_muon_moves_by_about_the_nearest_orthogonal_matrix(rng: np.random.Genera
 
 def test_muon_takes_the_convolutions_inside_and_adamw_the_rest(made_set: Path, tmp_path: Path) -> None:
     network = UNet(small().architecture)
-    names = {name for name, p in network.named_parameters() if any(p is inner for inner in hidden(network))}
+    names = {
+        name for name, p in network.named_parameters() if any(p is inner for inner in hidden_convolutions(network))
+    }
     assert {"downs.1.res_block.block1.block.3.weight", "mid.0.attn.qkv.weight"} <= names
     assert not names & {
         "downs.0.weight",
@@ -403,7 +405,7 @@ def test_a_network_with_skips_begins_by_taking_the_functional_image_for_x_0(
     x_t = q_sample(batch.x_0, level, batch.eps)
     with torch.inference_mode():
         said = network(batch.condition, x_t, level).double()
-    found = recovered(prediction, said, x_t.double(), level.double())
+    found = recover_x_0(prediction, said, x_t.double(), level.double())
     torch.testing.assert_close(found.float(), batch.condition[:, 6:], atol=6e-3, rtol=0)  # x_t / sigma^2 is left
 
 
