@@ -1,11 +1,13 @@
 """Ids of cases: each names the files of one result, on any file system."""
 
+import os
 from pathlib import Path
 
 import pytest
 
 from support.cases import refusal
 from support.helpers import write_case
+from tfs_rt.cases.case_ids import id_problem
 from tfs_rt.cases.discover import discover
 
 
@@ -45,3 +47,9 @@ def test_an_id_that_cannot_be_a_file_name_is_refused_with_the_cause(tmp_path: Pa
     table.write_text(f'id,m1,m2,functional\n"{case_id}",a,b,c\n', encoding="utf-8")
     (found,) = discover([table], output=tmp_path)
     assert f"this id cannot name a result: {words}" in refusal(found)
+
+
+def test_an_id_that_is_not_unicode_is_refused() -> None:
+    problem = id_problem(os.fsdecode(b"k\xff"))
+    assert problem
+    assert problem.reason == r"this id cannot name a result: it holds '\udcff'"

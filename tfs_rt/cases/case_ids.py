@@ -28,14 +28,13 @@ def id_problem(case_id: str) -> Problem | None:
     """The problem of an id that cannot be a file name on some system; None if it can."""
     reason = ""
     remedy = "rename it with letters, digits, - and _, or list the case in a CSV under another id"
-    length = len(case_id.encode(errors="surrogateescape"))
     if bad := sorted(filter(_is_forbidden, set(case_id))):
         reason = f"it holds {', '.join(map(ascii, bad))}"
     elif case_id.startswith("."):
         reason = "it begins with a dot, and would be hidden"
     elif folded(case_id) in RESERVED:
         reason = f"a run has a file of its own by that name ({', '.join(sorted(RESERVED))})"
-    elif length > LONGEST:
+    elif (length := len(case_id.encode())) > LONGEST:  # names that are not Unicode hold a forbidden character
         reason = f"it has {length} bytes, and a result's name has room for {LONGEST}"
         remedy = "shorten it, or list the case in a CSV under a shorter id"
     return Problem(f"this id cannot name a result: {reason}", remedy) if reason else None
