@@ -137,6 +137,6 @@ def test_the_doctor_tells_the_missing_parts(monkeypatch: pytest.MonkeyPatch, cli
     from tfs_rt.doctor import examine as doctor
 
     monkeypatch.setattr(doctor, "ask", lambda probe: doctor.Answer(None, "not asked", "ask"))
-    (line,) = (line for line in cli("doctor").out.splitlines() if line.startswith("sandbox"))
+    (line,) = (line for line in cli("doctor", "-v").out.splitlines() if line.startswith("sandbox"))
     assert "--  files are read behind seccomp, memory limit; missing: Landlock, network namespace" in line
     assert json.loads(cli("doctor", "--json").out)["sandbox"]["missing"] == [LANDLOCK, NETWORK]

@@ -1,6 +1,5 @@
-"""The command line as a user meets it: right use, wrong use, exit codes."""
+"""`tfs-rt fuse` as a user meets it: cases, results, failures, exit codes."""
 
-import contextlib
 import hashlib
 import json
 import os
@@ -19,7 +18,6 @@ from PIL import Image
 from support.helpers import Cli, png, read_png, write_case
 from support.paths import ROOT
 from tfs_rt.models.bundle import Bundle
-from tfs_rt.system import signals
 from tfs_rt_reference.network import UNet
 
 
@@ -185,15 +183,6 @@ def test_a_result_that_is_made_anew_never_stands_beside_an_old_sidecar(tmp_path:
     assert sidecar["result"]["sha256"] == hashlib.sha256((tmp_path / "out" / "a.png").read_bytes()).hexdigest()
 
 
-@pytest.fixture
-def edited(tmp_path: Path, x4: Path) -> Path:
-    folder = shutil.copytree(x4, tmp_path / "edited")
-    data = bytearray((folder / "step.onnx").read_bytes())
-    data[len(data) // 2] ^= 1
-    (folder / "step.onnx").write_bytes(data)
-    return folder
-
-
 def test_a_failed_case_does_not_keep_the_result_of_an_earlier_run(tmp_path: Path, cli: Cli) -> None:
     case = write_case(tmp_path / "in" / "a")
     assert cli("fuse", tmp_path / "in", "-o", tmp_path / "out").code == 0
@@ -254,14 +243,6 @@ def test_a_stretched_result_is_made_with_a_warning(tmp_path: Path, cli: Cli) -> 
     )
 
 
-def test_help_tells_the_defaults(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("COLUMNS", "200")
-    text = " ".join(cli("fuse", "--help").out.split())
-    for words in ("default: tfs-rt/x4", "default: the model's"):
-        assert words in text
-    assert "default: the checkpoint's" in " ".join(cli("export", "--help").out.split())
-
-
 @pytest.mark.parametrize(("signum", "code", "word"), [("SIGINT", 130, "interrupted"), ("SIGTERM", 143, "terminated")])
 def test_a_signal_ends_a_run_with_its_code_and_a_report(tmp_path: Path, signum: str, code: int, word: str) -> None:
     for i in range(40):
@@ -281,58 +262,6 @@ def test_a_signal_ends_a_run_with_its_code_and_a_report(tmp_path: Path, signum: 
     names = {path.stem for path in (tmp_path / "out").glob("k*.json")}
     assert names == {path.stem for path in (tmp_path / "out").glob("k*.png")}
     assert [path.name for path in (tmp_path / "out").glob(".*")] == [".tfs-rt"]
-
-
-WRONG_USES = {
-    "no case found": (["fuse", "{empty}", "-o", "{out}"], 4, "no case in this folder"),
-    "no such folder": (["fuse", "{absent}", "-o", "{out}"], 4, "no such file or folder"),
-    "nothing asked": (["fuse", "-o", "{out}"], 2, "nothing to fuse"),
-    "two of three files": (["fuse", "--m1", "a.png", "--m2", "b.png", "-o", "{out}"], 2, "only some of the three"),
-    "a png as cases": (["fuse", "{case}/pet.png", "-o", "{out}"], 2, "neither a folder nor a CSV"),
-    "scale 3": (["fuse", "{case}", "-o", "{out}", "--scale", "3"], 2, "3 is not a scale"),
-    "no such shipped model": (["fuse", "{case}", "-o", "{out}", "--model", "tfs-rt/x3"], 5, "no such model ships"),
-    "scale against model": (["fuse", "{case}", "-o", "{out}", "--scale", "2", "--model", "tfs-rt/x4"], 2, "x4"),
-    "no model": (["fuse", "{case}", "-o", "{out}", "--model", "{absent}"], 5, "no bundle there"),
-    "edited model": (["fuse", "{case}", "-o", "{out}", "--model", "{edited}"], 5, "does not match its SHA-256"),
-    "eta without ddim": (["fuse", "{case}", "-o", "{out}", "--sampler", "ddpm", "--eta", "1"], 2, "ddpm has no eta"),
-    "levels never trained": (["fuse", "{case}", "-o", "{out}", "--spacing", "t"], 2, "was trained on"),
-    "bad size": (["fuse", "{case}", "-o", "{out}", "--target-size", "big"], 2, "'big' is not a size"),
-    "output is a file": (["fuse", "{case}", "-o", "{case}/pet.png"], 6, "cannot be written"),
-    "an id alone": (["fuse", "{case}", "--id", "x", "-o", "{out}"], 2, "only some of the three"),
-    "no checkpoint": (["export", "{absent}.pth", "-o", "{out}", "--scale", "4"], 5, "cannot be read"),
-    "an image as checkpoint": (
-        ["export", "{case}/pet.png", "-o", "{out}", "--scale", "4"],
-        5,
-        "is no checkpoint by its ending",
-    ),
-    "export into a file": (["export", "x.pth", "-o", "{case}/pet.png/b", "--scale", "4"], 6, "cannot be written"),
-    "export onto a folder": (["export", "x.pth", "-o", "{case}", "--scale", "4"], 2, "exists and is no bundle"),
-    "inspect nothing": (["inspect", "{absent}.pth"], 5, "no such file"),
-}
-
-
-@pytest.mark.parametrize("use", list(WRONG_USES))
-def test_wrong_use_ends_in_one_line_and_its_exit_code(tmp_path: Path, cli: Cli, edited: Path, use: str) -> None:
-    (tmp_path / "empty").mkdir()
-    places = {
-        "empty": tmp_path / "empty",
-        "absent": tmp_path / "absent",
-        "out": tmp_path / "out",
-        "case": write_case(tmp_path / "case"),
-        "edited": edited,
-    }
-    arguments, code, words = WRONG_USES[use]
-    done = cli(*(argument.format(**places) for argument in arguments))
-    assert (done.code, done.out) == (code, "")
-    *talk, last = done.err.strip().splitlines()
-    assert last.startswith("tfs-rt: ")
-    assert words in last
-    assert not talk or talk == [f"reading {arguments[1].format(**places)}"]
-
-
-@pytest.mark.parametrize("arguments", [["fuse"], ["fuse", "x", "-o", "y", "--steps", "0"], ["paint"]])
-def test_usage_errors_are_exit_2(cli: Cli, arguments: list[str]) -> None:
-    assert cli(*arguments).code == 2
 
 
 def test_a_missing_package_is_named_with_what_to_install(
@@ -357,17 +286,6 @@ def test_auto_takes_the_first_backend_that_runs_and_says_which(
     assert "backend: ort-cpu" in cli("fuse", tmp_path / "in", "-o", tmp_path / "2").err
     images = [read_png(tmp_path / folder / "a.png").astype(int) for folder in ("1", "2")]
     assert np.abs(images[0] - images[1]).max() <= 1
-
-
-def test_inspect_prints_a_bundle_and_refuses_an_edited_one(cli: Cli, edited: Path) -> None:
-    facts = json.loads(cli("inspect", "tfs-rt/x4", "--json").out)
-    assert (facts["kind"], facts["model"]["scale"]) == ("bundle", 4)
-    assert "channel_multiplier: 1, 2" in cli("inspect", "tfs-rt/x4").out
-    assert cli("inspect", edited).code == 5
-
-
-def test_version(cli: Cli) -> None:
-    assert cli("--version").out.count(".") == 2
 
 
 def test_sheets_of_an_earlier_larger_run_do_not_stay(tmp_path: Path, cli: Cli) -> None:
@@ -447,25 +365,6 @@ def test_neither_a_bundle_nor_sheets_that_are_inputs_are_written_into(tmp_path: 
     assert (sheets / "001.png").read_bytes() == before
 
 
-def test_a_signal_that_a_library_swallows_still_ends_the_command(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
-    def swallow(model: str) -> dict[str, str]:
-        with contextlib.suppress(BaseException):
-            os.kill(os.getpid(), signal.SIGTERM)
-        return {"kind": "bundle"}
-
-    monkeypatch.setattr("tfs_rt.cli.inspect._read_bundle", swallow)
-    assert cli("inspect", "tfs-rt/x4").code == 143
-
-
-def test_a_swallowed_signal_is_raised_again_before_what_cannot_be_taken_back() -> None:
-    with signals.raising():
-        with contextlib.suppress(BaseException):
-            os.kill(os.getpid(), signal.SIGTERM)
-        with pytest.raises(signals.Signalled):
-            signals.check()
-    signals.check()
-
-
 def test_a_folder_in_the_way_of_a_result_stops_only_its_case(tmp_path: Path, cli: Cli) -> None:
     for name in ("a", "b"):
         write_case(tmp_path / "in" / name)
@@ -473,21 +372,6 @@ def test_a_folder_in_the_way_of_a_result_stops_only_its_case(tmp_path: Path, cli
     done = cli("fuse", tmp_path / "in", "-o", tmp_path / "out")
     assert (done.code, "is a folder where a result should go" in done.err) == (3, True)
     assert (tmp_path / "out" / "b.png").is_file()
-
-
-@pytest.mark.parametrize("command", [["inspect", "tfs-rt/x4"], ["fuse", "CASE", "-o", "OUT"]])
-def test_too_little_memory_is_the_environments_fault(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cli: Cli, command: list[str]
-) -> None:
-    def full(*_: object) -> bytes:
-        raise MemoryError
-
-    monkeypatch.setattr("tfs_rt.models.bundle.read_regular", full)
-    places = {"CASE": write_case(tmp_path / "case"), "OUT": tmp_path / "out"}
-    ended = cli(*(places.get(word, word) for word in command))
-    assert ended.code == 6
-    assert ended.err.startswith("tfs-rt: memory: no more can be had (")
-    assert len(ended.err.splitlines()) == 1
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="limits on address space are Linux's")
@@ -502,37 +386,3 @@ def test_a_model_is_loaded_within_two_gigabytes_of_address_space(tmp_path: Path)
     ended = subprocess.run(command, capture_output=True, text=True, preexec_fn=limited, timeout=120, check=False)
     assert ended.returncode in (0, 6), ended.stderr  # 6 where the libraries alone map more
     assert "internal error" not in ended.stderr
-
-
-def test_a_library_that_does_not_load_is_the_environments_fault(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cli: Cli
-) -> None:
-    def broken(name: str) -> None:
-        raise ImportError("libtorch_cpu.so: failed to map segment from shared object")
-
-    monkeypatch.setattr("tfs_rt.cli.extras.import_module", broken)
-    (tmp_path / "a.pth").write_bytes(b"x")
-    ended = cli("inspect", tmp_path / "a.pth")
-    assert ended.code == 6
-    assert "memory: no more can be had" in ended.err
-
-
-@pytest.mark.parametrize("arguments", [["fuse", "in", "-o", ""], ["fuse", "in", "--output="]])
-def test_an_empty_argument_is_refused_and_not_taken_for_the_current_folder(cli: Cli, arguments: list[str]) -> None:
-    ended = cli(*arguments)
-    assert (ended.code, "is followed by an empty argument" in ended.err) == (2, True)
-
-
-def test_a_removed_current_folder_and_a_link_to_itself_are_named(
-    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    case = write_case(tmp_path / "case")
-    (tmp_path / "loop").symlink_to("loop")
-    ended = cli("fuse", case, "-o", tmp_path / "loop")
-    assert (ended.code, "internal error" in ended.err) == (6, False)
-    gone = tmp_path / "gone"
-    gone.mkdir()
-    monkeypatch.chdir(gone)
-    gone.rmdir()
-    ended = cli("fuse", case, "-o", "out")
-    assert (ended.code, "the current folder: was removed" in ended.err) == (6, True)
