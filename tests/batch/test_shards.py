@@ -21,7 +21,6 @@ from tfs_rt.batch.record import Request
 from tfs_rt.batch.run import Options, Run
 from tfs_rt.batch.shards import Job, Shard, parse_shard, shard_of
 from tfs_rt.cases.discover import discover
-from tfs_rt.cli.sharing import Sharing, drop_options, parse_sharing
 from tfs_rt.errors import EnvironmentFault, UsageError
 
 CASES = 9
@@ -106,27 +105,6 @@ def test_a_shard_is_given_or_told_by_the_scheduler(text: str, environment: dict[
 def test_what_is_no_shard_is_refused(text: str, environment: dict[str, str]) -> None:
     with pytest.raises(UsageError, match=r"--shard: .*write"):
         parse_shard(text, environment)
-
-
-def test_workers_divide_a_shard_and_devices_have_a_worker_each() -> None:
-    assert parse_sharing(None, None, None, {}) == Sharing()
-    assert parse_sharing("2/3", 1, None, {}) == Sharing((Shard(2, 3),))
-    assert parse_sharing("2/3", 2, None, {}) == Sharing((Shard(3, 6), Shard(4, 6)))
-    assert parse_sharing(None, None, "0, 3", {}) == Sharing((Shard(1, 2), Shard(2, 2)), ("0", "3"))
-    assert parse_sharing(None, None, "1,0", {"CUDA_VISIBLE_DEVICES": "2,5"}).devices == ("5", "2")
-    with pytest.raises(UsageError, match="not among the 2 devices of CUDA_VISIBLE_DEVICES"):
-        parse_sharing(None, None, "0,2", {"CUDA_VISIBLE_DEVICES": "2,5"})
-    everything = [shard for node in ("1/2", "2/2") for shard in parse_sharing(node, 3, None, {}).shards]
-    assert everything == Shard.all(6)
-    for devices in ("0,0", "", "0;1", "0,,1"):
-        with pytest.raises(UsageError, match="is not a list of devices"):
-            parse_sharing(None, None, devices, {})
-
-
-def test_a_worker_is_the_same_command_without_what_makes_workers() -> None:
-    line = ["fuse", "in", "--workers", "2", "-o", "out", "--shard=1/2", "--devices", "0,1", "--seed", "3"]
-    assert drop_options(line, ("--shard", "--workers", "--devices")) == ["fuse", "in", "-o", "out", "--seed", "3"]
-    assert drop_options(["-o", "out", "--", "--workers"], ("--workers",)) == ["-o", "out", "--", "--workers"]
 
 
 def test_shards_give_the_tree_of_one_run_and_one_report(begin: Callable[..., Run], tmp_path: Path) -> None:

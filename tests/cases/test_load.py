@@ -18,7 +18,6 @@ from tfs_rt.batch.record import reading_warnings
 from tfs_rt.cases.case import Case
 from tfs_rt.cases.colormaps import table
 from tfs_rt.cases.load import Loaded, Reading, load_case
-from tfs_rt.cli.reading import parse_reading
 from tfs_rt.errors import InputError
 
 SIDE = 32
@@ -164,20 +163,6 @@ def test_a_window_that_changes_nothing_is_an_error(folder: Path) -> None:
     assert loaded.inputs["m1"]["window_from"] == "user"
     refused(folder, "which --window cannot change", windows=everywhere)  # three that happen to be equal
     refused(folder, "pet.*which --window cannot change", windows={"m1": window, "functional": window})
-
-
-def parse_windows(texts: list[str]) -> tuple[dict[str, tuple[float, float]], bool]:
-    reading = parse_reading(texts, None, allow_lossy=False)
-    return reading.windows, reading.window_for_all
-
-
-def test_a_window_without_a_slot_is_for_all_and_equal_ones_with_slots_are_not() -> None:
-    window = (0.0, 80.0)
-    everywhere = dict.fromkeys(NAMES, window)
-    assert parse_windows(["0:80"]) == (everywhere, True)
-    one_by_one = [f"{slot}=0:80" for slot in NAMES]
-    assert parse_windows(one_by_one) == (everywhere, False)
-    assert parse_windows([]) == ({}, False)
 
 
 def test_only_m1_is_told_by_its_values_to_be_ct(folder: Path) -> None:
