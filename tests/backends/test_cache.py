@@ -419,7 +419,7 @@ def test_what_a_killed_process_leaves_is_not_found(
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has other owners")
 def test_a_file_of_somebody_else_is_never_used(cache: Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     entry = cache.put("engine", FACTS, DATA, NOTES)
-    assert entry.is_whole()
+    assert entry.is_intact()
     entry.path.chmod(0o666)
     assert cache.get("engine", FACTS) is None
     with pytest.raises(EnvironmentFault, match="is not yours alone, and would be run"):

@@ -41,7 +41,9 @@ from support.paths import ROOT
 from tfs_rt.backends.cache import Cache, open_cache
 from tfs_rt.backends.trt.build import Profile
 from tfs_rt.backends.trt.engine_store import Gpu, Order, build_engine, find_engine, gpu_of
-from tfs_rt.doctor import examine as doctor
+from tfs_rt.doctor.ask import ask
+from tfs_rt.doctor.examine import examine
+from tfs_rt.doctor.gpus import flavours
 from tfs_rt.errors import EnvironmentFault, InputError
 from tfs_rt.images import RGB
 from tfs_rt.methods.diffusion import Pipeline, load_pipeline
@@ -96,10 +98,10 @@ def bundles(halved: tuple[Bundle, Any], x4: Path) -> dict[str, Bundle]:
 def backend(request: pytest.FixtureRequest, device: Any, cache: Cache, bundles: dict[str, Bundle]) -> str:
     """Each backend that the doctor says runs, once its engines are built."""
     name = request.param
-    if name in doctor.flavours(device.compute_capability) and doctor.ask(("flavour", name)).found:
+    if name in flavours(device.compute_capability) and ask(("flavour", name)).found:
         for bundle in bundles.values():
             build_engine(order_of(bundle, name, device), cache, gpu=lambda: gpu_of(device), on_step=lambda text: None)
-    (verdict,) = (verdict for verdict in doctor.examine().backends if verdict.backend == name)
+    (verdict,) = (verdict for verdict in examine().backends if verdict.backend == name)
     if not verdict.runs:
         pytest.skip(f"{name}: {verdict.reason}: {verdict.remedy}")
     return name

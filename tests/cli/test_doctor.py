@@ -10,10 +10,20 @@ import pytest
 from support.helpers import Cli
 from tfs_rt.backends.registry import BACKENDS
 from tfs_rt.doctor import examine as doctor
-from tfs_rt.doctor.examine import Fault, Report, Verdict
+from tfs_rt.doctor.report import (
+    CacheFound,
+    Driver,
+    Fault,
+    GpuFound,
+    ModelFound,
+    Problem,
+    Report,
+    SandboxFound,
+    Verdict,
+)
 
-GPU = {"name": "NVIDIA L4", "capability": "8.9", "memory": 24 * 2**30, "flavours": ["tensorrt-rtx", "tensorrt"]}
-NO_DRIVER = {"cuda": None, "reason": "there is no driver", "remedy": "install one"}
+GPU = GpuFound(name="NVIDIA L4", capability="8.9", memory=24 * 2**30, flavours=["tensorrt-rtx", "tensorrt"])
+NO_DRIVER = Driver(cuda=None, problem=Problem(reason="there is no driver", remedy="install one"))
 
 
 def report(*running: str, **changes: Any) -> Report:
@@ -22,9 +32,9 @@ def report(*running: str, **changes: Any) -> Report:
         "versions": {"tfs-rt": "0.1.0", "python": "3.12.1", "system": "Linux"},
         "packages": {"onnxruntime": "1.32.0", "llvmlite": "0.50.0"},
         "driver": NO_DRIVER,
-        "sandbox": {"holds": ["seccomp"], "missing": ["Landlock"]},
-        "cache": {"folder": "/cache", "usable": True, "entries": 0, "bytes": 0},
-        "models": [{"name": "tfs-rt/x4", "half": True, "engines": []}],
+        "sandbox": SandboxFound(holds=["seccomp"], missing=["Landlock"]),
+        "cache": CacheFound(folder="/cache"),
+        "models": [ModelFound(name="tfs-rt/x4", half=True)],
         "backends": [
             Verdict(name, True) if name in running else Verdict(name, False, f"{name} is missing", f"install {name}")
             for name in BACKENDS
@@ -51,7 +61,7 @@ Run = Callable[..., tuple[int, list[str]]]
 def test_the_first_line_says_what_is_ready(run: Run) -> None:
     assert run(report("winograd", "ort-cpu"))[1][0] == "Ready: CPU, winograd"
     assert run(report("torch"))[1][0] == "Ready: CPU, torch"
-    found = report("winograd", "tensorrt-rtx", gpus=[GPU], driver={"cuda": "13.0"})
+    found = report("winograd", "tensorrt-rtx", gpus=[GPU], driver=Driver(cuda="13.0"))
     assert run(found)[1][0] == "Ready: GPU, tensorrt-rtx; CPU, winograd"
 
 

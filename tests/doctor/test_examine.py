@@ -1,4 +1,4 @@
-"""`tfs-rt doctor`: its findings with a fake driver, fake distributions and libraries that crash, hang or babble."""
+"""The doctor's report with a fake driver, with engines in the cache, and of this machine."""
 
 from __future__ import annotations
 
@@ -11,37 +11,14 @@ from typing import Any
 import pytest
 
 from support import fake_gpu
+from support.doctor_answers import no_answer
 from support.helpers import Cli
 from tfs_rt.backends.cache import open_cache
 from tfs_rt.backends.registry import BACKENDS
 from tfs_rt.doctor import examine as doctor
-from tfs_rt.doctor.examine import Answer, Probe
-from tfs_rt.errors import UsageError
+from tfs_rt.doctor.ask import Answer, Probe, ask
 
 RTX = pytest.mark.skipif(not find_spec("tensorrt_rtx"), reason="tensorrt_rtx is not installed")
-ORT_RUNS = Answer({"version": "1.32.0", "file": "onnxruntime/__init__.py"})
-ask = doctor.ask
-
-
-def no_answer(probe: Probe) -> Answer:
-    return Answer(None, f"{probe[0]} was not asked", "ask it")
-
-
-def only_ort_runs(probe: Probe) -> Answer:
-    return ORT_RUNS if probe == ("backend", "ort-cpu") else no_answer(probe)
-
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("TFS_RT_CACHE", str(tmp_path / "cache"))
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    return tmp_path / "cache"
-
-
-@pytest.fixture
-def healthy(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing is asked; ort-cpu runs."""
-    monkeypatch.setattr(doctor, "ask", only_ort_runs)
 
 
 def verdict(report: dict[str, Any], name: str) -> tuple[bool, str, str]:
@@ -107,29 +84,10 @@ def test_a_flavour_runs_once_it_has_an_engine_for_this_gpu() -> None:
     assert verdict(without, "tensorrt-rtx") == (False, "no engine was built yet", build)
     runs, reason, remedy = verdict(foreign, "tensorrt-rtx")
     assert (runs, remedy) == (False, build)
-    assert reason == "no engine fits: built for compute capability 8.6, this GPU has 8.9"
+    assert reason == "no engine is compatible: built for compute capability 8.6, this GPU has 8.9"
     assert verdict(fitting, "tensorrt-rtx") == (True, "", "")
     (x4,) = (model for model in fitting["models"] if model["name"] == "tfs-rt/x4")
     assert [(engine["flavour"], engine["batch"]) for engine in x4["engines"]] == [("tensorrt-rtx", 4)]
-
-
-@pytest.mark.parametrize(
-    ("capability", "expected"),
-    [
-        ("7.0", []),
-        ("7.5", ["tensorrt-rtx", "tensorrt"]),
-        ("8.0", ["tensorrt", "tensorrt-rtx"]),
-        ("8.6", ["tensorrt-rtx", "tensorrt"]),
-        ("8.9", ["tensorrt-rtx", "tensorrt"]),
-        ("9.0", ["tensorrt"]),
-        ("10.0", ["tensorrt"]),
-        ("10.3", ["tensorrt"]),
-        ("12.0", ["tensorrt-rtx", "tensorrt"]),
-        ("12.1", ["tensorrt-rtx", "tensorrt"]),
-    ],
-)
-def test_each_gpu_has_its_flavours(capability: str, expected: list[str]) -> None:
-    assert doctor.flavours(capability) == expected
 
 
 def test_two_gpus_are_listed_and_an_old_driver_is_told() -> None:
@@ -158,106 +116,6 @@ def test_no_driver_is_told_and_what_needs_one_does_not_run() -> None:
         assert remedy == "install NVIDIA's driver 580 or newer"
 
 
-@pytest.mark.parametrize(
-    ("value", "expected"),
-    [
-        ("", "is '', which hides every GPU"),
-        ("-1", "is '-1', which hides every GPU"),
-        ("0,1", None),
-        ("GPU-8932f937-d72c-4106-c12f-20bd9faed9f6", None),
-        ("MIG-GPU-8932f937/1/0", None),
-        ("0;1", "'0;1' is no GPU"),
-        ("cuda:0", "'cuda:0' is no GPU"),
-        ("0,0", "an entry stands twice"),
-    ],
-)
-@pytest.mark.usefixtures("healthy")
-def test_what_hides_gpus_is_told(monkeypatch: pytest.MonkeyPatch, value: str, expected: str | None) -> None:
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", value)
-    faults = [fault for fault in doctor.examine().faults if fault.subject == "CUDA_VISIBLE_DEVICES"]
-    assert len(faults) == (expected is not None)
-    assert expected is None or expected in faults[0].reason
-
-
-# --------------------------------------------------------------------------- packages
-
-
-def install(folder: Path, name: str, version: str, files: str = "onnxruntime/__init__.py,,\n") -> None:
-    info = folder / f"{name.replace('-', '_')}-{version}.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
-    (info / "RECORD").write_text(files)
-
-
-@pytest.mark.usefixtures("healthy")
-def test_two_onnxruntimes_at_once_are_a_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    install(tmp_path, "onnxruntime", "1.32.0")
-    install(tmp_path, "onnxruntime-gpu", "1.31.1")
-    install(tmp_path, "onnxruntime-extensions", "0.14.0", "onnxruntime_extensions/__init__.py,,\n")
-    monkeypatch.syspath_prepend(tmp_path)
-    report = doctor.examine()
-    (fault,) = report.faults
-    both = "onnxruntime 1.32.0 and onnxruntime-gpu 1.31.1 are installed at once"
-    assert fault.reason.startswith(both)
-    assert fault.remedy.startswith("pip uninstall -y onnxruntime onnxruntime-gpu && pip install 'tfs-rt[cpu]'")
-    assert report.packages["onnxruntime-extensions"] == "0.14.0"
-
-
-def test_a_module_that_is_not_its_distributions_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = Answer({"version": "1.0", "file": "elsewhere/onnxruntime/__init__.py"})
-    monkeypatch.setattr(doctor, "ask", lambda probe: found if probe == ("backend", "ort-cpu") else no_answer(probe))
-    (fault,) = doctor.examine().faults
-    assert fault.reason.startswith("what loads is 1.0 (elsewhere/onnxruntime/__init__.py), installed is onnxruntime ")
-    assert fault.remedy.startswith("pip install --force-reinstall --no-deps onnxruntime==")
-
-
-def test_a_distribution_without_a_name_stops_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor, "ask", no_answer)
-    (tmp_path / "broken-1.dist-info").mkdir()
-    (tmp_path / "broken-1.dist-info" / "METADATA").write_bytes(b"\xff\xfe\0")
-    monkeypatch.syspath_prepend(tmp_path)
-    assert doctor.examine().packages
-
-
-# --------------------------------------------------------------------------- libraries that misbehave
-
-
-@pytest.mark.parametrize(
-    ("code", "reason"),
-    [
-        ("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)", "it crashes while it loads (SIGSEGV)"),
-        ("import time; time.sleep(60)", "it does not answer within 1 s"),
-        ("import os; print('tfs-rt probe: {'); os._exit(0)", "it ends with 0 while it loads"),
-        ("import os; print('garbage \\x00', flush=True); os._exit(3)", "it ends with 3 while it loads"),
-        ("import sys; print('libcudart.so.13 is lost', file=sys.stderr); import os; os._exit(1)", "(libcudart.so.13"),
-        ("raise SystemExit('no licence')", "SystemExit: no licence"),
-        ("import nowhere", "the package 'nowhere' is not installed"),
-        ("raise RuntimeError('two\\nlines')", "cannot be loaded (two)"),
-    ],
-)
-def test_a_library_that_crashes_hangs_or_babbles_takes_nobody_along(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str, reason: str
-) -> None:
-    (tmp_path / "onnxruntime.py").write_text(code)
-    monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr(doctor, "SECONDS", 1 if "sleep" in code else 30)
-    answer = ask(("backend", "ort-cpu"))
-    assert answer.found is None
-    assert reason in answer.reason
-
-
-def test_what_a_library_prints_beside_the_answer_is_passed_over(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "tensorrt.py").write_text(
-        "from types import SimpleNamespace as S; print('[TRT] welcome')\n"
-        "__version__ = '11.1'; ExecutionContextAllocationStrategy = OnnxParser = IProgressMonitor = 0\n"
-        "NetworkDefinitionCreationFlag = S(STRONGLY_TYPED=0)\n"
-    )
-    monkeypatch.syspath_prepend(tmp_path)
-    assert ask(("flavour", "tensorrt")) == Answer({"version": "11.1", "capabilities": []})
-
-
 # --------------------------------------------------------------------------- the cache
 
 
@@ -266,8 +124,10 @@ def test_a_cache_that_cannot_be_is_told(tmp_path: Path, monkeypatch: pytest.Monk
     (tmp_path / "file").touch()
     monkeypatch.setenv("TFS_RT_CACHE", str(tmp_path / "file"))
     found = doctor.examine().cache
-    assert not found["usable"]
-    assert "TFS_RT_CACHE" in found["remedy"]
+    assert found
+    assert not found.usable
+    assert found.problem
+    assert "TFS_RT_CACHE" in found.problem.remedy
 
 
 @pytest.mark.usefixtures("healthy")
@@ -275,9 +135,11 @@ def test_damaged_entries_are_counted_and_told() -> None:
     whole, damaged = (open_cache().put("kernels", {"n": n}, b"abc", {}) for n in range(2))
     damaged.path.write_bytes(b"abd")
     found = doctor.examine().cache
-    assert (found["entries"], found["bytes"], found["damaged"]) == (2, 6, [damaged.key])
-    assert found["remedy"] == f"tfs-rt cache rm {damaged.key[:12]}"
-    assert whole.is_whole()
+    assert found
+    assert (found.entries, found.bytes, found.damaged) == (2, 6, [damaged.key])
+    assert found.problem
+    assert found.problem.remedy == f"tfs-rt cache rm {damaged.key[:12]}"
+    assert whole.is_intact()
 
 
 @pytest.mark.usefixtures("healthy")
@@ -288,7 +150,7 @@ def test_an_entry_of_unknown_facts_stops_nobody() -> None:
     assert report.exit_code == 0
 
 
-# --------------------------------------------------------------------------- the command
+# --------------------------------------------------------------------------- this machine
 
 
 def test_this_machine_is_examined_for_real(cli: Cli) -> None:
@@ -299,22 +161,3 @@ def test_this_machine_is_examined_for_real(cli: Cli) -> None:
     assert [found["backend"] for found in report["backends"]] == list(BACKENDS)
     for found in report["backends"]:
         assert found["runs"] or (found["reason"] and found["remedy"]), found
-
-
-def test_where_nothing_runs_the_exit_code_is_that_of_the_environment(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor, "ask", no_answer)
-    ended = cli("doctor")
-    assert ended.code == 6
-    assert "ort-cpu         --  does not run: backend was not asked: ask it" in ended.out
-
-
-def test_fuse_takes_auto(cli: Cli, monkeypatch: pytest.MonkeyPatch, x4: Path, tmp_path: Path) -> None:
-    asked: list[str] = []
-
-    def load(name: str, *, backend: str, **_: Any) -> None:
-        asked.append(backend)
-        raise UsageError("enough", "seen", "")
-
-    monkeypatch.setattr("tfs_rt.methods.diffusion.load_pipeline", load)
-    cli("fuse", x4.parent.parent / "examples", "-o", tmp_path / "out")
-    assert asked == ["auto"]

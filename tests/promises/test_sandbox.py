@@ -135,8 +135,9 @@ def test_required_parts_that_are_missing_end_a_run_before_its_first_case(tmp_pat
 @pytest.mark.usefixtures("poor")
 def test_the_doctor_tells_the_missing_parts(monkeypatch: pytest.MonkeyPatch, cli: Cli) -> None:
     from tfs_rt.doctor import examine as doctor
+    from tfs_rt.doctor.ask import Answer
 
-    monkeypatch.setattr(doctor, "ask", lambda probe: doctor.Answer(None, "not asked", "ask"))
+    monkeypatch.setattr(doctor, "ask", lambda probe: Answer(None, "not asked", "ask"))
     (line,) = (line for line in cli("doctor", "-v").out.splitlines() if line.startswith("sandbox"))
     assert "--  files are read behind seccomp, memory limit; missing: Landlock, network namespace" in line
     assert json.loads(cli("doctor", "--json").out)["sandbox"]["missing"] == [LANDLOCK, NETWORK]

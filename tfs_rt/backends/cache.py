@@ -66,7 +66,7 @@ class Entry:
             raise EnvironmentFault(self.path, "does not match its SHA-256", remedy)
         return data
 
-    def is_whole(self) -> bool:
+    def is_intact(self) -> bool:
         """Whether the content is what was written."""
         try:
             return _is_private(self.path) and file_sha256(self.path) == self.sha256
@@ -95,7 +95,7 @@ class Cache:
     def get(self, kind: Kind, facts: Facts) -> Entry | None:
         """The entry of these facts, if there is a whole one."""
         entry = _entry(self._path(kind, facts).with_suffix(".json"))
-        return entry if entry and entry.is_whole() else None
+        return entry if entry and entry.is_intact() else None
 
     def put(self, kind: Kind, facts: Facts, data: bytes, notes: Facts) -> Entry:
         """Write an entry in place of what is there, one process at a time."""

@@ -176,7 +176,7 @@ def _check_no_options(context: typer.Context) -> None:
 
 def _gpu_name() -> str:
     """The first GPU's name; EnvironmentFault if there is none."""
-    from tfs_rt.doctor.examine import ask
+    from tfs_rt.doctor.ask import ask
 
     answer = ask(("gpus",))
     if answer.found is None:

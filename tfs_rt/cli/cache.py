@@ -74,7 +74,7 @@ def verify() -> None:
     Exit codes: 0 all entries are whole, 6 some are damaged.
     """
     entries = _entries()
-    damaged = [entry for entry in entries if not entry.is_whole()]
+    damaged = [entry for entry in entries if not entry.is_intact()]
     for entry in damaged:
         typer.echo(f"damaged {entry.key[:KEY_LENGTH]} {entry.path}")
     typer.echo(f"{len(entries) - len(damaged)} of {len(entries)} are whole")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
@@ -16,7 +16,7 @@ from tfs_rt.errors import EnvironmentFault, printable
 
 if TYPE_CHECKING:
     from tfs_rt.backends.registry import Backend
-    from tfs_rt.doctor.examine import Report
+    from tfs_rt.doctor.report import CacheFound, EngineFound, ModelFound, Problem, Report, SandboxFound
 
 EXAMPLES = examples(
     ("Show which backends run on this machine", "tfs-rt doctor"),
@@ -42,6 +42,9 @@ Verbose = Annotated[
         rich_help_panel=GENERAL,
     ),
 ]
+
+
+NOT_EXAMINED = "not examined"
 
 
 class Line(NamedTuple):
@@ -70,7 +73,7 @@ def doctor(backend: BackendName = None, *, as_json: AsJson = False, verbose: Ver
             typer.echo(line)
     if backend is None:
         raise typer.Exit(report.exit_code)
-    raise typer.Exit(0 if backend in _running(report) else EnvironmentFault.exit_code)
+    raise typer.Exit(0 if backend in report.running else EnvironmentFault.exit_code)
 
 
 def _text(report: Report, backend: str | None, *, verbose: bool) -> Iterator[object]:
@@ -97,7 +100,7 @@ def _headline(report: Report) -> str:
 
 def _short_text(report: Report) -> Iterator[object]:
     """The other backends that run, the GPUs, and faults. Where no backend runs: the reason for each on the CPU."""
-    running = _running(report)
+    running = report.running
     others = [name for name in running if name not in (_best_backend(report, "gpu"), _best_backend(report, "cpu"))]
     if others:
         yield f"These backends run too: {', '.join(others)}"
@@ -136,13 +139,9 @@ def _all_lines(report: Report) -> Iterator[Line]:
     yield from _backend_lines(report)
 
 
-def _running(report: Report) -> list[str]:
-    return [verdict.backend for verdict in report.backends if verdict.runs]
-
-
 def _best_backend(report: Report, device: Device) -> str:
     """The backend to use on a device: on a CPU what `auto` takes, else the first that runs; empty if none does."""
-    running = [name for name in backends_on(device) if name in _running(report)]
+    running = [name for name in backends_on(device) if name in report.running]
     if report.auto in running:
         return report.auto
     return running[0] if running else ""
@@ -164,18 +163,19 @@ def _fault_lines(report: Report) -> Iterator[Line]:
 
 def _driver_line(report: Report) -> Line:
     driver = report.driver
-    version = f"CUDA {driver['cuda']}" if driver.get("cuda") else ""
-    problem = f"{driver['reason']}: {driver['remedy']}" if "reason" in driver else ""
-    return Line("driver", bool(version and not problem), _joined(version, problem))
+    if driver is None:
+        return Line("driver", False, NOT_EXAMINED)
+    version = f"CUDA {driver.cuda}" if driver.cuda else ""
+    return Line("driver", driver.problem is None, _joined(version, _describe_problem(driver.problem)))
 
 
 def _gpu_lines(report: Report) -> Iterator[Line]:
     for ordinal, gpu in enumerate(report.gpus):
-        engines = " or ".join(gpu["flavours"]) or "too old for either TensorRT"
-        memory = f"{gpu['memory'] / 2**30:.1f} GiB"
-        text = f"{gpu['name']}, compute capability {gpu['capability']}, {memory}: {engines}"
+        engines = " or ".join(gpu.flavours) or "too old for either TensorRT"
+        memory = f"{gpu.memory / 2**30:.1f} GiB"
+        text = f"{gpu.name}, compute capability {gpu.capability}, {memory}: {engines}"
         used = "" if ordinal else "; the one that is used"
-        yield Line(f"GPU {ordinal}", bool(gpu["flavours"]), text + used)
+        yield Line(f"GPU {ordinal}", bool(gpu.flavours), text + used)
 
 
 def _package_lines(report: Report) -> Iterator[Line]:
@@ -203,38 +203,41 @@ def _package_line(backend: Backend, names: Sequence[str], installed: dict[str, s
     return Line("packages", not missing, f"{_joined(', '.join(versions), problem)} (for {listed(names, 'and')})")
 
 
-def _sandbox_line(sandbox: dict[str, Any]) -> Line:
-    if "reason" in sandbox:
-        return Line("sandbox", False, f"{sandbox['reason']}: {sandbox['remedy']}")
-    if not sandbox:
-        return Line("sandbox", False, "not looked at")
-    missing = f"missing: {', '.join(sandbox['missing'])}" if sandbox["missing"] else ""
-    parts = f"files are read behind {', '.join(sandbox['holds'])}" if sandbox["holds"] else ""
-    return Line("sandbox", not missing, _joined(parts, missing))
+def _sandbox_line(sandbox: SandboxFound | None) -> Line:
+    if sandbox is None:
+        return Line("sandbox", False, NOT_EXAMINED)
+    missing = f"missing: {', '.join(sandbox.missing)}" if sandbox.missing else ""
+    parts = f"files are read behind {', '.join(sandbox.holds)}" if sandbox.holds else ""
+    problem = _describe_problem(sandbox.problem)
+    return Line("sandbox", not (missing or problem), _joined(parts, missing, problem))
 
 
-def _cache_line(cache: dict[str, Any]) -> Line:
-    if not cache:
-        return Line("cache", False, "not looked at")
-    problem = f"{cache['reason']}: {cache['remedy']}" if "reason" in cache else ""
-    counts = f"{cache['entries']} entries, {cache['bytes'] / 1e6:.1f} MB" if cache["usable"] else ""
-    return Line("cache", not problem, _joined(str(cache["folder"]), counts, problem))
+def _cache_line(cache: CacheFound | None) -> Line:
+    if cache is None:
+        return Line("cache", False, NOT_EXAMINED)
+    counts = f"{cache.entries} entries, {cache.bytes / 1e6:.1f} MB" if cache.usable else ""
+    return Line("cache", cache.problem is None, _joined(cache.folder, counts, _describe_problem(cache.problem)))
 
 
-def _model_line(model: dict[str, Any]) -> Line:
-    if "reason" in model:
-        return Line(model["name"], False, f"{model['reason']}: {model['remedy']}")
-    if not model["half"]:
+def _model_line(model: ModelFound) -> Line:
+    if model.problem:
+        return Line(model.name, False, _describe_problem(model.problem))
+    if not model.half:
         reason = "it has no half-precision graph, so no engine can be built: export it with --precision fp32,fp16"
-        return Line(model["name"], False, reason)
-    engines = [_describe_engine(engine) for engine in model["engines"]]
-    return Line(model["name"], True, f"half-precision graph; engines for this GPU: {', '.join(engines) or 'none'}")
+        return Line(model.name, False, reason)
+    engines = [_describe_engine(engine) for engine in model.engines]
+    return Line(model.name, True, f"half-precision graph; engines for this GPU: {', '.join(engines) or 'none'}")
 
 
-def _describe_engine(engine: dict[str, Any]) -> str:
+def _describe_engine(engine: EngineFound) -> str:
     from tfs_rt.backends.trt.build import Profile
 
-    return f"{engine['flavour']} {Profile.of(engine).sizes()}, batch {engine['batch']}"
+    profile = Profile.of(engine.profile)
+    return f"{engine.flavour} {profile.sizes()}, batch {profile.batch}"
+
+
+def _describe_problem(problem: Problem | None) -> str:
+    return f"{problem.reason}: {problem.remedy}" if problem else ""
 
 
 def _joined(*parts: str) -> str:

@@ -554,4 +554,4 @@ def test_the_command_that_is_told_can_be_pasted(bundle: Bundle, cli: Cli, cache:
         check=True,
     )
     assert cli(*said.stdout.splitlines()[1:]).code == 0
-    assert find_engine(moved, "tensorrt-rtx", GEFORCE, cache, 1, (64, 64)).is_whole()
+    assert find_engine(moved, "tensorrt-rtx", GEFORCE, cache, 1, (64, 64)).is_intact()

@@ -19,8 +19,8 @@ from numpy.random import Generator
 from skimage.metrics import structural_similarity
 
 from support.helpers import FEW, TINY, Cli, model_spec, png, write_case
-from tfs_rt.doctor import examine as doctor
-from tfs_rt.doctor.examine import Answer
+from tfs_rt.doctor import ask as doctor_ask
+from tfs_rt.doctor.ask import Answer
 from tfs_rt.errors import EnvironmentFault, InputError, NothingFound, UsageError
 from tfs_rt.facts import from_dict
 from tfs_rt.methods.diffusion import load_pipeline
@@ -622,7 +622,7 @@ def test_no_output_and_options_beside_compare_are_refused(cli: Cli, tmp_path: Pa
 def test_without_a_gpu_there_is_one_line(
     cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: Answer
 ) -> None:
-    monkeypatch.setattr(doctor, "ask", lambda probe: answer)
+    monkeypatch.setattr(doctor_ask, "ask", lambda probe: answer)
     ended = cli("bench", "--gpu", "-o", tmp_path / "out")
     assert (ended.code, len(ended.err.splitlines())) == (6, 1)
 

@@ -83,27 +83,27 @@ def find_engine(bundle: Bundle, flavour: Flavour, gpu: Gpu, cache: Cache, batch:
     """
     trt = load_flavour(flavour)
     version = trt.__version__
-    misfits = [(entry, misfit(entry, version, gpu, batch, size)) for entry in _built(bundle, flavour, cache)]
+    misfits = [(entry, why_incompatible(entry, version, gpu, batch, size)) for entry in _built(bundle, flavour, cache)]
     if fitting := [entry for entry, reason in misfits if not reason]:
         return min(fitting, key=_tuned_for)
     reasons = "; ".join(dict.fromkeys(reason for _, reason in misfits))
     reason = f"none of its engines fits: {reasons}" if misfits else "no engine of it was built"
-    fault = EnvironmentFault if all(foreign(entry, version, gpu) for entry, _ in misfits) else InputError
+    fault = EnvironmentFault if all(why_foreign(entry, version, gpu) for entry, _ in misfits) else InputError
     raise fault(bundle.manifest.name, reason, _remedy(trt, bundle, flavour, gpu, batch, size))
 
 
 def largest_batch(bundle: Bundle, flavour: Flavour, gpu: Gpu, cache: Cache) -> int:
     """The largest batch that an engine of a bundle takes on a GPU; EnvironmentFault if there is no engine for it."""
     version, side = load_flavour(flavour).__version__, bundle.manifest.model.trained_size
-    usable = [entry for entry in _built(bundle, flavour, cache) if not foreign(entry, version, gpu)]
+    usable = [entry for entry in _built(bundle, flavour, cache) if not why_foreign(entry, version, gpu)]
     if not usable:
         find_engine(bundle, flavour, gpu, cache, 1, (side, side))
     return max(entry.facts["profile"]["batch"] for entry in usable)
 
 
-def misfit(entry: Entry, version: str, gpu: Gpu, batch: int, size: tuple[int, int]) -> str:
+def why_incompatible(entry: Entry, version: str, gpu: Gpu, batch: int, size: tuple[int, int]) -> str:
     """Why an engine cannot be used; nothing if it can."""
-    if reason := foreign(entry, version, gpu):
+    if reason := why_foreign(entry, version, gpu):
         return reason
     profile = Profile.of(entry.facts["profile"])
     if profile.covers(batch, size):
@@ -111,7 +111,7 @@ def misfit(entry: Entry, version: str, gpu: Gpu, batch: int, size: tuple[int, in
     return f"built for {profile.sizes()} in batches of up to {profile.batch}, asked for {size[1]}x{size[0]} in {batch}"
 
 
-def foreign(entry: Entry, version: str, gpu: Gpu) -> str:
+def why_foreign(entry: Entry, version: str, gpu: Gpu) -> str:
     """Why an engine cannot run here at all; nothing if it can."""
     facts, target = entry.facts, entry.facts["target"]
     if facts["version"] != version:
