@@ -21,7 +21,7 @@ from tfs_rt.formats.picture import MAX_PIXELS, Picture, Rules, grey, to_levels
 from tfs_rt.images import RGB
 
 AGAIN = "write the file again"
-ENDING = "or give it the ending of what it is"
+ENDING = "or give it the ending of its own format"
 PLAIN = "write the file again, as 8-bit grey or RGB"
 WINDOW = "give --window LOW:HIGH, in its own values: which of them become black and white is your choice"
 ORIENTATION = 0x0112  # EXIF

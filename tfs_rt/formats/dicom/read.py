@@ -1,9 +1,8 @@
-"""Read a DICOM file by rule or refuse it; results are written by `secondary_capture`.
+"""Read a DICOM file by rule or refuse it (`tfs_rt.formats.dicom.write` writes results).
 
-Frames that have places are sorted by them. Grey values become levels by the modality transform and then, in this
-order, the user's window, the file's own table or window, for CT the head window, the 0.5th to 99.5th percentile.
-Padding is black. Colour is taken as it is, at 8 bits. Lossy compression is refused unless allowed. No part of the
-patient's identity gets into `facts`.
+Frames that have places are sorted by them. Grey values become levels in `tfs_rt.formats.dicom.window`. Colour is taken
+as it is, at 8 bits. Lossy compression is refused unless it is allowed. No part of the patient's identity gets into
+`facts`.
 """
 
 from __future__ import annotations
@@ -22,10 +21,11 @@ from pydicom import Dataset, config, dcmread, uid
 from pydicom.filereader import read_dataset
 
 from tfs_rt.errors import InputError, TfsRtError, first_line
-from tfs_rt.formats.dicom.pixels import AGAIN, LOSSY, PIXELS, Layout, Stored, decode, layout_of
+from tfs_rt.formats.dicom.layout import AGAIN, Layout, layout_of
+from tfs_rt.formats.dicom.pixels import KEYWORDS, LOSSY, Stored, decode
 from tfs_rt.formats.dicom.source import source_of, subject_of, texts, uids
-from tfs_rt.formats.dicom.stack import stack_of
-from tfs_rt.formats.dicom.tables import palette_of, to_rgb
+from tfs_rt.formats.dicom.stack import Stack, stack_of
+from tfs_rt.formats.dicom.tables import is_little_endian, palette_of, to_rgb
 from tfs_rt.formats.dicom.window import grey_levels
 from tfs_rt.formats.levels import AS_STORED
 from tfs_rt.formats.picture import Picture, Rules, grey
@@ -33,7 +33,7 @@ from tfs_rt.images import RGB
 
 PREAMBLE = 128  # bytes before the signature
 SIGNATURE = b"DICM"
-MAX_INFLATED = 2**28  # bytes, of a deflated file: what a file may have that is not
+MAX_INFLATED = 2**28  # bytes, of a deflated file: as many as a file may have that is not deflated
 CHUNK = 2**16
 META = 2  # the group of the elements before the dataset
 MONOCHROME = ("MONOCHROME1", "MONOCHROME2")
@@ -45,7 +45,7 @@ def read(data: bytes, path: Path, rules: Rules) -> Picture:
     InputError names `path`, the reason and the remedy.
     """
     try:
-        with _quiet():
+        with _lenient_parsing():
             return _read(data, path, rules)
     except (TfsRtError, MemoryError):
         raise
@@ -54,10 +54,10 @@ def read(data: bytes, path: Path, rules: Rules) -> Picture:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Values against the standard are let through, and judged where they are used; pydicom's warnings are not shown.
+def _lenient_parsing() -> Iterator[None]:
+    """Let values against the standard through, to be judged where they are used, and hide pydicom's warnings.
 
-    Those on pixels that are not as the file says are checks of our own in `dicom_pixels`.
+    Pixels that contradict the file are found by checks of our own (`tfs_rt.formats.dicom.pixels`).
     """
     mode = config.settings.reading_validation_mode
     config.settings.reading_validation_mode = config.IGNORE
@@ -70,43 +70,58 @@ def _quiet() -> Iterator[None]:
 
 
 def _read(data: bytes, path: Path, rules: Rules) -> Picture:
-    dataset = _parsed(data, path)
+    # Parse, and refuse what the rules do not allow.
+    dataset = _parse(data, path)
     layout = layout_of(dataset, path)
-    lossy = _lossy(dataset, layout)
+    lossy = _lossy_compression(dataset, layout)
     if lossy and not rules.allow_lossy:
         reason = f"its pixels were compressed with loss ({lossy})"
         raise InputError(path, reason, "export it without loss, or give --allow-lossy")
+    # Order the frames, and make them images.
     stack = stack_of(dataset, layout.frames, path)
-    slices, levels = _slices(dataset, layout, rules, path)
+    slices, level_facts = _to_slices(dataset, layout, rules, path)
+    slices = tuple(slices[index] for index in stack.order)
+    # Describe them.
     source = source_of(dataset, stack, bool(lossy), path)
-    facts: dict[str, Any] = {
+    facts = _facts(dataset, layout) | level_facts | _order_facts(stack, layout)
+    if lossy:
+        facts["lossy"] = lossy
+    return Picture(slices, facts, subject_of(dataset, source, stack), asdict(source))
+
+
+def _facts(dataset: Dataset, layout: Layout) -> dict[str, Any]:
+    return {
         "format": "dicom",
         "modality": (texts(dataset, "Modality") or ("",))[0],
         **uids(dataset),
         "transfer_syntax_uid": str(layout.syntax),
         "frames": layout.frames,
         "photometric_interpretation": layout.photometric,
-        **levels,
-        **({"order_from": stack.order_from} if layout.frames > 1 and stack.order_from else {}),
-        **({"frame_order": [index + 1 for index in stack.order]} if stack.is_reordered else {}),
-        **({"lossy": lossy} if lossy else {}),
     }
-    slices = tuple(slices[index] for index in stack.order)
-    return Picture(slices, facts, subject_of(dataset, source, stack), asdict(source))
 
 
-def _parsed(data: bytes, path: Path) -> Dataset:
-    """The file's dataset; InputError if it is no DICOM image."""
+def _order_facts(stack: Stack, layout: Layout) -> dict[str, Any]:
+    """Facts about the order of the frames, if there are several."""
+    facts: dict[str, Any] = {}
+    if layout.frames > 1 and stack.order_from:
+        facts["order_from"] = stack.order_from
+    if stack.is_reordered:
+        facts["frame_order"] = [index + 1 for index in stack.order]
+    return facts
+
+
+def _parse(data: bytes, path: Path) -> Dataset:
+    """The file's dataset; InputError if it is not a DICOM image."""
     if not data:
         raise InputError(path, "is empty", AGAIN)
     if data[PREAMBLE : PREAMBLE + len(SIGNATURE)] != SIGNATURE:
         reason = "is not a DICOM file (no DICM after 128 bytes)"
-        raise InputError(path, reason, "export it as a DICOM file (PS3.10), or give it the ending of what it is")
+        raise InputError(path, reason, "export it as a DICOM file (PS3.10), or give it the ending of its own format")
     _check_deflated(data, path)
     dataset = dcmread(io.BytesIO(data))
     if dataset.file_meta.get("MediaStorageSOPClassUID") == uid.MediaStorageDirectoryStorage:
         raise InputError(path, "is a DICOMDIR, a list of other files", "give one of the files that it lists")
-    if not any(keyword in dataset for keyword in PIXELS):
+    if not any(keyword in dataset for keyword in KEYWORDS):
         kind = dataset.get("SOPClassUID")
         name = f" ({kind.name})" if isinstance(kind, uid.UID) else ""
         raise InputError(path, f"holds no pixels{name}", "give an image, or export it again if it should be one")
@@ -114,13 +129,14 @@ def _parsed(data: bytes, path: Path) -> Dataset:
 
 
 def _check_deflated(data: bytes, path: Path) -> None:
-    """How much a deflated dataset inflates to, without keeping it: pydicom would keep gigabytes."""
+    """Refuse a deflated dataset that is too large. It is inflated without keeping it: pydicom would keep gigabytes."""
     file = io.BytesIO(data)
     file.seek(PREAMBLE + len(SIGNATURE))
     meta = read_dataset(file, False, True, stop_when=lambda tag, vr, length: tag.group != META)
     if meta.get("TransferSyntaxUID") != uid.DeflatedExplicitVRLittleEndian:
         return
-    inflater, size = zlib.decompressobj(-zlib.MAX_WBITS), 0
+    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+    size = 0
     while not inflater.eof and (rest := inflater.unconsumed_tail or file.read(CHUNK)):
         size += len(inflater.decompress(rest, CHUNK))
         if size > MAX_INFLATED:
@@ -128,42 +144,53 @@ def _check_deflated(data: bytes, path: Path) -> None:
             raise InputError(path, reason, "export it without the deflated transfer syntax")
 
 
-def _lossy(dataset: Dataset, layout: Layout) -> str:
-    """How the pixels were compressed with loss; empty if they were not, as far as the file says."""
-    said = dataset.get("LossyImageCompression")
-    if layout.syntax in LOSSY and not (said == "00" and layout.syntax in (uid.JPEG2000, uid.HTJ2K)):
+def _lossy_compression(dataset: Dataset, layout: Layout) -> str:
+    """The lossy compression of the pixels; empty if there was none, as far as the file says."""
+    declared = dataset.get("LossyImageCompression")
+    may_be_lossless = layout.syntax in (uid.JPEG2000, uid.HTJ2K)
+    if layout.syntax in LOSSY and not (declared == "00" and may_be_lossless):
         return layout.syntax.name
-    return "Lossy Image Compression (0028,2110) is 01" if said == "01" else ""
+    return "Lossy Image Compression (0028,2110) is 01" if declared == "01" else ""
 
 
-def _slices(dataset: Dataset, layout: Layout, rules: Rules, path: Path) -> tuple[tuple[RGB, ...], dict[str, Any]]:
-    """The frames as images, and by which rule they are such."""
+def _to_slices(dataset: Dataset, layout: Layout, rules: Rules, path: Path) -> tuple[tuple[RGB, ...], dict[str, Any]]:
+    """The frames as images in the stored order, and facts about how they were made."""
     kind = layout.photometric
+    # Grey values.
     if kind in MONOCHROME and dataset.get("PixelPresentation") in ("COLOR", "MIXED"):
         raise InputError(path, "mixes grey values and colours (supplemental palette)", "convert it to 8-bit RGB")
     if kind in MONOCHROME and layout.samples == 1:
-        values = decode(dataset, layout, path).values
-        found = grey_levels(dataset, values, rules, kind == "MONOCHROME1", path)
-        slices = tuple(grey(frame) for frame in found.frames)
-        facts = {"levels": found.words} | ({"window_from": found.window_from} if found.window_from else {})
-        return slices, facts | ({"wide_window_hu": found.wide} if found.wide else {})
+        return _grey_slices(dataset, layout, rules, path)
+    # A palette.
     if kind == "PALETTE COLOR" and layout.samples == 1:
-        palette = palette_of(dataset, bool(layout.syntax.is_little_endian))
+        palette = palette_of(dataset, is_little_endian(dataset))
         values = decode(dataset, layout, path).values
         return tuple(to_rgb(frame, palette) for frame in values), {"levels": "colours of the file's own palette"}
+    # Colours.
     if layout.samples != 3:
         raise InputError(path, f"has one value a pixel, but is {kind}", "convert it to 8-bit RGB")
     stored = decode(dataset, layout, path)
-    return _colour(stored, path), {"levels": _origin(layout, stored)}
+    return _colour_slices(stored, path), {"levels": _colour_words(layout, stored)}
 
 
-def _colour(stored: Stored, path: Path) -> tuple[RGB, ...]:
+def _grey_slices(dataset: Dataset, layout: Layout, rules: Rules, path: Path) -> tuple[tuple[RGB, ...], dict[str, Any]]:
+    values = decode(dataset, layout, path).values
+    levels = grey_levels(dataset, values, rules, layout.photometric == "MONOCHROME1", path)
+    facts: dict[str, Any] = {"levels": levels.words}
+    if levels.window_from:
+        facts["window_from"] = levels.window_from
+    if levels.wide:
+        facts["wide_window_hu"] = levels.wide
+    return tuple(grey(frame) for frame in levels.frames), facts
+
+
+def _colour_slices(stored: Stored, path: Path) -> tuple[RGB, ...]:
     if stored.photometric != "RGB" or stored.values.dtype != np.uint8:
         reason = f"its colours are {stored.photometric} of {stored.values.dtype.itemsize * 8} bits"
         raise InputError(path, reason, "convert it to 8-bit RGB")
     return tuple(np.ascontiguousarray(frame) for frame in stored.values)
 
 
-def _origin(layout: Layout, stored: Stored) -> str:
+def _colour_words(layout: Layout, stored: Stored) -> str:
     same = layout.photometric == stored.photometric
     return AS_STORED if same else f"8-bit {stored.photometric} from {layout.photometric}"

@@ -22,7 +22,7 @@ from tfs_rt.errors import InputError
 from tfs_rt.formats import hounsfield
 from tfs_rt.formats.dicom.modality import Modality, Values, modalities_of
 from tfs_rt.formats.dicom.numbers import number
-from tfs_rt.formats.dicom.pixels import padding_of
+from tfs_rt.formats.dicom.padding import padding_of
 from tfs_rt.formats.dicom.planes import by_frame, functional_group
 from tfs_rt.formats.dicom.tables import Table, is_little_endian, table_of
 from tfs_rt.formats.levels import AS_STORED

@@ -83,7 +83,9 @@ def _header(head: bytes, path: Path) -> Nifti1Header:
             return header_class(head[:size], endianness=endianness, check=False)
     if head[344:348] == b"ni1\0" or head[4:8] == b"ni2\0":
         raise InputError(path, "is a header whose voxels are in another file", "save it as a single .nii file")
-    raise InputError(path, "is not a NIfTI file", "convert it to .nii or .nii.gz, or give it the ending of what it is")
+    raise InputError(
+        path, "is not a NIfTI file", "convert it to .nii or .nii.gz, or give it the ending of its own format"
+    )
 
 
 def _shape(header: Nifti1Header, path: Path) -> tuple[int, int, int]:
