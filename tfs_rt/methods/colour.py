@@ -1,4 +1,4 @@
-"""Between 8-bit images and what the classical methods compute with: doubles in 0..1, luminance apart from colour."""
+"""Conversions between 8-bit images and the classical methods' arrays: float64 in 0..1, luminance apart from colour."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ YUV = np.array([[0.299, 0.587, 0.114], [-0.147, -0.289, 0.436], [0.615, -0.515, 
 
 
 def grey(image: RGB) -> Field:
-    """(H, W, 3) uint8 -> (H, W) in 0..1: the levels of a grey image, or those that a colour image is rounded to."""
+    """(H, W, 3) uint8 -> (H, W) in 0..1: a grey image's levels, or a colour image's luminance rounded to a level."""
     return np.floor(image @ np.array(GREY) + 0.5) / 255
 
 
@@ -23,6 +23,6 @@ def to_yuv(image: RGB) -> Field:
 
 
 def from_yuv(yuv: Field) -> RGB:
-    """Back to RGB uint8: clipped, halves rounded up."""
+    """(H, W, 3) YUV -> (H, W, 3) uint8 RGB: clipped, halves rounded up."""
     rgb = yuv @ np.linalg.inv(YUV).T
     return np.floor(rgb.clip(0, 1) * 255 + 0.5).astype(np.uint8)

@@ -1,4 +1,4 @@
-"""Functions that numba compiles, kept on disk between runs where a folder for that can be written."""
+"""Functions compiled by numba. They are cached on disk if numba finds a folder that it can write to."""
 
 from __future__ import annotations
 
@@ -7,12 +7,15 @@ from typing import Any, Literal
 
 from numba import njit
 
-NOTICE = "compiled anew in each run, for nothing can be kept (set NUMBA_CACHE_DIR to a folder that can be written)"
-uncached: set[str] = set()  # names of functions for which numba found no place
+# Shown if no folder for the cache was found.
+NOTICE = "compiled anew in each run, because there is no cache (set NUMBA_CACHE_DIR to a folder that can be written)"
+
+# Names of the functions that are not cached.
+uncached: set[str] = set()
 
 
 def compiled(*, error_model: Literal["python", "numpy"] = "python") -> Callable[[Callable[..., Any]], Any]:
-    """Compile a function by numba, to run without Python's lock; cached if numba finds a place for it."""
+    """Compile a function by numba, to run without Python's global lock; cached on disk if possible."""
 
     def decorate(function: Callable[..., Any]) -> Any:
         try:

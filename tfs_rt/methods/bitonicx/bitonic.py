@@ -1,7 +1,7 @@
-"""The bitonic filter as BitonicX calls it: a rank opening and closing over masks, weighted by what each leaves.
+"""The bitonic filter as BitonicX calls it: a rank opening and closing over masks, weighted by their residuals.
 
-Constants are what the program derives from its one argument, a threshold t = 3 for data of presumed range 1. With them
-the thresholds on differences of grey levels are never met by such data, and they are left out here.
+The program derives its constants from one argument, a threshold t = 3 for data of presumed range 1. Data of that range
+never reaches the resulting thresholds on differences of grey levels. They are left out here.
 """
 
 from __future__ import annotations
@@ -25,22 +25,30 @@ LIMIT = 1.6 * THRESHOLD / (_SPREAD * math.erf(15.5 * 1.2 / 24))  # 0.2356
 
 
 def bitonic(image: Field) -> Field:
-    """The structure of `image` (H, W) without its small detail."""
+    """`image` (H, W) without its small detail."""
     along = directions(image, extent=EXTENT, anisotropy=ANISOTROPY)
     opening, closing = _opening_closing(image, smooth(image[None], along, extent=EXTENT)[0])
+
+    # Residuals of the opening and of the closing; where both are 0, the two weigh the same.
     over, under = smooth(np.stack([image - opening, closing - image]), along, extent=EXTENT)
-    w_over, w_under = np.abs(over) ** 3, np.abs(under) ** 3
+    w_over = np.abs(over) ** 3
+    w_under = np.abs(under) ** 3
     neither = w_over + w_under == 0
-    w_over[neither] = w_under[neither] = 0.5
+    w_over[neither] = 0.5
+    w_under[neither] = 0.5
     return (w_over * (closing - under) + w_under * (opening + over)) / (w_over + w_under)
 
 
 def _opening_closing(image: Field, guide: Field) -> tuple[Field, Field]:
+    """The rank opening and closing of `image`; the image itself if it is smaller than the window."""
     if min(image.shape) < 2 * HALF:
         return image, image
 
     def lower(values: Field) -> Field:
         return rank_in_mask(values, guide, half=HALF, limit=LIMIT, centile=CENTILE)
 
-    low, high = lower(image), -lower(-image)
-    return np.maximum(-lower(-low), low), np.minimum(lower(high), high)
+    low = lower(image)
+    high = -lower(-image)
+    opening = np.maximum(-lower(-low), low)
+    closing = np.minimum(lower(high), high)
+    return opening, closing

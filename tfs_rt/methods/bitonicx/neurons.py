@@ -1,6 +1,6 @@
-"""The two spiking networks by which BitonicX weighs details: PA-PCNN and the coupled neural P system.
+"""The two spiking networks with which BitonicX compares details: PA-PCNN and the coupled neural P system.
 
-Both run 110 rounds; what counts is how often each pixel's neuron fires.
+Both run 110 rounds and count how often each pixel's neuron fires.
 """
 
 from __future__ import annotations
@@ -14,16 +14,19 @@ from tfs_rt.methods.compiled import compiled
 Field = NDArray[np.float64]
 ROUNDS = 110
 LINKS = np.array([[0.5, 1, 0.5], [1, 0, 1], [0.5, 1, 0.5]])
-SQUARE = 5  # what the program's disk of radius 3 is by its default approximation
+SQUARE = 5  # pixels: the program's disk of radius 3, by its default approximation
 
 
 def pcnn(layer: Field) -> Field:
-    """How often each neuron of a parameter-adaptive pulse-coupled network fires on |layer|; a flat layer never does."""
+    """Spike counts of a parameter-adaptive pulse-coupled network on |layer|, (H, W); 0 everywhere for a flat layer."""
     magnitude = np.abs(layer)
-    stimulus = (
-        maximum_filter(magnitude, SQUARE, mode="nearest") - minimum_filter(magnitude, SQUARE, mode="nearest")
-    ) / 3
+    highest = maximum_filter(magnitude, SQUARE, mode="nearest")
+    lowest = minimum_filter(magnitude, SQUARE, mode="nearest")
+    stimulus = (highest - lowest) / 3
+
+    # A flat layer divides by zero here; its NaNs never exceed a threshold.
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        # Parameters from the layer's statistics.
         spread = np.sqrt(np.sum((magnitude - magnitude.mean()) ** 2) / np.float64(magnitude.size - 1))
         ratio = magnitude.max() / otsu(magnitude)
         alpha_f = np.log10(1 / spread)
@@ -31,19 +34,24 @@ def pcnn(layer: Field) -> Field:
         v = np.exp(-alpha_f) + ratio
         m = (1 - np.exp(-3 * alpha_f)) / (1 - np.exp(-alpha_f)) + (ratio - 1) * np.exp(-alpha_f)
         alpha_e = np.log(v / (otsu(magnitude) * m))
-        u, fires, fired = np.zeros_like(layer), np.zeros_like(layer), np.zeros_like(layer)
+
+        # The network's rounds: potential, spikes, threshold.
+        u = np.zeros_like(layer)
+        fires = np.zeros_like(layer)
+        count = np.zeros_like(layer)
         threshold = np.ones_like(layer)
         for _ in range(ROUNDS):
             u = np.exp(-alpha_f) * u + stimulus * (1 + beta * _convolve(fires, LINKS))
             fires = (u > threshold).astype(np.float64)
             threshold = np.exp(-alpha_e) * threshold + v * fires
-            fired += fires
-    return fired
+            count += fires
+    return count
 
 
 def cnp(layer: Field) -> Field:
-    """How often each neuron of a coupled neural P system fires on |layer|."""
-    stimulus, links = np.abs(layer), _distances(3)
+    """Spike counts of a coupled neural P system on |layer|, (H, W)."""
+    stimulus = np.abs(layer)
+    links = _inverse_distances(3)
     linking, feeding, spikes, count = (np.zeros_like(layer) for _ in range(4))
     threshold = np.full_like(layer, 0.3)
     for _ in range(ROUNDS):
@@ -58,10 +66,11 @@ def cnp(layer: Field) -> Field:
 
 
 def otsu(magnitude: Field) -> np.float64:
-    """Otsu's threshold over 256 levels of 0..1, the mean of all that are best; 0 if nothing tells two classes apart."""
+    """Otsu's threshold over 256 levels of 0..1: the mean of the best ones, or 0 if there are not two classes."""
     levels = np.floor(magnitude.clip(0, 1) * 255 + 0.5).astype(np.int64)
     share = np.bincount(levels.ravel(), minlength=256) / magnitude.size
-    weight, mean = np.cumsum(share), np.cumsum(share * np.arange(1, 257))
+    weight = np.cumsum(share)
+    mean = np.cumsum(share * np.arange(1, 257))
     with np.errstate(divide="ignore", invalid="ignore"):
         between = (mean[-1] * weight - mean) ** 2 / (weight * (1 - weight))
     finite = np.isfinite(between)
@@ -70,7 +79,7 @@ def otsu(magnitude: Field) -> np.float64:
     return np.float64(np.flatnonzero(between == between[finite].max()).mean() / 255)
 
 
-def _distances(radius: int) -> Field:
+def _inverse_distances(radius: int) -> Field:
     """1 / distance to the centre; 0 there."""
     y, x = np.mgrid[-radius : radius + 1, -radius : radius + 1]
     with np.errstate(divide="ignore"):
@@ -79,16 +88,19 @@ def _distances(radius: int) -> Field:
 
 @compiled()
 def _convolve(image, kernel):
-    """By a small symmetric kernel, zero outside the image."""
+    """Convolve (H, W) with a small symmetric kernel; the image is zero outside."""
     height, width = image.shape
     radius = kernel.shape[0] // 2
     out = np.zeros_like(image)
     for row in range(height):
         for dr in range(max(-radius, -row), min(radius, height - 1 - row) + 1):
             for dc in range(-radius, radius + 1):
-                weight, pairs = kernel[dr + radius, dc + radius], width - abs(dc)
-                p, q = max(0, -dc), max(0, dc)
-                to, of = out[row, p : p + pairs], image[row + dr, q : q + pairs]
+                weight = kernel[dr + radius, dc + radius]
+                pairs = width - abs(dc)
+                p = max(0, -dc)
+                q = max(0, dc)
+                target = out[row, p : p + pairs]
+                source = image[row + dr, q : q + pairs]
                 for i in range(pairs):
-                    to[i] += weight * of[i]
+                    target[i] += weight * source[i]
     return out

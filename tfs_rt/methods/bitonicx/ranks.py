@@ -1,8 +1,8 @@
-"""Rank filters over a window of which each pixel sees only the part that resembles it.
+"""Rank filters over masked windows: each pixel only sees the pixels of its window that resemble it.
 
-The mask of a pixel p holds every q of its square window with |s(q) - s(p)| <= limit. It barely changes from a pixel to
-its neighbour, so the kernel keeps what is inside in bins by rank, updates only what came or went, and lets the wanted
-rank wander: the running median of Huang, Yang and Tang (IEEE TASSP 27, 1979) with a mask.
+The mask of a pixel p holds every q of its square window with |s(q) - s(p)| <= limit. It hardly changes from a pixel to
+its neighbour. The kernel therefore keeps the mask's ranks in bins, adds and removes only the pixels that changed, and
+moves a pivot to the wanted rank: the running median of Huang, Yang and Tang (IEEE TASSP 27, 1979), with a mask.
 """
 
 from __future__ import annotations
@@ -36,25 +36,36 @@ def _select(ranks, guide, half, limit, centile):  # noqa: C901
     height, width = ranks.shape
     chosen = np.empty((height, width), np.int64)
     bins = (ranks.size >> SHIFT) + 1
-    inside, count = np.zeros(bins << SHIFT, np.uint8), np.zeros(bins, np.int64)
-    pivot = 0  # the bin in which the wanted rank was last; `below` of those inside lie in the bins before it
+    inside = np.zeros(bins << SHIFT, np.uint8)  # 1 for each rank in the mask
+    count = np.zeros(bins, np.int64)  # ranks of the mask in each bin
+    pivot = 0  # the bin of the last wanted rank; `below` ranks of the mask lie in the bins before it
     for row in range(height):
-        top, bottom = max(row - half, 0), min(row + half + 1, height)
-        n, below = 0, 0
+        top = max(row - half, 0)
+        bottom = min(row + half + 1, height)
+        n = 0  # ranks in the mask
+        below = 0
         for column in range(width):
-            level, before = guide[row, column], guide[row, max(column - 1, 0)]
-            left, right = max(column - half, 0), min(column + half + 1, width)
-            known = min(column + half, width) if column else 0  # up to here the window has been before
+            level = guide[row, column]
+            before = guide[row, max(column - 1, 0)]
+            left = max(column - half, 0)
+            right = min(column + half + 1, width)
+            known = min(column + half, width) if column else 0  # columns before this were in the last window
+
+            # Bring the mask from the last pixel to this one, row by row.
             for y in range(top, bottom):
+                # The column that left the window.
                 if column > half and abs(guide[y, left - 1] - before) <= limit:
                     below += _move(ranks[y, left - 1], -1, inside, count, pivot)
                     n -= 1
+                # The column that entered it.
                 for x in range(known, right):
                     if abs(guide[y, x] - level) <= limit:
                         below += _move(ranks[y, x], 1, inside, count, pivot)
                         n += 1
-                kept, changes = guide[y, left:known], 0
-                for i in range(kept.size):  # a loop that becomes SIMD: most often nothing has changed
+                # The columns that stayed. Mostly nothing has changed: this loop, which becomes SIMD, finds out.
+                kept = guide[y, left:known]
+                changes = 0
+                for i in range(kept.size):
                     changes += (abs(kept[i] - level) <= limit) ^ (abs(kept[i] - before) <= limit)
                 if changes:
                     for i in range(kept.size):
@@ -62,6 +73,8 @@ def _select(ranks, guide, half, limit, centile):  # noqa: C901
                         if step:
                             below += _move(ranks[y, left + i], step, inside, count, pivot)
                             n += step
+
+            # Move the pivot to the bin of the wanted rank.
             wanted = int(centile * (n - 1) + 0.5)
             if wanted == 0 and n > 3:
                 wanted = 1
@@ -72,24 +85,33 @@ def _select(ranks, guide, half, limit, centile):  # noqa: C901
                 below += count[pivot]
                 pivot += 1
             chosen[row, column] = _nth(inside, pivot << SHIFT, wanted - below)
-        for y in range(top, bottom):
-            for x in range(max(width - 1 - half, 0), width):
-                inside[ranks[y, x]] = 0
-                count[ranks[y, x] >> SHIFT] = 0
+
+        # Empty the mask at the end of the row.
+        _remove_all(ranks[top:bottom, max(width - 1 - half, 0) :], inside, count)
     return chosen
 
 
 @compiled()
 def _move(rank, step, inside, count, pivot):
-    """Put a rank in (step 1) or take it out (-1); by how much that changes what lies below the pivot."""
+    """Add a rank to the mask (step 1) or remove it (-1); the change of the number below the pivot."""
     inside[rank] = step > 0
     count[rank >> SHIFT] += step
     return step if (rank >> SHIFT) < pivot else 0
 
 
 @compiled()
+def _remove_all(ranks, inside, count):
+    """Remove ranks (h, w) from the mask."""
+    height, width = ranks.shape
+    for y in range(height):
+        for x in range(width):
+            inside[ranks[y, x]] = 0
+            count[ranks[y, x] >> SHIFT] = 0
+
+
+@compiled()
 def _nth(inside, start, n):
-    """The n-th (from 0) that is inside, from `start` on."""
+    """The n-th rank (from 0) in the mask, counted from `start` on."""
     rank = start
     while True:
         if inside[rank]:

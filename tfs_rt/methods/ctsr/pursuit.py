@@ -1,4 +1,4 @@
-"""Sparse codes by orthogonal matching pursuit in Rubinstein's batch form, by Gram matrix and Cholesky factor."""
+"""Sparse codes by orthogonal matching pursuit, in Rubinstein's batch form: Gram matrix and Cholesky factor."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ from numpy.typing import NDArray
 from tfs_rt.methods.compiled import compiled
 
 Field = NDArray[np.float64]
-NOTHING = 1e-14  # squared: a correlation, or what an atom adds to those chosen
+NEGLIGIBLE = 1e-14  # square of a correlation, or of an atom's part outside the span of those chosen
 
 
 def sparse_codes(dictionary: Field, signals: Field, *, error: float = 0.0, atoms: int | None = None) -> Field:
-    """Codes (k, n) of `signals` (d, n) over unit atoms (d, k): atoms are added until the residual's norm is <= `error`.
+    """Codes (k, n) of `signals` (d, n) over unit atoms (d, k).
 
-    Each step takes the atom most correlated with the residual and solves all coefficients anew. It also ends at `atoms`
-    of them (by default d), or where the best atom was chosen before, is uncorrelated, or depends on those chosen.
+    Each step adds the atom that is most correlated with the residual, and solves for all coefficients again. It ends if
+    the residual's norm is at most `error`, or at `atoms` atoms (by default d). It also ends if the best atom was chosen
+    before, is uncorrelated, or depends linearly on those chosen.
     """
     most = min(atoms or dictionary.shape[0], *dictionary.shape)
     energy = np.einsum("dn,dn->n", signals, signals)
@@ -27,22 +28,29 @@ def sparse_codes(dictionary: Field, signals: Field, *, error: float = 0.0, atoms
 def _pursue(gram, correlations, energy, error, most):
     signals, size = correlations.shape
     codes = np.zeros((signals, size))
-    factor = np.zeros((most, most))  # L L' is the chosen atoms' Gram matrix
-    forward, coefficients = np.zeros(most), np.zeros(most)  # L y = correlations, L' c = y
+    factor = np.zeros((most, most))  # L, with L L' the Gram matrix of the chosen atoms
+    forward = np.zeros(most)  # y of L y = correlations
+    coefficients = np.zeros(most)  # c of L' c = y
     chosen = np.zeros(most, np.int64)
     for s in range(signals):
-        residual = correlations[s].copy()  # correlations with it
-        left, n = energy[s], 0
-        while left > error and n < most:
+        residual = correlations[s].copy()  # the residual's correlations with all atoms
+        residual_energy = energy[s]
+        n = 0  # atoms chosen
+        while residual_energy > error and n < most:
+            # Choose an atom.
             atom = np.argmax(np.abs(residual))
-            if residual[atom] ** 2 < NOTHING or (chosen[:n] == atom).any():
+            if residual[atom] ** 2 < NEGLIGIBLE or (chosen[:n] == atom).any():
                 break
             if not _append(factor, gram, chosen, n, atom):
                 break
+
+            # Solve for all coefficients.
             forward[n] = (correlations[s, atom] - np.dot(factor[n, :n], forward[:n])) / factor[n, n]
-            left -= forward[n] ** 2
+            residual_energy -= forward[n] ** 2
             n += 1
             _solve_transposed(factor, forward, coefficients, n)
+
+            # Update the residual's correlations.
             residual[:] = correlations[s]
             for i in range(n):
                 _subtract(residual, coefficients[i], gram[chosen[i]])
@@ -53,14 +61,14 @@ def _pursue(gram, correlations, energy, error, most):
 
 @compiled()
 def _append(factor, gram, chosen, n, atom):
-    """Add an atom to the n chosen and a row to their factor; False if it depends on them."""
-    rest = 1.0
+    """Add an atom to the n chosen ones, and a row to their factor; False if it depends on them linearly."""
+    independent = 1.0  # squared norm of the atom's part outside their span
     for i in range(n):
         factor[n, i] = (gram[atom, chosen[i]] - np.dot(factor[i, :i], factor[n, :i])) / factor[i, i]
-        rest -= factor[n, i] ** 2
-    if rest <= NOTHING:
+        independent -= factor[n, i] ** 2
+    if independent <= NEGLIGIBLE:
         return False
-    factor[n, n] = np.sqrt(rest)
+    factor[n, n] = np.sqrt(independent)
     chosen[n] = atom
     return True
 
@@ -75,6 +83,6 @@ def _solve_transposed(factor, right, solution, n):
 
 
 @compiled()
-def _subtract(to, weight, what):
-    for i in range(to.size):
-        to[i] -= weight * what[i]
+def _subtract(total, weight, values):
+    for i in range(total.size):
+        total[i] -= weight * values[i]
