@@ -10,7 +10,7 @@ import pytest
 from support.cases import find, refusal
 from support.helpers import Cli, png
 from tfs_rt.cases.case import Case, RefusedCase
-from tfs_rt.cases.csv_list import protected, read_list, to_csv, unprotected
+from tfs_rt.cases.csv_list import protect, read_list, to_csv, unprotect
 from tfs_rt.cases.discover import discover
 from tfs_rt.errors import NothingFound, UsageError
 
@@ -135,9 +135,9 @@ def test_no_text_of_ours_is_a_formula_in_a_spreadsheet(text: str) -> None:
 def test_protection_is_taken_away_to_the_letter(rng: np.random.Generator) -> None:
     alphabet = np.array(list("=+-@'; \t\r\nax" + WIDE))
     texts = ["".join(rng.choice(alphabet, rng.integers(0, 7))) for _ in range(3000)]
-    assert [unprotected(protected(text)) for text in texts] == texts
+    assert [unprotect(protect(text)) for text in texts] == texts
     for text in ("k-1", "a=b", "mni-z060", "it's", ""):
-        assert protected(text) == text
+        assert protect(text) == text
 
 
 def test_a_list_of_ours_is_read_back(tmp_path: Path) -> None:

@@ -1,1 +1,1 @@
-"""Cases: which files belong together, and whether they fit."""
+"""Cases: finding them in sources, loading their files, and checks that the files fit each other."""

@@ -19,7 +19,8 @@ from tfs_rt.output.sidecar import FUSED, is_ours
 WITH_IMAGES = {"anat", "ct", "nm", "pet", "spect"}
 OTHERS = {"beh", "dwi", "eeg", "fmap", "func", "ieeg", "meg", "micr", "motion", "mrs", "nirs", "perf"}
 DATATYPES = WITH_IMAGES | OTHERS
-NAMING = "name it sub-<label>[_ses-<label>][_<entity>-<label>]_<T1w, T2w, PDw, ct, pet or spect>.nii.gz"
+PATTERN = "sub-<label>[_ses-<label>][_<entity>-<label>]_<T1w, T2w, PDw, ct, pet or spect>.nii.gz"
+NAMING = f"name the images of a session {PATTERN}"
 
 
 def dataset_of(folder: Path) -> Path | None:
@@ -40,7 +41,7 @@ def _find_cases(source: Source) -> Iterator[Found]:
     subjects = _folders(source.path, "sub-") if is_dataset else [source.path]
     for subject in subjects:
         for candidate in _sessions(subject, dataset):
-            yield pair(candidate, f"of an image, {NAMING}", any_pair=source.any_pair)
+            yield pair(candidate, NAMING, any_pair=source.any_pair)
 
 
 def _sessions(subject: Path, dataset: Path | None) -> list[Candidate]:
@@ -66,7 +67,7 @@ def _session(subject: Path, folder: Path, dataset: Path | None) -> Candidate:
     for file in _image_files(folder):
         name = bids_names.parse(file.name)
         if name is None:
-            problem = Problem(f"{file.name} is not a valid BIDS name", NAMING)
+            problem = Problem(f"{file.name} is not a valid BIDS name", f"name it {PATTERN}")
             continue
         images.setdefault(name.modality, []).append(file)
         named = [f"{key}-{name.entities[key]}" for key in ("sub", "ses") if key in name.entities]
@@ -113,4 +114,4 @@ def _holds_data(subject: Path) -> bool:
         return False
 
 
-BIDS = SourceKind(name="BIDS dataset", naming=f"of an image, {NAMING}", recognises=_recognises, find_cases=_find_cases)
+BIDS = SourceKind(name="BIDS dataset", naming=NAMING, recognises=_recognises, find_cases=_find_cases)

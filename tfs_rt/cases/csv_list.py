@@ -110,21 +110,21 @@ def _case(row: Row, path: Path, label_names: Sequence[str]) -> Found:
 
 
 def to_csv(rows: Iterable[Sequence[object]]) -> str:
-    """Rows as CSV; numbers stay as they are, and text that begins a formula is protected."""
+    """Rows as CSV; numbers stay as they are, and an apostrophe protects text that begins a formula."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     for row in rows:
-        writer.writerow([protected(cell) if isinstance(cell, str) else cell for cell in row])
+        writer.writerow([protect(cell) if isinstance(cell, str) else cell for cell in row])
     return text.getvalue()
 
 
-def protected(cell: str) -> str:
+def protect(cell: str) -> str:
     """A cell's text with an apostrophe wherever a formula would begin."""
     return EXPOSED.sub(r"\1'", cell)
 
 
-def unprotected(cell: str) -> str:
-    """A cell's text without the apostrophes that `protected` has added."""
+def unprotect(cell: str) -> str:
+    """A cell's text without the apostrophes that `protect` has added."""
     return PROTECTED.sub(r"\1", cell)
 
 
@@ -156,7 +156,7 @@ def _is_visible(text: str, ignored: str = "") -> bool:
 
 def _row(line: int, header: list[str], cells: list[str]) -> Row:
     """A row with its cells by column; columns at the end may be missing."""
-    texts = [unprotected(cell).strip() for cell in cells]
+    texts = [unprotect(cell).strip() for cell in cells]
     texts += [""] * (len(header) - len(texts))
     by_column: dict[str, str] = {}
     extra: list[str] = []

@@ -20,7 +20,7 @@ from tfs_rt.cases.case import Case, Found, RefusedCase
 from tfs_rt.cases.case_ids import duplicate_problem, id_problem
 from tfs_rt.cases.csv_list import CSV_LIST, ENDINGS
 from tfs_rt.cases.folders import FOLDERS
-from tfs_rt.cases.listing import image_stem
+from tfs_rt.cases.listing import image_stem, shorten
 from tfs_rt.cases.modalities import modality_of_name
 from tfs_rt.cases.nnunet import NNUNET
 from tfs_rt.cases.source import Source, SourceKind
@@ -89,8 +89,18 @@ def _cases_of(source: Source) -> list[Found]:
         reason = f"is neither a folder nor a CSV ({', '.join(ENDINGS)})"
         raise UsageError(source.path, reason, _remedy_for_file(source))
     if not cases:
-        raise NothingFound(source.path, f"no case in this {kinds[-1].name}", kinds[-1].naming)
+        reason = f"no case in this {kinds[-1].name}{_contents(source)}"
+        raise NothingFound(source.path, reason, kinds[-1].naming)
     return cases
+
+
+def _contents(source: Source) -> str:
+    """The first entries of a folder without cases, for the message."""
+    if not source.path.is_dir():
+        return ""
+    listing = source.listing
+    names = [*listing.images, *listing.others, *listing.folders]
+    return f", which holds {shorten(names)}" if names else ", which is empty"
 
 
 def _kinds_of(source: Source) -> list[SourceKind]:

@@ -25,7 +25,7 @@ from tfs_rt.system.resource_limits import limit_fault
 
 MAX_BYTES = 2**30  # of a file
 MAX_RESULT = 2**32  # bytes of a result in memory
-PLACES = ("grid", "image position")  # how a subject says where it lies, the most precise first
+PLACES = ("grid", "image position")  # keys of a place in space, the most precise first
 Decode = Callable[[bytes, Path, Rules], Picture]
 Window = tuple[float, float]
 

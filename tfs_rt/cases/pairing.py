@@ -72,8 +72,9 @@ def _problem(candidate: Candidate, naming: str, any_pair: bool) -> Problem | Non
 
     # The order of the two.
     if "mr-t2" not in anatomical and not any_pair:
-        known = "the models were trained with mr-t2 as m2"
-        return Problem(f"it is not known which of {' and '.join(sorted(anatomical))} is m2 ({known})", LIST_IT)
+        names = " and ".join(sorted(anatomical))
+        reason = f"it is not known which of {names} is m2 (the models were trained with mr-t2 as m2)"
+        return _missing(candidate, reason, LIST_IT)
     return None
 
 
@@ -83,9 +84,16 @@ def _wrong_number(candidate: Candidate, kind: str, number: int, right: int, expe
     images = "image" if number == 1 else "images"
     reason = f"found {number} {kind} {images} in {names}; expected {expected}"
     if number > right:
-        return Problem(reason, f"keep {expected}, or {LIST_IT}")
-    if candidate.other_images:
-        others = shorten(candidate.other_images)
-        remedy = f"rename it by its modality (known: {', '.join(MODALITIES)}), or {LIST_IT}"
-        return Problem(f"{reason}; {others} does not name a modality", remedy)
-    return Problem(reason, f"add what is missing, or {LIST_IT}")
+        return Problem(reason, f"remove the others, or {LIST_IT}")
+    return _missing(candidate, reason, f"add what is missing, or {LIST_IT}")
+
+
+def _missing(candidate: Candidate, reason: str, remedy: str) -> Problem:
+    """The problem of a missing image. An image whose name is not a modality may be the one: it is named."""
+    if not candidate.other_images:
+        return Problem(reason, remedy)
+    known = ", ".join(MODALITIES)
+    return Problem(
+        f"{reason}; {shorten(candidate.other_images)} does not name a modality",
+        f"rename it by its modality (known: {known}), or {LIST_IT}",
+    )
