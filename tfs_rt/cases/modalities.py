@@ -10,7 +10,7 @@ from tfs_rt.cases.listing import image_stem
 
 ANATOMICAL = ("ct", "mr-t1", "mr-gad", "mr-pd", "mr-t2")  # in slot order: mr-t2 is m2 in every published group
 FUNCTIONAL = ("pet", "spect")
-MODALITIES = (*ANATOMICAL, *FUNCTIONAL)
+MODALITIES = (*ANATOMICAL, *FUNCTIONAL)  # in slot order
 
 
 def modality_of_name(name: str) -> str | None:

@@ -39,12 +39,8 @@ def pair(candidate: Candidate, naming: str, *, any_pair: bool) -> Found:
     if problem:
         files = tuple(file for files in candidate.images.values() for file in files)
         return RefusedCase(candidate.id, InputError(candidate.folder, *problem), files)
-    m1, m2 = [name for name in ANATOMICAL if name in candidate.images]
-    (functional,) = [name for name in FUNCTIONAL if name in candidate.images]
-    files_by_slot = {
-        slot: candidate.images[modality][0] for slot, modality in zip(SLOTS, (m1, m2, functional), strict=True)
-    }
-    return Case(candidate.id, files_by_slot, dataset=candidate.dataset)
+    in_slot_order = [candidate.images[name][0] for name in MODALITIES if name in candidate.images]
+    return Case(candidate.id, dict(zip(SLOTS, in_slot_order, strict=True)), dataset=candidate.dataset)
 
 
 def _problem(candidate: Candidate, naming: str, any_pair: bool) -> Problem | None:
