@@ -86,16 +86,16 @@ MUTANTS = (
     ),
     Mutant(
         "no self-test at the end of a run",
-        "tfs_rt/batch/run.py",
+        "tfs_rt/batch/execute.py",
         "        if self.untested:",
         "        if False:",
         ("tests/batch/test_run.py",),
     ),
     Mutant(
         "a self-test every 10^9 cases",
-        "tfs_rt/batch/run.py",
-        "TESTED_EVERY = 200",
-        "TESTED_EVERY = 10**9",
+        "tfs_rt/batch/execute.py",
+        "SELF_TEST_EVERY = 200",
+        "SELF_TEST_EVERY = 10**9",
         ("tests/batch/test_run.py",),
     ),
     Mutant(

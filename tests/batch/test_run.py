@@ -19,8 +19,9 @@ from PIL import Image
 from support.helpers import Here, png, read_png, write_case
 from support.paths import ROOT
 from support.pipelines import blend, pipeline
-from tfs_rt.batch.record import Request
-from tfs_rt.batch.run import TESTED_EVERY, Options, Run
+from tfs_rt.batch.execute import SELF_TEST_EVERY
+from tfs_rt.batch.request import Options, Request
+from tfs_rt.batch.run import Run
 from tfs_rt.cases.case import Case
 from tfs_rt.cases.discover import discover
 from tfs_rt.cases.load import Loaded, Reading, load_case
@@ -66,7 +67,7 @@ def test_what_cannot_run_fails_alone(tmp_path: Path, fail: Exception, batch: int
 
 def test_a_case_without_memory_fails_alone_and_names_the_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A limit that is set, however high, is no reason to end the run."""
-    monkeypatch.setattr("tfs_rt.batch.run.memory_limits", lambda: iter(["ulimit -v is 67108864 kB"]))
+    monkeypatch.setattr("tfs_rt.batch.case_errors.memory_limits", lambda: iter(["ulimit -v is 67108864 kB"]))
     report = run(tmp_path, MemoryError("no room"), 4, 2).fuse()
     failed = [result for result in report.results if result["status"] == "failed"]
     assert [result["id"] for result in failed] == ["k1"]
@@ -83,12 +84,12 @@ def test_a_finished_case_whose_reading_fails_is_on_no_sheet_and_ends_no_run(
     def refuse(*_: Any) -> None:
         raise fault
 
-    monkeypatch.setattr("tfs_rt.batch.run.load_case", refuse)
+    monkeypatch.setattr("tfs_rt.batch.plan.load_case", refuse)
     options = dataclasses.replace(first.options, sheet=True)
     found = [case for case in discover([tmp_path / "in"], output=tmp_path / "out") if case.id == "k0"]
     report = Run(first.fuser, options, found, Here()).fuse()
     (kept,) = report.results
-    assert (kept["status"], "is on no sheet" in str(kept["warnings"])) == ("kept", True)
+    assert (kept["status"], "is on no contact sheet" in str(kept["warnings"])) == ("kept", True)
 
 
 def test_an_interruption_leaves_the_finished_cases_and_a_report(tmp_path: Path) -> None:
@@ -212,7 +213,7 @@ def test_no_more_than_two_batches_are_read_before_their_results_are_written(
         ahead.append(len(read) - len(list((tmp_path / "out").glob("*.png"))))
         return load_case(case, *arguments)
 
-    monkeypatch.setattr("tfs_rt.batch.run.load_case", counted)
+    monkeypatch.setattr("tfs_rt.batch.plan.load_case", counted)
     found = discover([tmp_path / "in"], output=tmp_path / "out")
     assert Run(Watched(most=2), Options(tmp_path / "out", batch=2), found, Here()).fuse().exit_code == 0
     assert max(ahead) == 4  # two batches of two
@@ -285,7 +286,7 @@ class Sound(Watched):
 def test_what_was_fused_since_a_self_test_that_held_is_taken_away_if_the_next_does_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tests: int, kept: int
 ) -> None:
-    monkeypatch.setattr("tfs_rt.batch.run.TESTED_EVERY", 3)
+    monkeypatch.setattr("tfs_rt.batch.execute.SELF_TEST_EVERY", 3)
     for i in range(9):
         write_case(tmp_path / "in" / f"k{i}")
     out = tmp_path / "out"
@@ -317,7 +318,7 @@ def test_a_run_ends_with_a_self_test(tmp_path: Path) -> None:
 def test_self_tests_come_as_often_as_the_documents_state() -> None:
     page = (ROOT / "docs" / "many-cases.md").read_text(encoding="utf-8")
     (stated,) = re.findall(r"self-test before the first case, after every (\d+) ", page)
-    assert int(stated) == TESTED_EVERY
+    assert int(stated) == SELF_TEST_EVERY
 
 
 def test_strict_fails_what_otherwise_earns_a_warning(tmp_path: Path) -> None:
@@ -340,12 +341,12 @@ def test_strict_fails_what_otherwise_earns_a_warning(tmp_path: Path) -> None:
     assert strict_now.fuse().kept == 0  # what an easier run left is no pass
 
 
-@pytest.mark.parametrize("place", ["drafted", "warnings_of"])
+@pytest.mark.parametrize("place", ["finish_case", "warnings_of"])
 @pytest.mark.parametrize("fail", [ValueError("inf"), MemoryError(), InputError("k1", "too large", "crop it")])
 def test_a_case_that_cannot_be_encoded_stops_only_itself(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str, fail: Exception
 ) -> None:
-    from tfs_rt.batch import run as module
+    from tfs_rt.batch import record as module
 
     plain = getattr(module, place)
 

@@ -21,8 +21,8 @@ from tfs_rt.batch.samples import (
     colours,
     heat_map,
     moments,
-    raw,
     sample_ids,
+    spread_numbers,
 )
 from tfs_rt.methods.diffusion import load_pipeline
 from tfs_rt.sampling.noise import gaussian, noise_key
@@ -125,12 +125,12 @@ def test_the_raw_map_comes_back_from_a_16_bit_png(rng: Generator) -> None:
     text, buffer = PngInfo(), io.BytesIO()
     for keyword, value in RAW_TEXT.items():
         text.add_text(keyword, value)
-    Image.fromarray(raw(spread)).save(buffer, format="PNG", pnginfo=text)
+    Image.fromarray(spread_numbers(spread)).save(buffer, format="PNG", pnginfo=text)
     with Image.open(buffer) as image:
         assert image.mode == "I;16"
         assert image.info["tfs-rt:spread-unit"] == "1/256 level of 0..255"
         np.testing.assert_allclose(np.asarray(image) / 256, spread, atol=0.5 / 256 + 1e-9)
-    assert raw(np.array([[300.0]], np.float32))[0, 0] == 65535
+    assert spread_numbers(np.array([[300.0]], np.float32))[0, 0] == 65535
 
 
 def test_samples_have_noise_of_their_own_and_the_first_has_the_cases() -> None:

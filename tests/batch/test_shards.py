@@ -15,10 +15,10 @@ import pytest
 
 from support.helpers import Cli, Here, write_case
 from support.pipelines import blend, pipeline
-from tfs_rt.batch.lock import claimed, is_written_to
+from tfs_rt.batch.lock import has_running_run, lock_output
 from tfs_rt.batch.progress import status
-from tfs_rt.batch.record import Request
-from tfs_rt.batch.run import Options, Run
+from tfs_rt.batch.request import Options, Request
+from tfs_rt.batch.run import Run
 from tfs_rt.batch.shards import Job, Shard, parse_shard, shard_of
 from tfs_rt.cases.discover import discover
 from tfs_rt.errors import EnvironmentFault, UsageError
@@ -132,18 +132,18 @@ def test_the_report_says_which_shards_have_not_been_run(begin: Callable[..., Run
 def test_shards_work_at_once_but_not_the_same_and_not_beside_a_run_over_all(
     begin: Callable[..., Run], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tfs_rt.batch.lock.BEGINNING", 0.2)
+    monkeypatch.setattr("tfs_rt.batch.lock.START_TIMEOUT", 0.2)
     out = tmp_path / "out"
     out.mkdir()
-    with claimed(out, job(begin, out, Shard(1, 2))) as journal:
+    with lock_output(out, job(begin, out, Shard(1, 2))) as journal:
         journal.begin(1)
         begin(out, Shard(2, 2)).fuse()
-        assert is_written_to(out)
+        assert has_running_run(out)
         for other, words in ((Shard(1, 2), "process"), (Shard(1, 3), "shard 1/2"), (None, "shard 1/2")):
             with pytest.raises(EnvironmentFault, match=f"is written to by {words}"):
                 begin(out, other).fuse()
-    assert not is_written_to(out)
-    with claimed(out), pytest.raises(EnvironmentFault, match="is written to by"):
+    assert not has_running_run(out)
+    with lock_output(out), pytest.raises(EnvironmentFault, match="is written to by"):
         begin(out, Shard(1, 2)).fuse()
     begin(out).fuse()
 
@@ -152,7 +152,7 @@ def test_a_shard_leaves_the_temporary_files_of_another_that_works(begin: Callabl
     out = tmp_path / "out"
     out.mkdir()
     (out / ".a.png.01234567.tmp").touch()
-    with claimed(out, job(begin, out, Shard(1, 2))):
+    with lock_output(out, job(begin, out, Shard(1, 2))):
         (out / ".b.png.01234567.tmp").touch()
         begin(out, Shard(2, 2)).fuse()
         assert [path.name for path in out.glob(".*.tmp")] == [".b.png.01234567.tmp"]
@@ -198,7 +198,7 @@ def test_shards_of_another_recipe_or_of_other_cases_are_refused_while_one_goes_o
 ) -> None:
     out = tmp_path / "out"
     other = begin(out, Shard(2, 2), request=Request(seed=1))
-    with claimed(out, job(begin, out, Shard(1, 2))), pytest.raises(UsageError, match="of another recipe"):
+    with lock_output(out, job(begin, out, Shard(1, 2))), pytest.raises(UsageError, match="of another recipe"):
         other.fuse()
     begin(out, Shard(1, 2)).fuse()
     write_case(tmp_path / "in" / "k99")
@@ -250,7 +250,7 @@ def test_very_many_shards_begin_at_once(tmp_path: Path) -> None:
     with contextlib.ExitStack() as held:
         began = time.monotonic()
         for shard in Shard.all(200):
-            held.enter_context(claimed(out, Job(shard, "0")))
+            held.enter_context(lock_output(out, Job(shard, "0")))
         assert time.monotonic() - began < 20
 
 
@@ -261,7 +261,7 @@ def working(tmp_path: Path, source: Path) -> Iterator[subprocess.Popen[str]]:
     command = [sys.executable, "-m", "tfs_rt", *line]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
         patience = time.monotonic() + 60
-        while time.monotonic() < patience and not is_written_to(tmp_path / "out"):
+        while time.monotonic() < patience and not has_running_run(tmp_path / "out"):
             time.sleep(0.1)
         yield process
         process.kill()
@@ -274,6 +274,6 @@ def test_workers_end_with_the_run_that_started_them(
     os.kill(working.pid, signum)
     assert working.wait(30) == code
     patience = time.monotonic() + 10
-    while time.monotonic() < patience and is_written_to(tmp_path / "out"):
+    while time.monotonic() < patience and has_running_run(tmp_path / "out"):
         time.sleep(0.1)
-    assert not is_written_to(tmp_path / "out")
+    assert not has_running_run(tmp_path / "out")

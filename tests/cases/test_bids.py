@@ -16,14 +16,14 @@ from support.crashes import VARYING, killed, watched
 from support.helpers import Cli, Here, write_case
 from support.pipelines import blend, pipeline
 from tfs_rt.batch import verify as verification
-from tfs_rt.batch.record import Request
-from tfs_rt.batch.run import Options, Run
+from tfs_rt.batch.request import Options, Request
+from tfs_rt.batch.run import Run
 from tfs_rt.cases.case import Case, Found, RefusedCase
 from tfs_rt.cases.discover import discover
 from tfs_rt.cases.modalities import modality_of
 from tfs_rt.errors import EnvironmentFault, NothingFound, UsageError
-from tfs_rt.output.folder import REPORT, SHEETS, STATE
-from tfs_rt.output.sidecar import SPREAD, place, read_sidecar
+from tfs_rt.output.folder import REPORT, SHEETS, SPREAD, STATE, result_stem
+from tfs_rt.output.sidecar import read_sidecar
 from tfs_rt.system.files import TEMPORARY, write_file
 
 SIDE = 8
@@ -221,8 +221,8 @@ def test_a_dataset_is_known_by_its_folders_and_a_folder_of_cases_stays_one(tmp_p
 def test_spect_is_shown_in_its_own_colours(tmp_path: Path, begin: Begin) -> None:
     put_case(tmp_path / "r", "sub-1", ("T1w", "T2w", "spect"))
     assert begin(tmp_path / "out", tmp_path / "r").fuse().exit_code == 0
-    facts = read_sidecar(tmp_path / "out/sub-1/anat/sub-1_desc-fused_T2w.json")
-    assert facts["inputs"]["functional"]["colormap"] == "atlas-spect"
+    sidecar = read_sidecar(tmp_path / "out/sub-1/anat/sub-1_desc-fused_T2w.json")
+    assert sidecar.inputs["functional"]["colormap"] == "atlas-spect"
 
 
 # derivatives out
@@ -230,7 +230,7 @@ def test_spect_is_shown_in_its_own_colours(tmp_path: Path, begin: Begin) -> None
 
 @pytest.mark.parametrize("case_id", ["k1", "sub-01", "sub-01_T2w", "sub-0-1_desc-fused_T2w", "a_sub-1_desc-fused_T2w"])
 def test_other_ids_lie_flat(case_id: str) -> None:
-    assert place(case_id) == case_id
+    assert result_stem(case_id) == case_id
 
 
 def test_the_output_is_a_derivative_of_the_dataset(raw: Path, tmp_path: Path, cli: Cli) -> None:
@@ -263,7 +263,7 @@ def test_the_output_is_a_derivative_of_the_dataset(raw: Path, tmp_path: Path, cl
     assert tree(out) == before
     assert "another recipe" in cli("fuse", raw, "-o", out, "--steps", 2).err
     assert cli("fuse", raw, "-o", out, "--steps", 2, "--overwrite").code == 0
-    assert read_sidecar(out / PLACES[0] / f"{IDS[0]}.json")["recipe"]["steps"] == 2
+    assert read_sidecar(out / PLACES[0] / f"{IDS[0]}.json").provenance["recipe"]["steps"] == 2
     with pytest.raises(NothingFound):  # its own results are no inputs
         find(out)
 
@@ -313,7 +313,7 @@ def test_verify_finds_a_flipped_bit_a_lost_sidecar_and_a_result_elsewhere(begin:
     (out / "sub-02").rename(out / "sub-03")
     told = {found.case: found.reason for found in verification.verify(out)}
     assert told[IDS[0]].startswith("has no sidecar")
-    assert [told[name] for name in IDS[1:]] == ["lies where no run has written it"] * 2
+    assert [told[name] for name in IDS[1:]] == ["lies in a folder where no run writes it"] * 2
 
 
 def test_a_case_that_is_known_to_be_another_costs_its_result(raw: Path, begin: Begin, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from pydicom import uid
 
 from support.helpers import png, write_case
 from support.made_dicom import item, made
-from tfs_rt.batch.record import reading_warnings
+from tfs_rt.batch.notices import reading_warnings
 from tfs_rt.cases.case import Case
 from tfs_rt.cases.colormaps import table
 from tfs_rt.cases.load import Loaded, Reading, load_case
@@ -186,7 +186,7 @@ def test_ct_without_a_window_is_said_with_the_option_that_decides_it(folder: Pat
     values[8:24, 8:24] = 40
     ct = made(values, Modality="CT", RescaleSlope=1, RescaleIntercept=0)
     put(folder, "mr-t1", ct, ".dcm")
-    words = "m1 is CT without a window: shown from 0 to 80 HU, the head window; --window m1=LOW:HIGH decides it"
+    words = "m1 is CT without a window: shown from 0 to 80 HU, the head window; set it with --window m1=LOW:HIGH"
     assert words in reading_warnings(load(folder))
     assert words not in reading_warnings(load(folder, windows={"m1": (0, 90)}))
     wide = made(values, Modality="CT", RescaleSlope=1, RescaleIntercept=0, WindowCenter=0, WindowWidth=4096)
@@ -252,7 +252,8 @@ def test_a_file_without_a_place_beside_files_with_one_is_said(folder: Path) -> N
     put(folder, "mr-t1", volume(10, [0, 4, 8]), ".dcm")
     put(folder, "mr-t2", volume(20, [0, 4, 8]), ".dcm")
     put(folder, "pet", volume(30, None, "PT"), ".dcm")
-    words = "nothing says where functional lies, unlike m1, m2: that they lie at one place was not checked"
+    unknown = "no position in space is known for functional, unlike m1, m2"
+    words = f"{unknown}: it was not checked that the inputs show the same place"
     assert reading_warnings(load(folder)) == [words]
     put(folder, "mr-t2", volume(20, [8, 4, 0]), ".dcm")
     refused(folder, "mr-t2.dcm are not stored in the order of their places, and pet.dcm does not say where its lie")
@@ -262,11 +263,15 @@ def test_places_in_different_formats_are_said_not_to_be_compared(folder: Path) -
     place = {"ImagePositionPatient": [0, 0, 0], "ImageOrientationPatient": AXIAL, "PixelSpacing": [1, 1]}
     levels = np.arange(SIDE * SIDE, dtype=np.uint8).reshape(SIDE, SIDE)
     put(folder, "mr-t1", made(levels, Modality="MR", **place), ".dcm")
-    assert [words for words in reading_warnings(load(folder)) if "nothing says where m2, functional lies" in words]
+    assert [
+        words for words in reading_warnings(load(folder)) if "no position in space is known for m2, functional" in words
+    ]
     affine = np.diag([-1, -1, 1, 1])
     for name in ("mr-t2", "pet"):
         put(folder, name, nib.Nifti1Image(np.roll(levels, len(name))[..., None], affine).to_bytes(), ".nii")
-    words = "places in dicom and nifti are not compared: that the inputs lie at one place was not checked"
+    words = (
+        "positions in dicom and nifti files are not compared: it was not checked that the inputs show the same place"
+    )
     assert words in reading_warnings(load(folder))
 
 
@@ -281,7 +286,7 @@ def test_positions_and_directions_without_a_pixel_spacing_are_compared(folder: P
 
     for more in ({}, {"PixelSpacing": [1, 1]}):
         put_all([0, 0, 0], AXIAL, **more)
-        assert any("nothing says where" in words for words in reading_warnings(load(folder)))
+        assert any("no position in space" in words for words in reading_warnings(load(folder)))
         put_all([0, 0, 50], AXIAL, **more)
         refused(folder, "do not have the same image position")
         put_all([0, 0, 0], [-1, 0, 0, 0, 1, 0], **more)
@@ -297,11 +302,11 @@ def test_frames_whose_order_nothing_says_are_said(folder: Path) -> None:
     levels = np.arange(3 * SIDE * SIDE, dtype=np.uint32).reshape(3, SIDE, SIDE).astype(np.uint8)
     for number, name in enumerate(NAMES.values()):
         put(folder, name, made(levels // (number + 1), Modality="PT" if name == "pet" else "MR", **own), ".dcm")
-    words = "nothing says how the frames of m1, m2, functional lie but for the first: they were taken as stored"
+    words = "only the first frame of m1, m2, functional has a position: the frames are taken in stored order"
     assert words in reading_warnings(load(folder))
     own["SpacingBetweenSlices"] = 4
     put(folder, "mr-t2", made(levels // 2, Modality="MR", **own), ".dcm")
-    assert any("nothing says where m1, functional lies" in words for words in reading_warnings(load(folder)))
+    assert any("no position in space is known for m1, functional" in words for words in reading_warnings(load(folder)))
 
 
 def test_frames_that_are_sorted_by_number_go_with_others_of_a_known_order_alone(folder: Path) -> None:

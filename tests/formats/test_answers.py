@@ -16,7 +16,8 @@ from pydicom.data import get_testdata_file
 
 from support.decoder_lies import HONEST, LIES, SLICE, lie
 from support.helpers import png, write_case
-from tfs_rt.batch.run import Options, Run
+from tfs_rt.batch.request import Options
+from tfs_rt.batch.run import Run
 from tfs_rt.cases.discover import discover
 from tfs_rt.formats.answers import checked_picture
 from tfs_rt.formats.picture import Rules

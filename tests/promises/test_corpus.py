@@ -17,8 +17,8 @@ from pydicom.data import get_testdata_file
 
 from support.helpers import Cli, Here, png, write_case
 from support.pipelines import blend, pipeline
-from tfs_rt.batch.record import Request
-from tfs_rt.batch.run import Options, Run
+from tfs_rt.batch.request import Options, Request
+from tfs_rt.batch.run import Run
 from tfs_rt.cases.discover import discover
 from tfs_rt.cases.load import Reading
 from tfs_rt.errors import InputError

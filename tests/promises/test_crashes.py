@@ -22,15 +22,16 @@ from support.crashes import VARYING, killed, watched
 from support.helpers import Cli, Here, png, write_case
 from support.pipelines import blend, pipeline
 from tfs_rt.batch import verify as verification
-from tfs_rt.batch.journal import JOURNAL, parsed
-from tfs_rt.batch.lock import claimed, state_of
+from tfs_rt.batch.journal import parse_journal
+from tfs_rt.batch.lock import lock_output, state_folder
 from tfs_rt.batch.progress import status
-from tfs_rt.batch.record import Request
-from tfs_rt.batch.run import Options, Run
+from tfs_rt.batch.request import Options, Request
+from tfs_rt.batch.run import Run
 from tfs_rt.batch.shards import Shard
 from tfs_rt.cases.discover import discover
 from tfs_rt.errors import EnvironmentFault, UsageError
-from tfs_rt.output.sidecar import read_sidecar, sealed
+from tfs_rt.output.folder import JOURNAL
+from tfs_rt.output.sidecar import DIGEST, read_sidecar, with_digest
 from tfs_rt.system.files import TEMPORARY
 
 CASES = 4
@@ -81,8 +82,9 @@ def whole(folder: Path) -> None:
     for path in folder.glob("[!.]*.png"):
         Image.open(path).load()
     for path in folder.glob("k*.json"):
-        facts, image = read_sidecar(path), path.with_suffix(".png")
-        assert not image.exists() or facts["result"]["sha256"] == hashlib.sha256(image.read_bytes()).hexdigest()
+        sidecar = read_sidecar(path)
+        image = path.with_suffix(".png")
+        assert not image.exists() or sidecar.result.sha256 == hashlib.sha256(image.read_bytes()).hexdigest()
 
 
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
@@ -313,11 +315,17 @@ def test_an_odd_sidecar_with_a_good_seal_is_trusted_by_nobody(
 ) -> None:
     out = tmp_path / "out"
     begin(out).fuse()
-    (out / "k0.json").write_bytes(sealed(read_sidecar(out / "k0.json") | change))
+    (out / "k0.json").write_bytes(with_digest(without_digest(out / "k0.json") | change))
     assert begin(out, resume=True).fuse().done == 3 if "versions" not in change else True
-    (out / "k0.json").write_bytes(sealed(read_sidecar(out / "k1.json") | {"case": "k0"} | change))
+    (out / "k0.json").write_bytes(with_digest(without_digest(out / "k1.json") | {"case": "k0"} | change))
     assert cli("verify", out).code == 3
     assert cli("fuse", source, "-o", out, "--overwrite").code == 3
+
+
+def without_digest(sidecar: Path) -> dict[str, Any]:
+    facts = json.loads(sidecar.read_text())
+    del facts[DIGEST]
+    return facts
 
 
 def test_what_is_done_is_kept_and_what_was_touched_is_done_again(
@@ -350,7 +358,7 @@ def test_another_recipe_is_refused_and_named(begin: Callable[..., Run], tmp_path
 
 def test_a_folder_is_one_runs_at_a_time(begin: Callable[..., Run], tmp_path: Path) -> None:
     run = begin(tmp_path / "out")
-    with claimed(tmp_path / "out") as journal:
+    with lock_output(tmp_path / "out") as journal:
         journal.write("begin", cases=1, pid=4711, host="there")
         with pytest.raises(EnvironmentFault, match="is written to by process 4711 on there"):
             run.fuse()
@@ -371,7 +379,7 @@ def test_a_disk_without_room_is_told_before_the_first_case(
     begin: Callable[..., Run], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("shutil.disk_usage", lambda folder: type("Usage", (), {"free": 10}))
-    with pytest.raises(EnvironmentFault, match="0.0 MB of room, and 4 results may take"):
+    with pytest.raises(EnvironmentFault, match="0.0 MB of free space, and 4 results may take"):
         begin(tmp_path / "out").fuse()
     assert not list((tmp_path / "out").glob("*.png"))
 
@@ -451,13 +459,13 @@ def test_status_tells_how_far_a_run_is_was_or_came(begin: Callable[..., Run], tm
 
 def test_a_torn_line_ends_no_journal(begin: Callable[..., Run], tmp_path: Path) -> None:
     begin(tmp_path / "out").fuse()
-    path = state_of(tmp_path / "out") / JOURNAL
-    events, torn = parsed(path.read_bytes())
+    path = state_folder(tmp_path / "out") / JOURNAL
+    events, torn = parse_journal(path.read_bytes())
     assert not torn
     assert [event["n"] for event in events] == list(range(1, len(events) + 1))
     path.write_bytes(path.read_bytes()[:-5])
     begin(tmp_path / "out").fuse()
-    later, _ = parsed(path.read_bytes())
+    later, _ = parse_journal(path.read_bytes())
     assert [event["event"] for event in later[len(events) - 1 :]] == ["begin", "kept", "kept", "failed", "kept", "end"]
     assert [event["n"] for event in later] == list(range(1, len(later) + 1))
 
@@ -541,7 +549,7 @@ def test_an_image_says_what_it_is_and_where_it_comes_from(
 ) -> None:
     write_case(source / "cas nº 1 ☃")
     begin(tmp_path / "out", seed=7).fuse()
-    facts = read_sidecar(tmp_path / "out" / "k0.json")
+    sidecar = read_sidecar(tmp_path / "out" / "k0.json")
     with Image.open(tmp_path / "out" / "k0.png") as image:
         text, pixels = dict(image.text), np.asarray(image)  # type: ignore[attr-defined]
     hashes = [hashlib.sha256((source / "k0" / f"{name}.png").read_bytes()).hexdigest() for name in NAMES]
@@ -549,12 +557,12 @@ def test_an_image_says_what_it_is_and_where_it_comes_from(
     assert text.pop("Software").startswith("tfs-rt ")
     assert text == {
         "tfs-rt:case": "k0",
-        "tfs-rt:made-by": facts["model"]["name"],
-        "tfs-rt:recipe-sha256": facts["recipe_sha256"],
+        "tfs-rt:made-by": sidecar.provenance["model"]["name"],
+        "tfs-rt:recipe-sha256": sidecar.recipe_sha256,
         "tfs-rt:seed": "7",
         "Disclaimer": "image made by fusion; research use only; not a medical device",
     }
-    assert facts["result"]["pixels_sha256"] == hashlib.sha256(pixels.tobytes()).hexdigest()
+    assert sidecar.result.pixels_sha256 == hashlib.sha256(pixels.tobytes()).hexdigest()
     with Image.open(tmp_path / "out" / "cas nº 1 ☃.png") as image:
         assert image.text["tfs-rt:case"] == "cas nº 1 ☃"  # type: ignore[attr-defined]
 

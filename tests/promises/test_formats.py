@@ -19,7 +19,7 @@ from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, generate_uid
 from support.helpers import Cli, png, write_case
 from tfs_rt.cases.colormaps import pseudo_colour
 from tfs_rt.methods.diffusion import load_pipeline
-from tfs_rt.output.sidecar import is_ours
+from tfs_rt.output.marks import is_result
 
 NAMES = ("mr-t1", "mr-t2", "pet")
 SIDE, SLICES = 16, 3
@@ -319,7 +319,7 @@ def test_a_colour_map_that_nothing_speaks_for_earns_a_warning(
     for channel, name in enumerate(NAMES):
         (folder / f"{name}.nii.gz").rename(folder / f"k_{channel:04d}.nii.gz")
     done = cli("fuse", folder, "-o", tmp_path / "out")
-    words = "nothing says whether functional is PET or SPECT: atlas-pet was taken, --colormap decides"
+    words = "functional does not say if it is PET or SPECT: atlas-pet was used, set it with --colormap"
     told = json.loads((tmp_path / "out" / "k.json").read_text())
     assert done.code == 0
     assert words in told["warnings"]
@@ -348,7 +348,7 @@ def test_nifti_without_a_place_or_with_two_earns_a_warning(
     told = {case: json.loads((tmp_path / "out" / f"{case}.json").read_text()) for case in ("none", "two")}
     slots = "m1, m2, functional"
     assert f"{slots} has no orientation in its header: left and right are taken as stored" in told["none"]["warnings"]
-    said = f"sform and qform of {slots} lie apart, as the sidecar says: the sform was taken"
+    said = f"sform and qform of {slots} disagree (see the sidecar): the sform was used"
     assert said in told["two"]["warnings"]
     assert told["two"]["inputs"]["m1"]["forms_apart_mm"] == SPACING
 
@@ -396,7 +396,7 @@ def test_a_spread_is_a_series_of_its_own_and_no_result(
     heads = [loaded(tmp_path / "out" / name).header["descrip"].item() for name in ("n.nii.gz", "spread/n.nii.gz")]
     assert heads[0].startswith(b"tfs-rt recipe:")
     assert heads[1].startswith(b"tfs-rt spread recipe:")
-    assert not is_ours(tmp_path / "out" / "spread" / "n.nii.gz")
+    assert not is_result(tmp_path / "out" / "spread" / "n.nii.gz")
 
 
 def test_a_folder_in_a_files_place_and_a_name_without_a_format_say_what_to_do(tmp_path: Path, cli: Cli) -> None:

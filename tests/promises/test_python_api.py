@@ -27,7 +27,7 @@ from tfs_rt.methods.diffusion import Pipeline, load_fusion, load_pipeline
 from tfs_rt.methods.two_stage import TwoStage
 from tfs_rt.models.bundle import load_bundle
 from tfs_rt.models.manifest import write_manifest
-from tfs_rt.output.sidecar import recipe_of
+from tfs_rt.output.provenance import pixel_settings
 from tfs_rt.sampling.engine import ImageBatch
 
 SIZE = (32, 40)
@@ -161,7 +161,7 @@ def test_a_pickled_pipeline_is_loaded_anew_as_it_was(backend: str) -> None:
     )
     copy = pickle.loads(pickle.dumps(given))
     assert (copy.backend, copy.recipe, copy.threads) == (backend, given.recipe, 1)
-    assert recipe_of(copy.provenance()) == recipe_of(given.provenance())
+    assert pixel_settings(copy.provenance()) == pixel_settings(given.provenance())
     np.testing.assert_array_equal(fuse_elsewhere(copy)[1], fuse_elsewhere(given)[1])
 
 

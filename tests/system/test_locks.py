@@ -15,10 +15,12 @@ import pytest
 from support.helpers import Cli, Here, write_case
 from support.pipelines import blend, pipeline
 from tfs_rt.backends.cache import Cache
-from tfs_rt.batch.lock import LOCK, claimed, is_written_to, state_of
-from tfs_rt.batch.run import Options, Run
+from tfs_rt.batch.lock import has_running_run, lock_output, state_folder
+from tfs_rt.batch.request import Options
+from tfs_rt.batch.run import Run
 from tfs_rt.cases.discover import discover
 from tfs_rt.errors import EnvironmentFault, UsageError
+from tfs_rt.output.folder import LOCK
 from tfs_rt.system.locks import marker_of
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="Windows locks files in another way")
@@ -46,13 +48,13 @@ def no_flock(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
 
 @pytest.mark.usefixtures("no_flock")
 def test_without_flock_a_run_is_alone_too_and_leaves_no_marker(begin: Callable[[], Run], tmp_path: Path) -> None:
-    marker = marker_of(state_of(tmp_path / "out") / LOCK)
-    with claimed(tmp_path / "out") as journal:
+    marker = marker_of(state_folder(tmp_path / "out") / LOCK)
+    with lock_output(tmp_path / "out") as journal:
         journal.begin(1)
-        assert is_written_to(tmp_path / "out")
+        assert has_running_run(tmp_path / "out")
         with pytest.raises(EnvironmentFault, match=f"is written to by process .*remove {marker}"):
             begin().fuse()
-    assert not is_written_to(tmp_path / "out")
+    assert not has_running_run(tmp_path / "out")
     assert begin().fuse().done == 1
     assert not marker.exists()
 
@@ -64,15 +66,15 @@ def test_without_flock_the_marker_of_a_killed_run_of_this_machine_is_removed(
 ) -> None:
     child = os.fork()
     if child == 0:
-        with claimed(tmp_path / "out"):
+        with lock_output(tmp_path / "out"):
             os._exit(0)
     os.waitpid(child, 0)
-    assert marker_of(state_of(tmp_path / "out") / LOCK).exists()
+    assert marker_of(state_folder(tmp_path / "out") / LOCK).exists()
     assert begin().fuse().done == 1
 
 
 def test_the_marker_of_another_machine_is_named_and_can_be_removed(begin: Callable[[], Run], tmp_path: Path) -> None:
-    state = state_of(tmp_path / "out")
+    state = state_folder(tmp_path / "out")
     state.mkdir()
     marker = marker_of(state / LOCK)
     marker.write_text("4711\nanother-machine\n")
@@ -84,7 +86,7 @@ def test_the_marker_of_another_machine_is_named_and_can_be_removed(begin: Callab
 
 
 def test_a_broken_link_in_the_markers_place_is_the_file_to_remove(begin: Callable[[], Run], tmp_path: Path) -> None:
-    state = state_of(tmp_path / "out")
+    state = state_folder(tmp_path / "out")
     state.mkdir(parents=True)
     marker = marker_of(state / LOCK)
     marker.symlink_to("nothing")
@@ -97,8 +99,8 @@ def test_a_broken_link_in_the_markers_place_is_the_file_to_remove(begin: Callabl
 def test_a_lock_whose_run_is_on_another_machine_is_named_and_can_be_removed(
     begin: Callable[[], Run], tmp_path: Path, cli: Cli
 ) -> None:
-    lock = state_of(tmp_path / "out") / LOCK
-    with claimed(tmp_path / "out") as journal:
+    lock = state_folder(tmp_path / "out") / LOCK
+    with lock_output(tmp_path / "out") as journal:
         journal.write("begin", cases=1, pid=4711, host="another-machine")
         with pytest.raises(EnvironmentFault, match=f"process 4711 on another-machine: wait, or, .* remove {lock}"):
             begin().fuse()

@@ -1,4 +1,4 @@
-"""Results of a run's cases, as lines of a file without a name: of each, memory holds some bytes only."""
+"""The rows of a report, one for each case. They lie in a nameless file, so that memory stays flat over many cases."""
 
 from __future__ import annotations
 
@@ -8,67 +8,104 @@ import weakref
 from array import array
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
-IN_MEMORY = 2**18  # bytes of lines; more of them go to the disk
-Result = dict[str, Any]
+from tfs_rt.errors import TfsRtError
+from tfs_rt.facts import Facts
+from tfs_rt.output.sidecar import Result
+
+IN_MEMORY = 2**18  # bytes of rows; more of them go to the disk
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CaseRow:
+    """What became of a case."""
+
+    id: str
+    status: Literal["done", "kept", "failed"]  # kept: fused by an earlier run
+    result: Result | None = None  # None for a case that failed
+    warnings: list[str] = field(default_factory=list)  # sentences for the user
+    seconds: float = 0.0  # of fusing
+    error: TfsRtError | None = None  # None for a case that is fused
+
+    def as_facts(self) -> Facts:
+        """The row as JSON."""
+        facts: Facts = {"id": self.id, "status": self.status}
+        if self.error:
+            facts["error"] = {
+                "subject": self.error.subject,
+                "reason": self.error.reason,
+                "remedy": self.error.remedy,
+            }
+        if self.result:
+            facts |= self.result.as_facts()
+            facts["warnings"] = self.warnings
+            facts["seconds"] = self.seconds
+        return facts
 
 
 class CaseResults:
-    """An append-only sequence of results, each with an `id` and a `status`; read back one at a time."""
+    """Rows, each a JSON object with an `id` and a `status`; appended to, and read back one at a time."""
 
     def __init__(self, folder: Path) -> None:
         # The folder need not exist yet: no file is made before there is much to hold.
         self._lines = tempfile.SpooledTemporaryFile(IN_MEMORY, dir=str(folder))  # noqa: SIM115 - closed with this object
         weakref.finalize(self, self._lines.close)
-        self._starts = array("Q")
-        self._ids: list[str] = []  # the cases' own strings, as a rule
+        self._starts = array("Q")  # byte at which each row begins
+        self._ids: list[str] = []
+        self._end = 0  # byte
         self.counts: Counter[str] = Counter()  # by status
-        self._end = 0
 
     def __len__(self) -> int:
         return len(self._ids)
 
-    def __iter__(self) -> Iterator[Result]:
+    def __iter__(self) -> Iterator[Facts]:
         return (self[number] for number in range(len(self)))
 
-    def __getitem__(self, number: int) -> Result:
+    def __getitem__(self, number: int) -> Facts:
         self._lines.seek(self._starts[number])
         return json.loads(self._lines.readline())
 
-    def append(self, result: Result) -> None:
-        """Add a result."""
-        line = json.dumps(result).encode() + b"\n"
+    def append(self, row: Facts) -> None:
+        """Add a row."""
+        line = json.dumps(row).encode() + b"\n"
         self._lines.seek(self._end)
         self._lines.write(line)
         self._starts.append(self._end)
         self._end += len(line)
-        self._ids.append(result["id"])
-        self.counts[result["status"]] += 1
+        self._ids.append(row["id"])
+        self.counts[row["status"]] += 1
 
     def remove(self, ids: Collection[str]) -> None:
-        """Take away the results of some cases; rare, so that it may read them all."""
-        kept = [result["id"] not in ids for result in self]
-        for result in self:
-            if result["id"] in ids:
-                self.counts[result["status"]] -= 1
-        self._starts = array("Q", (start for start, keep in zip(self._starts, kept, strict=True) if keep))
-        self._ids = [case_id for case_id, keep in zip(self._ids, kept, strict=True) if keep]
+        """Remove the rows of some cases. This reads all rows, and is rare."""
+        starts, kept_ids = array("Q"), list[str]()
+        for number, row in enumerate(self):
+            if row["id"] in ids:
+                self.counts[row["status"]] -= 1
+            else:
+                starts.append(self._starts[number])
+                kept_ids.append(self._ids[number])
+        self._starts = starts
+        self._ids = kept_ids
 
     def truncate(self, length: int) -> None:
-        """Take away all results but the first `length`."""
+        """Remove all rows but the first `length`."""
         for number in range(length, len(self)):
             self.counts[self[number]["status"]] -= 1
         del self._starts[length:]
         del self._ids[length:]
 
     def ids(self) -> set[str]:
-        """The cases of which there is a result."""
+        """The cases that have a row."""
         return set(self._ids)
 
-    def in_order(self, order: Mapping[str, int] | None = None) -> Iterator[Result]:
-        """The results by their cases' place in an order, or by id."""
-        ids = self._ids
-        places = sorted(range(len(ids)), key=ids.__getitem__ if order is None else lambda number: order[ids[number]])
-        return (self[number] for number in places)
+    def in_order(self, order: Mapping[str, int] | None = None) -> Iterator[Facts]:
+        """The rows by their cases' place in an order, or by id."""
+        numbers = range(len(self._ids))
+        if order is None:
+            by_place = sorted(numbers, key=self._ids.__getitem__)
+        else:
+            by_place = sorted(numbers, key=lambda number: order[self._ids[number]])
+        return (self[number] for number in by_place)

@@ -1,162 +1,185 @@
-"""Whose an output folder is while runs write to it.
+"""Locks on an output folder: which runs may write to it.
 
-    OUTPUT/.tfs-rt/lock                   held by a run over all cases; by a shard while it begins
+    OUTPUT/.tfs-rt/lock                   held by a run over all cases; by a shard only while it starts
     OUTPUT/.tfs-rt/shards/2-of-8/lock     held by that shard
 
-The kernel frees the locks of a process that was killed. Where the file system has no locks, marker files do their work:
+The kernel frees the locks of a process that was killed. Where the file system has no locks, marker files replace them:
 see `tfs_rt.system.locks`.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from filelock import BaseFileLock, Timeout
 
-from tfs_rt.batch.journal import Journal, holder, is_of_this_machine
+from tfs_rt.batch.journal import Journal, is_of_this_machine, lock_holder
 from tfs_rt.batch.shards import Job, Shard, shard_of
 from tfs_rt.errors import EnvironmentFault, UsageError
-from tfs_rt.output.folder import STATE
-from tfs_rt.output.sidecar import SPREAD
+from tfs_rt.output.folder import JOB, LOCK, SHARDS, SPREAD, STATE
 from tfs_rt.system.files import read_regular, sweep, write_file
 from tfs_rt.system.locks import acquire, is_held, marker_of
 from tfs_rt.system.os_errors import reason_of, remedy_for
 
-LOCK, SHARDS, JOB = "lock", "shards", "job"
-PATIENCE = 1.0  # seconds: longer than `status` holds a lock to see whether it is held
-BEGINNING = 60.0  # seconds: longer than many shards need to begin one after the other
-ELSEWHERE = "choose another --output"
+LOCK_TIMEOUT = 1.0  # seconds: longer than `status` holds a lock to find out if it is held
+START_TIMEOUT = 60.0  # seconds: longer than many shards need to start one after the other
+JOB_BYTES = 100  # more than a job's digest has
+OTHER_OUTPUT = "choose another --output"
 
 
-def state_of(folder: Path, shard: Shard | None = None) -> Path:
-    """Where a run over all cases, or a shard, keeps its state in an output folder."""
-    return folder / STATE / SHARDS / shard.folder if shard else folder / STATE
+def state_folder(output: Path, shard: Shard | None = None) -> Path:
+    """The folder in an output folder that holds the state of a run over all cases, or of a shard."""
+    state = output / STATE
+    return state / SHARDS / shard.folder if shard else state
 
 
 @contextmanager
-def claimed(folder: Path, job: Job | None = None) -> Iterator[Journal]:
-    """The run's journal, while no other run of the same cases may write to the folder; EnvironmentFault names who does.
+def lock_output(output: Path, job: Job | None = None) -> Iterator[Journal]:
+    """Lock an output folder against other runs over the same cases; yields the run's journal.
 
-    Shards of one job share the folder; UsageError for one of another job while they go on. Temporary files that a
-    killed run left are taken away, if nobody else writes there.
+    Shards of one job share the folder. Raises EnvironmentFault that names the run which holds the lock, and UsageError
+    while shards of another job run. If no other run is active, temporary files of killed runs are deleted.
     """
     shard = job.shard if job else None
-    state = state_of(folder, shard)
-    for path in (folder / STATE, folder / STATE / SHARDS, state, folder / SPREAD):
+    state = state_folder(output, shard)
+    for path in (output / STATE, output / STATE / SHARDS, state, output / SPREAD):
         if path.is_symlink():
             raise EnvironmentFault(path, "is a link", "remove it, or choose another --output")
-    with ExitStack() as held:
+    with ExitStack() as locks:
         try:
             state.mkdir(parents=True, exist_ok=True)
-            journal = _claim(held, folder, job)
-        except OSError as error:  # not Timeout, which _claim has turned into its own words
-            reason = f"cannot be locked ({reason_of(error)})"
-            raise EnvironmentFault(error.filename or folder / STATE, reason, remedy_for(error, ELSEWHERE)) from error
+            journal = _acquire_all(locks, output, job)
+        except OSError as error:  # Timeout is not among them: `_acquire` has turned it into an EnvironmentFault
+            path, reason = error.filename or output / STATE, f"cannot be locked ({reason_of(error)})"
+            raise EnvironmentFault(path, reason, remedy_for(error, OTHER_OUTPUT)) from error
         yield journal
 
 
-def _claim(held: ExitStack, folder: Path, job: Job | None) -> Journal:
-    """Take the locks and leave those that are to be held with `held`."""
+def _acquire_all(locks: ExitStack, output: Path, job: Job | None) -> Journal:
+    """Acquire the locks that a run needs; `locks` releases them when the run ends."""
     shard = job.shard if job else None
-    whole = _take(held, folder, None, BEGINNING if shard else PATIENCE)
-    shards = shards_of(folder)
-    _check_company(folder, [other for other in shards if shard is None or other.count != shard.count])
-    state = state_of(folder, shard)
+    # Lock the whole folder; a shard waits for others that start at the same time.
+    whole = _acquire(locks, output, None, START_TIMEOUT if shard else LOCK_TIMEOUT)
+    # Refuse to run beside shards that divide the cases in another way.
+    shards = shards_of(output)
+    _check_shard_count(output, [other for other in shards if shard is None or other.count != shard.count])
+    # Lock the shard.
     if shard:
-        _take(held, folder, shard, PATIENCE)
-    others = (other for other in shards if other != shard)
-    if other := next((one for one in others if is_claimed(folder, one, patience=0, unknown=True)), None):
-        _check_job(folder, job, other)
+        _acquire(locks, output, shard, LOCK_TIMEOUT)
+    # Join the job of the shards that are running, or clean up after killed runs.
+    running = _running_shard(output, [other for other in shards if other != shard])
+    if running:
+        _check_job(output, job, running)
     else:
-        for place in (folder, folder / SPREAD, state_of(folder), *(state_of(folder, other) for other in shards)):
-            sweep(place)
+        _sweep(output, shards)
         if job:
-            write_file(folder / STATE / JOB, job.sha256.encode())
-    journal = Journal(state)
-    held.callback(journal.close)
+            write_file(output / STATE / JOB, job.sha256.encode())
+    # Open the journal, and let other shards start.
+    journal = Journal(state_folder(output, shard))
+    locks.callback(journal.close)
     if shard:
         whole.release()
     return journal
 
 
-def _take(held: ExitStack, folder: Path, shard: Shard | None, patience: float) -> BaseFileLock:
-    state = state_of(folder, shard)
+def _acquire(locks: ExitStack, output: Path, shard: Shard | None, timeout: float) -> BaseFileLock:
+    state = state_folder(output, shard)
     try:
-        lock = acquire(state / LOCK, patience)
+        lock = acquire(state / LOCK, timeout)
     except Timeout as error:
-        reason = f"is written to by {holder(state)}"
-        raise EnvironmentFault(folder, reason, _way_out(state)) from error
-    held.callback(lock.release)
+        raise EnvironmentFault(output, f"is written to by {lock_holder(state)}", _lock_remedy(state)) from error
+    locks.callback(lock.release)
     return lock
 
 
+def _running_shard(output: Path, shards: Sequence[Shard]) -> Shard | None:
+    """The first of some shards that is running, or may be."""
+    for shard in shards:
+        if is_locked(output, shard, timeout=0, if_unknown=True):
+            return shard
+    return None
+
+
+def _sweep(output: Path, shards: Sequence[Shard]) -> None:
+    """Delete the temporary files of killed runs."""
+    for folder in (output, output / SPREAD, state_folder(output)):
+        sweep(folder)
+    for shard in shards:
+        sweep(state_folder(output, shard))
+
+
 def removable_lock(state: Path) -> Path | None:
-    """The file that holds a lock which may be a dead machine's; None if its run is alive on this machine."""
+    """The lock file to remove if its run has ended on another machine; None if the run is alive on this machine."""
     marker = marker_of(state / LOCK)
     if os.path.lexists(marker):
         return marker
     return None if is_of_this_machine(state) else state / LOCK
 
 
-def _way_out(state: Path) -> str:
+def _lock_remedy(state: Path) -> str:
     """The remedy for a folder that another run has locked."""
     lock = removable_lock(state)
-    return f"wait, or, if that run has ended, remove {lock}, or {ELSEWHERE}" if lock else f"wait, or {ELSEWHERE}"
+    if lock:
+        return f"wait, or, if that run has ended, remove {lock}, or {OTHER_OUTPUT}"
+    return f"wait, or {OTHER_OUTPUT}"
 
 
 @contextmanager
-def beginning(folder: Path) -> Iterator[None]:
-    """While no run begins or ends in a folder that shards write to."""
-    with ExitStack() as held:
-        _take(held, folder, None, BEGINNING)
+def starting_lock(output: Path) -> Iterator[None]:
+    """Hold the lock under which shards start and merge their reports."""
+    with ExitStack() as locks:
+        _acquire(locks, output, None, START_TIMEOUT)
         yield
 
 
-def is_claimed(
-    folder: Path, shard: Shard | None = None, *, patience: float = PATIENCE / 5, unknown: bool = False
+def is_locked(
+    output: Path, shard: Shard | None = None, *, timeout: float = LOCK_TIMEOUT / 5, if_unknown: bool = False
 ) -> bool:
-    """Whether a run over all cases, or a shard, goes on in a folder; `unknown` where we may not look."""
+    """True if a run over all cases, or a shard, holds its lock; `if_unknown` if the lock cannot be read."""
     try:
-        return is_held(state_of(folder, shard) / LOCK, patience)
+        return is_held(state_folder(output, shard) / LOCK, timeout)
     except OSError:
-        return unknown
+        return if_unknown
 
 
-def is_written_to(folder: Path) -> bool:
-    """Whether any run goes on in a folder."""
-    return is_claimed(folder) or any(is_claimed(folder, shard) for shard in shards_of(folder))
+def has_running_run(output: Path) -> bool:
+    """True if any run writes to an output folder."""
+    return is_locked(output) or any(is_locked(output, shard) for shard in shards_of(output))
 
 
-def shards_of(folder: Path) -> list[Shard]:
-    """The shards that have run in a folder, ever."""
+def shards_of(output: Path) -> list[Shard]:
+    """The shards that have ever run in an output folder."""
     try:
-        names = sorted(path.name for path in (folder / STATE / SHARDS).iterdir())
+        names = sorted(path.name for path in (output / STATE / SHARDS).iterdir())
     except OSError:
         return []
-    return [shard for name in names if (shard := shard_of(name))]
+    shards = [shard_of(name) for name in names]
+    return [shard for shard in shards if shard]
 
 
-def current_job(folder: Path) -> str:
-    """The digest of the job whose shards went on last in a folder; empty if that cannot be told."""
+def current_job(output: Path) -> str:
+    """The digest of the job whose shards ran last in an output folder; empty if it cannot be read."""
     try:
-        return read_regular(folder / STATE / JOB, 100).decode(errors="replace")
+        return read_regular(output / STATE / JOB, JOB_BYTES).decode(errors="replace")
     except OSError:
         return ""
 
 
-def _check_job(folder: Path, job: Job | None, other: Shard) -> None:
-    """UsageError unless the shards that go on are of the same job."""
-    if job is None or current_job(folder) != job.sha256:
+def _check_job(output: Path, job: Job | None, other: Shard) -> None:
+    """UsageError unless the running shards belong to this job."""
+    if job is None or current_job(output) != job.sha256:
         reason = "is written to by shards of other cases or of another recipe"
-        raise UsageError(folder, reason, f"ask for the same in all shards, {_way_out(state_of(folder, other))}")
+        remedy = f"give all shards the same cases and options, {_lock_remedy(state_folder(output, other))}"
+        raise UsageError(output, reason, remedy)
 
 
-def _check_company(folder: Path, strangers: list[Shard]) -> None:
-    """EnvironmentFault if a shard of another number of shards goes on."""
-    for other in strangers:
-        if is_claimed(folder, other):
-            reason = f"is written to by shard {other}, {holder(state_of(folder, other))}"
-            raise EnvironmentFault(folder, reason, _way_out(state_of(folder, other)))
+def _check_shard_count(output: Path, others: Sequence[Shard]) -> None:
+    """EnvironmentFault if a shard of another number of shards is running."""
+    for other in others:
+        if is_locked(output, other):
+            state = state_folder(output, other)
+            reason = f"is written to by shard {other}, {lock_holder(state)}"
+            raise EnvironmentFault(output, reason, _lock_remedy(state))

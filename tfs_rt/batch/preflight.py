@@ -1,4 +1,4 @@
-"""What is checked of an output folder before the first case: what lies there, and whether there is room."""
+"""Checks before the first case: the output folder holds no results of another recipe, and has room for the results."""
 
 from __future__ import annotations
 
@@ -11,32 +11,41 @@ from tfs_rt.cases.case import Case, Found
 from tfs_rt.errors import EnvironmentFault, TfsRtError, UsageError
 from tfs_rt.facts import Facts
 from tfs_rt.formats.picture import MAX_PIXELS
-from tfs_rt.output.folder import REPORT
-from tfs_rt.output.sidecar import read_sidecar, result_folders, sidecar_name
+from tfs_rt.output.folder import REPORT, result_folders, sidecar_name
+from tfs_rt.output.sidecar import read_sidecar
 
-SPARE = 1.2
-LARGEST = 3 * MAX_PIXELS  # bytes of a result
+SPARE = 1.2  # room that is demanded, relative to the estimate
+LARGEST_RESULT = 3 * MAX_PIXELS  # bytes
+LISTED = 3  # differences between two recipes that a message lists
+LONGEST_VALUE = 40  # characters of a value in a message
 
 
-def check_recipe(folder: Path, recipe: Facts) -> None:
-    """UsageError if a folder holds a result of another recipe: half of one and half of another is no set of results."""
-    for path in (path for place in result_folders(folder) for path in sorted(place.glob("*.json"))):
-        if path.name == REPORT:
-            continue
-        try:
-            facts = read_sidecar(path)
-        except TfsRtError:  # not ours, or damaged and made anew if its case is asked for
-            continue
-        if lines := list(differences(facts, recipe)):
-            more = f" and {len(lines) - 3} more" if len(lines) > 3 else ""
-            reason = f"holds results of another recipe ({path.name}: {'; '.join(lines[:3])}{more})"
-            raise UsageError(folder, reason, "ask for the same, add --overwrite, or choose another --output")
+def check_recipe(output: Path, settings: Facts) -> None:
+    """UsageError if an output folder holds a result of other settings: a mixture would be no set of results."""
+    for folder in result_folders(output):
+        for path in sorted(folder.glob("*.json")):
+            if path.name == REPORT:
+                continue
+            try:
+                sidecar = read_sidecar(path)
+            except TfsRtError:  # not a sidecar, or damaged: its case is fused again if it is asked for
+                continue
+            if lines := list(differences(sidecar.provenance, settings)):
+                _raise_other_recipe(output, path, lines)
+
+
+def _raise_other_recipe(output: Path, path: Path, lines: list[str]) -> None:
+    more = f" and {len(lines) - LISTED} more" if len(lines) > LISTED else ""
+    reason = f"holds results of another recipe ({path.name}: {'; '.join(lines[:LISTED])}{more})"
+    remedy = "give the same options as before, add --overwrite, or choose another --output"
+    raise UsageError(output, reason, remedy)
 
 
 def differences(before: Facts, now: Facts, prefix: str = "") -> Iterator[str]:
-    """One line for each entry of `now` that was another before, or was not there."""
+    """One line for each entry of `now` that has another value in `before`, or is missing there."""
     for key, value in now.items():
-        old, name = before.get(key), f"{prefix}{key}"
+        old = before.get(key)
+        name = f"{prefix}{key}"
         if isinstance(value, dict) and isinstance(old, dict):
             yield from differences(old, value, f"{name}.")
         elif old != value:
@@ -45,22 +54,30 @@ def differences(before: Facts, now: Facts, prefix: str = "") -> Iterator[str]:
 
 def _brief(value: object) -> str:
     text = json.dumps(value)
-    return text if len(text) <= 40 else f"{text[:37]}..."
+    return text if len(text) <= LONGEST_VALUE else f"{text[: LONGEST_VALUE - 3]}..."
 
 
-def check_room(folder: Path, cases: Sequence[Found], scale: int, target_size: tuple[int, int] | None) -> None:
-    """EnvironmentFault if the results that are not there yet would hardly fit, were they compressed as their inputs."""
-    target = 3 * target_size[0] * target_size[1] if target_size else None
-    missing = [case for case in cases if isinstance(case, Case) and not (folder / sidecar_name(case.id)).exists()]
-    needed = SPARE * sum(target or min(LARGEST, _largest_input(case) * scale**2) for case in missing)
-    free = _free(folder)
+def check_room(output: Path, cases: Sequence[Found], scale: int, target_size: tuple[int, int] | None) -> None:
+    """EnvironmentFault if the missing results would not fit on the disk, were they compressed as well as their inputs.
+
+    `target_size` is (H, W) in pixels.
+    """
+    missing = [case for case in cases if isinstance(case, Case) and not (output / sidecar_name(case.id)).exists()]
+    needed = 0
+    for case in missing:
+        if target_size:
+            needed += 3 * target_size[0] * target_size[1]
+        else:
+            needed += min(LARGEST_RESULT, _largest_input(case) * scale**2)
+    needed *= SPARE
+    free = _free_bytes(output)
     if free is not None and free < needed:
-        reason = f"has {free / 1e6:.1f} MB of room, and {len(missing)} results may take {needed / 1e6:.1f} MB"
-        raise EnvironmentFault(folder, reason, "free space, or choose another --output")
+        reason = f"has {free / 1e6:.1f} MB of free space, and {len(missing)} results may take {needed / 1e6:.1f} MB"
+        raise EnvironmentFault(output, reason, "free space, or choose another --output")
 
 
-def _free(folder: Path) -> int | None:
-    """The bytes that are free on a folder's file system; None where it does not say, or says that its size is 0."""
+def _free_bytes(folder: Path) -> int | None:
+    """The free bytes of a folder's file system; None if it does not tell, or tells that its size is 0."""
     try:
         usage = shutil.disk_usage(folder)
     except OSError:
@@ -75,5 +92,5 @@ def _largest_input(case: Case) -> int:
 def _size(path: Path) -> int:
     try:
         return path.stat().st_size if path.is_file() else 0
-    except (OSError, ValueError):  # reading it will say so
+    except (OSError, ValueError):  # reading it will report why
         return 0

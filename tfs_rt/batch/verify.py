@@ -1,4 +1,4 @@
-"""The results in an output folder, checked against their sidecars: nothing is recomputed, every file is hashed."""
+"""Verification of an output folder: every file is hashed and compared with its sidecar; nothing is fused again."""
 
 from __future__ import annotations
 
@@ -7,20 +7,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from tfs_rt.batch.lock import is_written_to
+from tfs_rt.batch.lock import has_running_run
 from tfs_rt.cases.listing import image_stem, images_in
 from tfs_rt.errors import InputError, NothingFound, TfsRtError
-from tfs_rt.facts import Facts
-from tfs_rt.output.folder import REPORT
-from tfs_rt.output.sidecar import files_of, is_ours, is_sealed, place, read_sidecar, result_folders
+from tfs_rt.output.folder import REPORT, result_folders, sidecar_name
+from tfs_rt.output.marks import is_result
+from tfs_rt.output.sidecar import Sidecar, looks_like_sidecar, read_sidecar
 from tfs_rt.system.files import file_sha256
 
 Inputs = Literal["as they were", "changed", "gone", "not looked at"]
+REMEDY = "fuse the case again"
 
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """What became of one result; what is wrong with which file, if anything is."""
+    """The verdict on one result. A bad one names the file, the reason and the remedy."""
 
     case: str
     verdict: Literal["good", "bad"]
@@ -30,61 +31,74 @@ class Checked:
     remedy: str = ""
 
 
-def verify(folder: Path) -> Iterator[Checked]:
-    """Every result of a folder, by case: its image and its sidecar must be as they were written.
+def verify(output: Path) -> Iterator[Checked]:
+    """Check every result of an output folder, by case: its files and its sidecar must be as they were written.
 
-    Inputs that were changed or taken away since are told apart, and are no fault of the result. Files that are not
-    ours are passed over. Raises NothingFound for a folder without results.
+    Inputs that have changed or are gone are reported, and do not make a result bad. Files of others are ignored.
+    Raises NothingFound for a folder without results.
     """
     try:
-        found = _found(folder)
+        results = _find_results(output)
     except OSError as error:
-        raise NothingFound(folder, f"cannot be listed ({error.strerror})", "give a folder of results") from error
-    if not found:
-        raise NothingFound(folder, "holds no results", "give the --output of tfs-rt fuse")
-    running = is_written_to(folder)
-    for beside in sorted(found, key=lambda path: (path.stem, path)):
-        yield _checked(folder, beside, found[beside], running=running)
+        raise NothingFound(output, f"cannot be listed ({error.strerror})", "give a folder of results") from error
+    if not results:
+        raise NothingFound(output, "holds no results", "give the --output of tfs-rt fuse")
+    running = has_running_run(output)
+    for sidecar_path in sorted(results, key=lambda path: (path.stem, path)):
+        yield _check_result(output, sidecar_path, results[sidecar_path], running=running)
 
 
-def _found(folder: Path) -> dict[Path, Path | None]:
-    """The sidecars in a folder; and where those of images of ours would be that have none, with these images."""
-    places = result_folders(folder)
-    files = [path for place in places for path in place.glob("[!.]*.json") if path.name != REPORT]
-    sidecars = {path: None for path in files if is_sealed(path)}
-    images = {path.with_name(f"{image_stem(path.name)}.json"): path for place in places for path in images_in(place)}
-    return sidecars | {path: image for path, image in images.items() if path not in sidecars and is_ours(image)}
+def _find_results(output: Path) -> dict[Path, Path | None]:
+    """By the path of its sidecar, each result; with its image if the sidecar is missing, and else None."""
+    results: dict[Path, Path | None] = {}
+    folders = result_folders(output)
+    for folder in folders:
+        for path in folder.glob("[!.]*.json"):
+            if path.name != REPORT and looks_like_sidecar(path):
+                results[path] = None
+    for folder in folders:
+        for image in images_in(folder):
+            sidecar_path = image.with_name(f"{image_stem(image.name)}.json")
+            if sidecar_path not in results and is_result(image):
+                results[sidecar_path] = image
+    return results
 
 
-def _checked(folder: Path, beside: Path, alone: Path | None, *, running: bool) -> Checked:
-    case = beside.stem
+def _check_result(output: Path, sidecar_path: Path, lone_image: Path | None, *, running: bool) -> Checked:
+    case_id = sidecar_path.stem
     try:
-        if alone:
-            why = "yet: a run goes on" if running else "that could be read: its run was broken off, or it was damaged"
-            raise InputError(alone, f"has no sidecar {why}", "wait for the run" if running else "fuse the case again")
-        facts = read_sidecar(beside)
-        if beside != (home := folder / f"{place(case)}.json"):
-            raise InputError(beside, "lies where no run has written it", f"move the result to {home.parent}")
-        for name, sha256 in files_of(facts).items():
-            _check_file(folder / name, sha256)
+        if lone_image and running:
+            raise InputError(lone_image, "has no sidecar yet, as a run is writing to the folder", "wait for the run")
+        if lone_image:
+            reason = "has no sidecar that can be read: its run was killed, or the sidecar was damaged"
+            raise InputError(lone_image, reason, REMEDY)
+        sidecar = read_sidecar(sidecar_path)
+        expected = output / sidecar_name(case_id)
+        if sidecar_path != expected:
+            reason = "lies in a folder where no run writes it"
+            raise InputError(sidecar_path, reason, f"move the result to {expected.parent}")
+        for name, sha256 in sidecar.files().items():
+            _check_file(output / name, sha256)
     except TfsRtError as error:
-        return Checked(case, "bad", "not looked at", error.subject, error.reason, error.remedy)
-    return Checked(case, "good", _inputs(facts))
+        return Checked(case_id, "bad", "not looked at", error.subject, error.reason, error.remedy)
+    return Checked(case_id, "good", _inputs_state(sidecar))
 
 
 def _check_file(path: Path, sha256: str) -> None:
     try:
         if not path.exists():
-            raise InputError(path, "is missing", "fuse the case again")
+            raise InputError(path, "is missing", REMEDY)
         if file_sha256(path) != sha256:
-            raise InputError(path, "is not the image that was written", "fuse the case again")
+            raise InputError(path, "is not the image that was written", REMEDY)
     except OSError as error:
         raise InputError(path, f"cannot be read ({error.strerror})", "check the disk") from error
 
 
-def _inputs(facts: Facts) -> Inputs:
+def _inputs_state(sidecar: Sidecar) -> Inputs:
     try:
-        same = all(file_sha256(Path(found["file"])) == found["sha256"] for found in facts["inputs"].values())
+        for facts in sidecar.inputs.values():
+            if file_sha256(Path(facts["file"])) != facts["sha256"]:
+                return "changed"
     except OSError:
         return "gone"
-    return "as they were" if same else "changed"
+    return "as they were"

@@ -1,4 +1,4 @@
-"""A case under way: the parts that it is fused in, and what is made of them."""
+"""A case in progress: the items that it is fused in, and their images."""
 
 from __future__ import annotations
 
@@ -9,99 +9,114 @@ from typing import NamedTuple
 from tfs_rt.batch.samples import Moments, sample_ids
 from tfs_rt.cases.guards import SLOT_ORDER, Finding, input_findings, result_findings
 from tfs_rt.cases.load import Loaded
+from tfs_rt.errors import InputError
 from tfs_rt.images import RGB, Array
 
-SHARE = 0.25  # of a volume's slices: what is found in fewer is no finding of the volume, whose end slices show little
+# A finding is reported for a volume only if at least this share of its slices has it: the end slices show little.
+LEAST_SHARE = 0.25
 
 
-class Part(NamedTuple):
-    """What is fused at once: one slice of a case, with noise of its own."""
+class WorkItem(NamedTuple):
+    """One slice of a case, to be fused with noise of its own: one image of a batch."""
 
-    work: Work
-    slice: int
+    work: CaseWork
+    slice: int  # index
     noise_id: str
 
     @property
     def images(self) -> tuple[RGB, ...]:
-        """The slice's images in slot order."""
+        """The slice's images in slot order, each uint8 (h, w, 3)."""
         return self.work.loaded.slices[self.slice]
 
     @property
     def sizes(self) -> tuple[tuple[int, ...], ...]:
-        """Of its result and of its images: those of a batch are the same."""
+        """The shapes of its result and of its images, which must be the same throughout a batch."""
         return self.work.loaded.size, self.images[0].shape
 
 
 @dataclass(eq=False, slots=True)
-class Work:
-    """A case under way: one part for each of its slices, or `samples` of them, whose mean is the result."""
+class CaseWork:
+    """A case in progress: for each of its slices one item, or `samples` items, whose mean is the result."""
 
     loaded: Loaded
     samples: int
-    ordered: bool  # whether it matters which image is m1 and which m2
+    slot_order_matters: bool  # False for a method to which m1 and m2 are alike
     findings: list[list[Finding]] = field(default_factory=list)  # by slice
-    seconds: float = 0.0
+    seconds: float = 0.0  # spent on fusing
     failed: bool = False
-    _moments: dict[int, Moments] = field(default_factory=dict)  # of the slices under way
-    _images: dict[int, RGB] = field(default_factory=dict)  # of the slices that are complete
-    _spreads: dict[int, Array] = field(default_factory=dict)
+    _moments: dict[int, Moments] = field(default_factory=dict)  # by slice that lacks samples
+    _images: dict[int, RGB] = field(default_factory=dict)  # by slice that is complete
+    _spreads: dict[int, Array] = field(default_factory=dict)  # likewise, with more than one sample
 
     def __post_init__(self) -> None:
-        found = [input_findings(images) for images in self.loaded.slices]
-        self.findings = [[one for one in of_slice if self.ordered or one.guard != SLOT_ORDER] for of_slice in found]
+        for images in self.loaded.slices:
+            findings = input_findings(images)
+            if not self.slot_order_matters:
+                findings = [finding for finding in findings if finding.guard != SLOT_ORDER]
+            self.findings.append(list(findings))
 
     def __len__(self) -> int:
         return len(self.loaded.slices) * self.samples
 
-    def parts(self) -> Iterator[Part]:
-        """What is to be fused, slice by slice, for as long as nothing has failed."""
-        case_id, volume = self.loaded.case.id, len(self.loaded.slices) > 1
+    def items(self) -> Iterator[WorkItem]:
+        """The items to fuse, slice by slice; they end early if the case has failed."""
+        case_id = self.loaded.case.id
+        is_volume = len(self.loaded.slices) > 1
         for number in range(len(self.loaded.slices)):
-            for noise_id in sample_ids(f"{case_id}\0slice{number}" if volume else case_id, self.samples):
+            slice_id = f"{case_id}\0slice{number}" if is_volume else case_id
+            for noise_id in sample_ids(slice_id, self.samples):
                 if self.failed:
                     return
-                yield Part(self, number, noise_id)
+                yield WorkItem(self, number, noise_id)
 
     @property
     def slices(self) -> list[RGB]:
-        """The result's, in order."""
+        """The result's slices in order, each uint8 (H, W, 3)."""
         return [self._images[number] for number in sorted(self._images)]
 
     @property
     def spreads(self) -> list[Array]:
-        """By slice, with more than one sample."""
+        """The spread of each slice (H, W) in levels; empty with one sample."""
         return [self._spreads[number] for number in sorted(self._spreads)]
 
-    def take(self, part: Part, image: RGB, seconds: float) -> bool:
-        """Note a part's image, in whatever order they come; whether the case is complete."""
+    def add(self, item: WorkItem, image: RGB, seconds: float) -> bool:
+        """Add an item's image, uint8 (H, W, 3); items may come in any order. True if the case is complete."""
         self.seconds += seconds
         if self.samples == 1:  # it is its own mean, and the sums would take eight times its memory
-            self._end_slice(part, image)
+            self._complete_slice(item, image)
         else:
-            self._add(part, image)
+            self._add_sample(item, image)
         return len(self._images) == len(self.loaded.slices)
 
-    def _add(self, part: Part, image: RGB) -> None:
-        if part.slice not in self._moments:
-            self._moments[part.slice] = Moments(self.loaded.size)
-        moments = self._moments[part.slice]
+    def _add_sample(self, item: WorkItem, image: RGB) -> None:
+        if item.slice not in self._moments:
+            self._moments[item.slice] = Moments(self.loaded.size)
+        moments = self._moments[item.slice]
         moments.add(image)
         if moments.count == self.samples:
-            del self._moments[part.slice]
-            self._spreads[part.slice] = moments.spread()
-            self._end_slice(part, moments.mean())
+            del self._moments[item.slice]
+            self._spreads[item.slice] = moments.spread()
+            self._complete_slice(item, moments.mean())
 
-    def _end_slice(self, part: Part, image: RGB) -> None:
-        self._images[part.slice] = image
-        self.findings[part.slice] += result_findings(image, part.images)
+    def _complete_slice(self, item: WorkItem, image: RGB) -> None:
+        self._images[item.slice] = image
+        self.findings[item.slice] += result_findings(image, item.images)
 
-    def found(self) -> list[tuple[Finding, int]]:
-        """What the guards found, the worst of each kind, and in how many slices."""
+    def reported_findings(self) -> list[tuple[Finding, int]]:
+        """Of each guard, its worst finding and the number of slices with one; rare findings are left out."""
         by_guard: dict[str, list[Finding]] = {}
         for findings in self.findings:
             for finding in findings:
                 by_guard.setdefault(finding.guard, []).append(finding)
-        least = SHARE * len(self.findings)
-        worst = [max(found, key=lambda one: abs(one.measured - one.threshold)) for found in by_guard.values()]
-        counts = [len(found) for found in by_guard.values()]
-        return [(finding, count) for finding, count in zip(worst, counts, strict=True) if count >= least]
+        least = LEAST_SHARE * len(self.findings)
+        reported: list[tuple[Finding, int]] = []
+        for findings in by_guard.values():
+            if len(findings) >= least:
+                worst = max(findings, key=lambda finding: abs(finding.measured - finding.threshold))
+                reported.append((worst, len(findings)))
+        return reported
+
+    def check_findings(self) -> None:
+        """InputError for the first finding that is reported, as `--strict` demands."""
+        for finding, _ in self.reported_findings():
+            raise InputError(self.loaded.case.id, finding.message, finding.remedy)

@@ -1,4 +1,4 @@
-"""Several processes that share a run: each is the same command for one shard, and they end with this one."""
+"""Worker processes that share a run: each runs the same command for one shard, and ends when this process ends."""
 
 from __future__ import annotations
 
@@ -18,13 +18,14 @@ from tfs_rt.system.os_errors import remedy_for
 from tfs_rt.system.resource_limits import limit_fault
 from tfs_rt.system.threads import VARIABLE as THREADS
 
-LEASH = "TFS_RT_LEASH"  # in a worker's environment: it ends when its standard input does
-THROUGH = (0, 3, 4)  # exit codes of a worker that has seen to all its cases
-FAULTS = (2, 5, 6, 70)  # of one that has said what stopped it
-TOKEN = "TFS_RT_TOKEN"  # in a worker's environment: what its report is known by
+IS_WORKER = "TFS_RT_LEASH"  # environment variable of a worker: it ends when its standard input is closed
+TOKEN = "TFS_RT_TOKEN"  # environment variable of a worker: the token that it writes into its report
 CODE = "import json, sys; sys.path[:] = json.loads(sys.argv.pop(1)); from tfs_rt.cli import main; main()"
-POLL, WATCH = 0.1, 2.0  # seconds
-GRACE = 30.0  # seconds in which a worker that is asked to end may end its case
+FINISHED = (0, 3, 4)  # exit codes of a worker that has tried all its cases
+STOPPED = (2, 5, 6, 70)  # exit codes of a worker that has printed what stopped it
+POLL_SECONDS = 0.1  # between two looks at the processes
+UPDATE_SECONDS = 2.0  # between two calls of `on_update`
+GRACE_SECONDS = 30.0  # that a worker has to finish its case when it is asked to end
 
 
 def run_workers(
@@ -34,19 +35,22 @@ def run_workers(
     token: str,
     devices: Sequence[str] = (),
     threads: int,
-    say: Callable[[str], None],
-    watch: Callable[[], None] = lambda: None,
+    on_line: Callable[[str], None],
+    on_update: Callable[[], None] = lambda: None,
 ) -> int:
     """Run `fuse` with these arguments once for each shard, on a device of its own if there are any.
 
-    All have the same part of the threads, for some backends' last bits depend on their number.
-    Returns 0 if all have seen to their cases, and the exit code of one that said what stopped it; EnvironmentFault for
-    one that ended in any other way.
-
-    `say` is told each line that a worker says, once if several say the same; `watch` is called while they work.
+    All workers have the same number of threads, for the last bits of some backends depend on it.
+    `on_line` is called with each line that a worker prints, once if several print the same; `on_update` is called every
+    few seconds.
+    Returns 0 if all workers have tried their cases, and else the exit code of one that printed what stopped it. Raises
+    EnvironmentFault for a worker that ended in any other way.
     """
-    said, workers, readers = Said(say), [], []
+    messages = UniqueLines(on_line)
+    workers: list[subprocess.Popen[str]] = []
+    readers: list[threading.Thread] = []
     try:
+        # Start a worker for each shard.
         for number, shard in enumerate(shards):
             environment = {TOKEN: token, THREADS: str(max(1, threads // len(shards)))}
             if devices:
@@ -54,13 +58,14 @@ def run_workers(
             worker = _start(["fuse", "--quiet", "--shard", str(shard), *arguments], environment)
             workers.append(worker)
             _share_processors(worker, number, len(shards))
-            readers.append(_listen(worker, said))
-        looked = time.monotonic()
+            readers.append(_start_reader(worker, messages))
+        # Wait until all have ended.
+        updated = time.monotonic()
         while any(worker.poll() is None for worker in workers):
-            time.sleep(POLL)
-            if time.monotonic() - looked > WATCH:
-                watch()
-                looked = time.monotonic()
+            time.sleep(POLL_SECONDS)
+            if time.monotonic() - updated > UPDATE_SECONDS:
+                on_update()
+                updated = time.monotonic()
     finally:
         _end(workers)
         for reader in readers:
@@ -68,25 +73,27 @@ def run_workers(
     return _exit_code(shards, [worker.returncode for worker in workers])
 
 
-def keep_to_parent(environment: Mapping[str, str]) -> None:
-    """In a worker: end as if asked to, when the process that started it has ended, however it did."""
-    if environment.get(LEASH):
+def end_with_parent(environment: Mapping[str, str]) -> None:
+    """In a worker: end, as if terminated, when the process that started it has ended in any way."""
+    if environment.get(IS_WORKER):
         threading.Thread(target=_wait_for_parent, daemon=True).start()
 
 
-class Said:
-    """Passes lines on, each once."""
+class UniqueLines:
+    """Passes lines on, each once. Several threads may call it."""
 
-    def __init__(self, say: Callable[[str], None]) -> None:
-        self.say, self.lines, self.lock = say, set[str](), threading.Lock()
+    def __init__(self, on_line: Callable[[str], None]) -> None:
+        self.on_line = on_line
+        self.seen: set[str] = set()
+        self.lock = threading.Lock()
 
     def __call__(self, line: str) -> None:
-        """Pass a line on, if it is a new one."""
+        """Pass a line on, if it is new."""
         with self.lock:
-            new = line not in self.lines
-            self.lines.add(line)
-        if new:
-            self.say(line)
+            is_new = line not in self.seen
+            self.seen.add(line)
+        if is_new:
+            self.on_line(line)
 
 
 def _start(arguments: Sequence[str], environment: Mapping[str, str]) -> subprocess.Popen[str]:
@@ -98,8 +105,8 @@ def _start(arguments: Sequence[str], environment: Mapping[str, str]) -> subproce
             stderr=subprocess.PIPE,
             text=True,
             errors="backslashreplace",
-            env={**os.environ, LEASH: "1", **environment},
-            start_new_session=True,  # the terminal's signals are this process's, which passes them on
+            env={**os.environ, IS_WORKER: "1", **environment},
+            start_new_session=True,  # the terminal's signals reach this process alone, which passes them on
         )
     except OSError as error:
         if fault := limit_fault(error):
@@ -116,26 +123,28 @@ def _share_processors(worker: subprocess.Popen[str], number: int, count: int) ->
             os.sched_setaffinity(worker.pid, processors[number::count] or processors)
 
 
-def _listen(worker: subprocess.Popen[str], said: Said) -> threading.Thread:
-    def listen() -> None:
+def _start_reader(worker: subprocess.Popen[str], on_line: Callable[[str], None]) -> threading.Thread:
+    """Start a thread that reads what a worker prints."""
+
+    def read() -> None:
         assert worker.stderr
         with worker.stderr as lines:
             for line in lines:
-                said(line.rstrip())
+                on_line(line.rstrip())
 
-    thread = threading.Thread(target=listen, daemon=True)
+    thread = threading.Thread(target=read, daemon=True)
     thread.start()
     return thread
 
 
 def _end(workers: Sequence[subprocess.Popen[str]]) -> None:
-    """Ask those that still work to end, and see to it."""
+    """Terminate the workers that still run, and kill those that do not end in time."""
     for worker in workers:
         if worker.poll() is None:
             worker.terminate()
     for worker in workers:
         try:
-            worker.wait(GRACE)
+            worker.wait(GRACE_SECONDS)
         except subprocess.TimeoutExpired:
             worker.kill()
             worker.wait()
@@ -145,13 +154,14 @@ def _end(workers: Sequence[subprocess.Popen[str]]) -> None:
 
 def _exit_code(shards: Sequence[Shard], codes: Sequence[int]) -> int:
     for shard, code in zip(shards, codes, strict=True):
-        if code not in (*THROUGH, *FAULTS):
+        if code not in (*FINISHED, *STOPPED):
             how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
-            raise EnvironmentFault(f"worker {shard}", how, "run the command again: what is done is kept")
-    return next((code for code in codes if code in FAULTS), 0)
+            raise EnvironmentFault(f"worker {shard}", how, "run the command again: finished cases are kept")
+    return next((code for code in codes if code in STOPPED), 0)
 
 
 def _wait_for_parent() -> None:
+    """Wait until the parent closes standard input, which the kernel does when it is killed; then end this process."""
     while os.read(0, 2**12):
         pass
     os.kill(os.getpid(), signal.SIGTERM)

@@ -14,7 +14,8 @@ from tfs_rt.cases.case import Found, Problem
 from tfs_rt.cases.pairing import Candidate, pair
 from tfs_rt.cases.source import Source, SourceKind
 from tfs_rt.output.bids_derivative import DESCRIPTION
-from tfs_rt.output.sidecar import FUSED, is_ours
+from tfs_rt.output.folder import BIDS_RESULT
+from tfs_rt.output.marks import is_result
 
 WITH_IMAGES = {"anat", "ct", "nm", "pet", "spect"}
 OTHERS = {"beh", "dwi", "eeg", "fmap", "func", "ieeg", "meg", "micr", "motion", "mrs", "nirs", "perf"}
@@ -74,7 +75,7 @@ def _session(subject: Path, folder: Path, dataset: Path | None) -> Candidate:
         if named != labels:
             reason = f"{file.name} is a name of {' and '.join(named)}, but lies in a folder of {' and '.join(labels)}"
             problem = Problem(reason, "move it to the folder of its name, or rename it")
-    if not FUSED.fullmatch(case_id):
+    if not BIDS_RESULT.fullmatch(case_id):
         problem = Problem(f"{labels[-1]} is not a valid BIDS label", "write only letters and digits after the -")
     return Candidate(case_id, folder, images, problem=problem, dataset=dataset)
 
@@ -95,7 +96,7 @@ def _image_files(folder: Path) -> list[Path]:
 
 def _is_result(file: Path) -> bool:
     """True if a file has the name of a result and says that we made it."""
-    return bool(FUSED.fullmatch(file.name.partition(".")[0])) and is_ours(file)
+    return bool(BIDS_RESULT.fullmatch(file.name.partition(".")[0])) and is_result(file)
 
 
 def _folders(folder: Path, prefix: str = "") -> list[Path]:

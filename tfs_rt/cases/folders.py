@@ -22,8 +22,7 @@ from tfs_rt.cases.pairing import LIST_IT, Candidate, pair
 from tfs_rt.cases.source import Source, SourceKind
 from tfs_rt.errors import UsageError
 from tfs_rt.output.bids_derivative import DESCRIPTION
-from tfs_rt.output.folder import REPORT, SHEETS
-from tfs_rt.output.sidecar import SPREAD
+from tfs_rt.output.folder import REPORT, SHEETS, SPREAD
 
 DEEPEST = 32  # folders below the source
 MOST_LINKS = 3  # links to folders on the way to one

@@ -14,7 +14,7 @@ from tfs_rt.cases.modalities import any_modality
 from tfs_rt.cases.pairing import LIST_IT
 from tfs_rt.cases.source import Source, SourceKind
 from tfs_rt.errors import InputError
-from tfs_rt.output.sidecar import is_ours
+from tfs_rt.output.marks import is_result
 from tfs_rt.spec import SLOTS
 
 NAME = re.compile(r"(?P<id>.+)_(?P<channel>\d{4})")  # without its ending
@@ -47,7 +47,7 @@ def _find_cases(source: Source) -> Iterator[Found]:
     for name in source.listing.images:
         match = NAME.fullmatch(image_stem(name))
         file = source.path / name
-        if match and not is_ours(file):
+        if match and not is_result(file):
             groups[match["id"]].append(ChannelFile(int(match["channel"]), file))
 
     for case_id, members in groups.items():

@@ -26,7 +26,7 @@ from tfs_rt.system.threads import limit_libraries, thread_count, try_threads
 if TYPE_CHECKING:
     from tfs_rt.batch.progress import Progress
     from tfs_rt.batch.report import Report
-    from tfs_rt.batch.run import Options
+    from tfs_rt.batch.request import Options
     from tfs_rt.cases.case import Found
     from tfs_rt.formats.sandboxed import SandboxedReader
     from tfs_rt.spec import Tier
@@ -110,7 +110,7 @@ def fuse(  # noqa: PLR0913 - one parameter for each option
             sharing, found, output, console, threads=thread_count(threads), require_sandbox=require_sandbox
         )
     else:
-        from tfs_rt.batch.run import Options
+        from tfs_rt.batch.request import Options
         from tfs_rt.batch.workers import TOKEN
 
         request = make_request(choice, tier, size, reading)
@@ -135,11 +135,11 @@ def _fuse_here(
 ) -> int:
     """Fuse in this process. Returns the exit code."""
     from tfs_rt.batch.run import Run
-    from tfs_rt.batch.workers import keep_to_parent
+    from tfs_rt.batch.workers import end_with_parent
     from tfs_rt.formats.sandboxed import SandboxedReader
     from tfs_rt.output.results import prepare_output
 
-    keep_to_parent(os.environ)
+    end_with_parent(os.environ)
     with SandboxedReader() as reader:
         # The reader's process starts while the model is loaded.
         reader.start()
@@ -164,7 +164,7 @@ def _fuse_in_workers(
 ) -> int:
     """Fuse in one process for each shard, which share the threads. Returns the exit code."""
     from tfs_rt.batch.report import read_report
-    from tfs_rt.batch.shards import owner
+    from tfs_rt.batch.shards import shard_index
     from tfs_rt.formats.sandboxed import SandboxedReader
     from tfs_rt.output.results import prepare_output
 
@@ -176,7 +176,7 @@ def _fuse_in_workers(
     # Count the cases of all these shards, for the progress bar.
     indices = {shard.index for shard in sharing.shards}
     count = sharing.shards[0].count
-    own = sum(owner(case.id, count) in indices for case in found)
+    own = sum(shard_index(case.id, count) in indices for case in found)
     devices = f" on the devices {', '.join(sharing.devices)}" if sharing.devices else ""
     console.info(f"cases: {own}; {len(sharing.shards)} processes{devices}")
 
@@ -209,14 +209,14 @@ def _run_workers(
         token=token,
         devices=sharing.devices,
         threads=threads,
-        say=console.relay,
-        watch=partial(_advance, Progress(output, sharing.shards), advance),
+        on_line=console.relay,
+        on_update=partial(_advance, Progress(output, sharing.shards), advance),
     )
 
 
 def _advance(progress: Progress, advance: Callable[[float], None]) -> None:
     """Move the bar on by the cases that the workers have completed since the last call."""
-    before = progress.through
+    before = progress.finished
     advance(progress.update() - before)
 
 

@@ -12,7 +12,7 @@ from tfs_rt.errors import UsageError
 from tfs_rt.methods.registry import DEFAULT_METHOD, METHODS, check_options
 
 if TYPE_CHECKING:
-    from tfs_rt.batch.record import Request
+    from tfs_rt.batch.request import Request
     from tfs_rt.cases.load import Reading
     from tfs_rt.methods.diffusion import Pipeline
     from tfs_rt.methods.method import FusionMethod
@@ -100,7 +100,7 @@ def load_tier(choice: FuserChoice) -> Tier | None:
 
 def make_request(choice: FuserChoice, tier: Tier | None, size: tuple[int, int] | None, reading: Reading) -> Request:
     """The settings of the run that can change pixels. Only a model draws noise, which needs a seed."""
-    from tfs_rt.batch.record import Request
+    from tfs_rt.batch.request import Request
 
     samples = tier.samples if tier else choice.sampling.samples or 1
     seed = (choice.seed or 0) if choice.needs_model else None

@@ -18,7 +18,7 @@ from tfs_rt.images import RGB
 from tfs_rt.methods.method import BaseMethod, check_batch
 from tfs_rt.models import self_test as selftest
 from tfs_rt.models.bundle import Bundle, load_bundle
-from tfs_rt.output.sidecar import AUTO
+from tfs_rt.output.provenance import AUTO
 from tfs_rt.sampling.engine import ImageBatch, Loop
 from tfs_rt.sampling.schedule import Float64
 from tfs_rt.sampling.stepwise import Stepwise

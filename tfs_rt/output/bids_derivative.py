@@ -17,7 +17,7 @@ from urllib.parse import quote, unquote_to_bytes
 from tfs_rt import __version__
 from tfs_rt.errors import UsageError
 from tfs_rt.facts import Facts, as_json
-from tfs_rt.output.sidecar import LIMIT, RESEARCH_USE
+from tfs_rt.output.provenance import RESEARCH_USE
 from tfs_rt.spec import SLOTS
 from tfs_rt.system.files import read_regular, real_path, write_file
 
@@ -25,6 +25,7 @@ DESCRIPTION = "dataset_description.json"
 IGNORE = ".bidsignore"
 IGNORED = b"/report.json\n/spread\n/sheets\n/.tfs-rt\n"  # our files that are not part of BIDS
 VERSION = "1.10.0"  # of BIDS
+LIMIT = 2**22  # bytes of a JSON file that is read
 RAW = "raw"  # name of the source dataset in links
 
 

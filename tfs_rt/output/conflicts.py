@@ -12,8 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tfs_rt.errors import InputError, UsageError
-from tfs_rt.output.folder import REPORT, SHEETS, STATE
-from tfs_rt.output.sidecar import SPREAD, result_names, sidecar_name, spread_names
+from tfs_rt.output.folder import REPORT, SHEETS, SPREAD, STATE, result_names, sidecar_name, spread_names
 from tfs_rt.system.files import TEMPORARY, linked
 
 

@@ -1,5 +1,72 @@
-"""Names of our own in an output folder."""
+"""Every name in an output folder.
 
+OUTPUT/<case>.png, .dcm or .nii.gz         a result
+OUTPUT/<case>.json                         its sidecar: what made it of what
+OUTPUT/sub-01/ses-02/anat/<case>.*         both, for a case of a BIDS dataset
+OUTPUT/spread/<case>.*                     how far its samples lie apart: a picture, and numbers as TIFF
+OUTPUT/sheets/001.png                      contact sheets
+OUTPUT/report.json                         what became of every case
+OUTPUT/.tfs-rt/lock, journal.jsonl         state of a run over all cases
+OUTPUT/.tfs-rt/job                         digest of the job that the shards below belong to
+OUTPUT/.tfs-rt/shards/2-of-8/              lock, journal.jsonl and report.jsonl of a shard
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+ENDINGS = {"png": ".png", "dicom": ".dcm", "nifti": ".nii.gz"}  # of results, by their format
 REPORT = "report.json"
-SHEETS = "sheets"  # folder of contact sheets
-STATE = ".tfs-rt"  # folder of locks and journals
+SHEETS = "sheets"
+SPREAD = "spread"
+SPREAD_NUMBERS = ".tif"  # ending of a spread's numbers
+
+STATE = ".tfs-rt"
+SHARDS = "shards"
+LOCK = "lock"
+JOB = "job"
+JOURNAL = "journal.jsonl"
+SHARD_REPORT = "report.jsonl"
+
+RESERVED_IDS = {"report", SHEETS, SPREAD, "model", "dataset_description"}  # a case of such an id would overwrite a file
+
+# the id of a BIDS case
+BIDS_RESULT = re.compile(r"(?P<sub>sub-[A-Za-z0-9]+)(?:_(?P<ses>ses-[A-Za-z0-9]+))?_desc-fused_T2w")
+
+
+def result_stem(case_id: str) -> str:
+    """Path of a case's result in the output folder, without its ending: BIDS ids lie in BIDS folders."""
+    match = BIDS_RESULT.fullmatch(case_id)
+    if not match:
+        return case_id
+    folders = [match["sub"], match["ses"], "anat"]
+    return "/".join([folder for folder in folders if folder] + [case_id])
+
+
+def sidecar_name(case_id: str) -> str:
+    """Path of a case's sidecar in the output folder."""
+    return f"{result_stem(case_id)}.json"
+
+
+def result_name(case_id: str, form: str) -> str:
+    """Path of a case's result of a format in the output folder."""
+    return f"{result_stem(case_id)}{ENDINGS[form]}"
+
+
+def result_names(case_id: str) -> list[str]:
+    """All paths that a case's result may have: one for each format."""
+    return [result_name(case_id, form) for form in ENDINGS]
+
+
+def spread_names(case_id: str) -> list[str]:
+    """All paths that the maps of a case's spread may have: pictures in the result's format, and numbers."""
+    return [f"{SPREAD}/{case_id}{ending}" for ending in (*ENDINGS.values(), SPREAD_NUMBERS)]
+
+
+def result_folders(folder: Path) -> list[Path]:
+    """The folders in which results may lie: the output folder, and BIDS folders in it."""
+    nested: list[Path] = []
+    for pattern in ("sub-*/anat", "sub-*/ses-*/anat"):
+        nested += [path for path in folder.glob(pattern) if path.is_dir()]
+    return [folder, *sorted(nested)]

@@ -1,30 +1,31 @@
-"""Results in the output folder: a case's image, and its sidecar last.
+"""Results in the output folder: a case's image first, and its sidecar last.
 
-A case is done if and only if its sidecar is as it was written, was made by this recipe of these inputs, and describes
-the image beside it. Whatever else lies there is computed anew.
+A case is done if and only if its sidecar is as it was written, was made by the same settings from the same inputs, and
+describes the image beside it. Anything else in the folder is computed again.
 """
 
 from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 from tfs_rt.assets import MANIFEST
-from tfs_rt.cases.case import Case, Found
 from tfs_rt.errors import EnvironmentFault, TfsRtError, UsageError
 from tfs_rt.facts import Facts, as_json
-from tfs_rt.output.folder import SHEETS
-from tfs_rt.output.sidecar import files_of, read_sidecar, recipe_of, recipe_sha256, sidecar_name
+from tfs_rt.output.folder import SHEETS, sidecar_name
+from tfs_rt.output.provenance import pixel_settings, recipe_hash
+from tfs_rt.output.sidecar import Sidecar, read_sidecar
 from tfs_rt.system.files import file_sha256, sweep, sync_folder, write_file
 from tfs_rt.system.os_errors import write_fault
 
 
 def prepare_output(folder: Path) -> None:
-    """Make the output folder and prove that it can be written."""
+    """Make the output folder, and prove that it can be written to."""
     try:
         if (folder / MANIFEST).exists():
-            raise UsageError(folder, "is a model's bundle", "choose another --output")
+            raise UsageError(folder, "is a model's bundle, which results would spoil", "choose another --output")
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             pass
@@ -33,75 +34,68 @@ def prepare_output(folder: Path) -> None:
 
 
 def write_result(folder: Path, case_id: str, files: dict[str, bytes], sidecar: bytes) -> None:
-    """Write a case's files and then its sealed sidecar; never an old sidecar beside new files.
+    """Write a case's files and then its sidecar, so that an old sidecar never lies beside new files.
 
-    What an earlier result of the case leaves in files of other names is taken away.
+    An earlier result's files of other names are deleted.
     """
-    beside = folder / sidecar_name(case_id)
-    for name in _own_files(folder, case_id):
+    sidecar_path = folder / sidecar_name(case_id)
+    # Delete what the earlier result leaves under other names.
+    for name in _intact_files(folder, case_id):
         if name not in files:
             (folder / name).unlink()
-    if os.path.lexists(beside):
-        beside.unlink()
-        sync_folder(beside.parent)
+    # Delete the earlier sidecar, before the files that it describes change.
+    if os.path.lexists(sidecar_path):
+        sidecar_path.unlink()
+        sync_folder(sidecar_path.parent)
+    # Write the files, and the sidecar when they are on the disk.
     for name, data in files.items():
         write_file(folder / name, data, within=folder)
-    write_file(beside, sidecar, within=folder)
+    write_file(sidecar_path, sidecar, within=folder)
 
 
-def is_done(folder: Path, case: Case, recipe: Facts) -> Facts | None:
-    """The sidecar of a case that is done; None if there is anything to do."""
+def is_done(folder: Path, case_id: str, inputs: Mapping[str, Path], settings: Facts) -> Sidecar | None:
+    """The sidecar of a case that is done; None if the case must be fused. `inputs` are its files by slot."""
     try:
-        facts = read_sidecar(folder / sidecar_name(case.id))
-        if not _made_by(facts, recipe) or not _whole(folder, facts):
+        sidecar = read_sidecar(folder / sidecar_name(case_id))
+        if not _has_settings(sidecar, settings) or not _files_are_intact(folder, sidecar):
             return None
-        inputs = {slot: file_sha256(path) for slot, path in case.files.items()}
+        hashes = {slot: file_sha256(path) for slot, path in inputs.items()}
     except (TfsRtError, OSError):
         return None
-    return facts if facts["recipe_sha256"] == recipe_sha256(case.id, inputs, recipe) else None
+    return sidecar if sidecar.recipe_sha256 == recipe_hash(case_id, hashes, settings) else None
 
 
-def remove_result(folder: Path, case: Found, recipe: Facts) -> None:
-    """Take away what an earlier run left of a case that has failed now, if it is provably ours and not true any more.
+def remove_result(folder: Path, case_id: str, inputs: Mapping[str, Path], settings: Facts) -> None:
+    """Delete the old result of a case that has just failed, if it is stale.
 
-    It is true as long as it was made by this recipe and none of its inputs is known to be another: an input that cannot
-    be read now (a share that is not there) makes nothing false.
+    Stale is a result of ours that was made by other settings, or from inputs that have changed. If an input cannot be
+    read now (a network share that is away), the result is kept. Without `inputs`, the files that the sidecar names are
+    compared.
     """
     try:
-        facts = read_sidecar(folder / sidecar_name(case.id))
-        files = [folder / name for name in files_of(facts)]
-        if len(_own_files(folder, case.id)) != sum(path.exists() for path in files):
-            return
+        sidecar = read_sidecar(folder / sidecar_name(case_id))
+        present = [name for name in sidecar.files() if (folder / name).exists()]
+        if len(_intact_files(folder, case_id)) != len(present):
+            return  # one of the files is not as we wrote it
     except (TfsRtError, OSError):
         return
-    if _made_by(facts, recipe) and not _changed(case, facts):
-        return
-    withdraw(folder, case.id)  # in its order: a kill between two files leaves what is ours by its sidecar
+    if not _has_settings(sidecar, settings) or _inputs_changed(inputs, sidecar):
+        delete_result(folder, case_id)
 
 
-def withdraw(folder: Path, case_id: str) -> None:
-    """Take away a case's files that are as its sidecar says, and then the sidecar."""
-    for path in (*(folder / name for name in _own_files(folder, case_id)), folder / sidecar_name(case_id)):
+def delete_result(folder: Path, case_id: str) -> None:
+    """Delete a case's files that are as its sidecar says, and then the sidecar.
+
+    The sidecar goes last: a kill between two files leaves files that it still proves to be ours.
+    """
+    for name in [*_intact_files(folder, case_id), sidecar_name(case_id)]:
+        path = folder / name
         path.unlink(missing_ok=True)
         sync_folder(path.parent)
 
 
-def _whole(folder: Path, facts: Facts) -> bool:
-    return all(file_sha256(folder / name) == sha256 for name, sha256 in files_of(facts).items())
-
-
-def _own_files(folder: Path, case_id: str) -> list[str]:
-    """Of a case's files those that are as its sidecar says."""
-    try:
-        files = files_of(read_sidecar(folder / sidecar_name(case_id)))
-        there = {name: sha256 for name, sha256 in files.items() if (folder / name).exists()}
-        return [name for name, sha256 in there.items() if file_sha256(folder / name) == sha256]
-    except (TfsRtError, OSError):
-        return []
-
-
 def clear_sheets(folder: Path) -> None:
-    """Take away the contact sheets of an earlier run, which may have had more of them; a link is not followed."""
+    """Delete the contact sheets of an earlier run, which may have had more of them; a link is not followed."""
     sheets = folder / SHEETS
     if sheets.is_symlink():
         raise EnvironmentFault(sheets, "is a link", "remove it, or choose another --output")
@@ -117,17 +111,32 @@ def write_json(path: Path, data: Facts) -> None:
     write_file(path, as_json(data))
 
 
-def _made_by(facts: Facts, recipe: Facts) -> bool:
-    own = {key: facts.get(key) for key in recipe}
-    return isinstance(own["versions"], dict) and recipe_of(own) == recipe
+def _files_are_intact(folder: Path, sidecar: Sidecar) -> bool:
+    return all(file_sha256(folder / name) == sha256 for name, sha256 in sidecar.files().items())
 
 
-def _changed(case: Found, facts: Facts) -> bool:
-    """Whether an input is known to be another than the one that a sidecar was made of."""
-    made_of = {slot: Path(found["file"]) for slot, found in facts["inputs"].items()}
-    for slot, path in (case.files if isinstance(case, Case) else made_of).items():
+def _intact_files(folder: Path, case_id: str) -> list[str]:
+    """A case's files that are as its sidecar says; none if any file or the sidecar cannot be read."""
+    try:
+        files = read_sidecar(folder / sidecar_name(case_id)).files()
+        present = {name: sha256 for name, sha256 in files.items() if (folder / name).exists()}
+        return [name for name, sha256 in present.items() if file_sha256(folder / name) == sha256]
+    except (TfsRtError, OSError):
+        return []
+
+
+def _has_settings(sidecar: Sidecar, settings: Facts) -> bool:
+    """True if a result was made by these settings; entries that only another version writes are not compared."""
+    same_keys = {key: sidecar.provenance.get(key) for key in settings}
+    return isinstance(same_keys["versions"], dict) and pixel_settings(same_keys) == settings
+
+
+def _inputs_changed(inputs: Mapping[str, Path], sidecar: Sidecar) -> bool:
+    """True if an input is known to differ from the one that the result was made from."""
+    paths = inputs or {slot: Path(facts["file"]) for slot, facts in sidecar.inputs.items()}
+    for slot, path in paths.items():
         try:
-            if file_sha256(path) != facts["inputs"][slot]["sha256"]:
+            if file_sha256(path) != sidecar.inputs[slot]["sha256"]:
                 return True
         except OSError:
             continue

@@ -1,156 +1,221 @@
-"""What stands beside a result: what made it of what, sealed with its own digest.
+"""The sidecar beside each result: what was made of which inputs, and how. It carries its own digest.
 
-A seal finds accidents and careless edits; it is no signature.
+The digest finds accidents and careless edits. It is not a signature.
 """
 
 from __future__ import annotations
 
 import json
-import re
-import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tfs_rt.errors import InputError, first_line
 from tfs_rt.facts import Facts, as_json, digest
+from tfs_rt.output.folder import SPREAD, result_names, spread_names
 from tfs_rt.spec import SLOTS
-from tfs_rt.system.files import open_regular, read_regular
+from tfs_rt.system.files import read_regular
 
-SEAL = "sidecar_sha256"
-HEAD = 2**13  # bytes, in which an image's text lies
-NIFTI_HEADER = 352  # bytes
-MARKS = (b"tfs-rt:case", b"tfs-rt recipe:")
+DIGEST = "sidecar_sha256"  # key of a sidecar's own digest, the last
 LIMIT = 2**22  # bytes, a hundred times what a sidecar needs
-ENDINGS = {"png": ".png", "dicom": ".dcm", "nifti": ".nii.gz"}  # of results, by their format
-SPREAD = "spread"  # folder of the maps of uncertainty
-FUSED = re.compile(r"(?P<sub>sub-[A-Za-z0-9]+)(?:_(?P<ses>ses-[A-Za-z0-9]+))?_desc-fused_T2w")  # a BIDS result's id
-AUTO = "auto"  # key of a provenance: why the backend is not the first choice
-DECIDES_NOTHING = (AUTO, "notice", "sandbox")  # keys of a provenance
-RESEARCH_USE = "research use only; not a medical device"
+NUMBER_LIMIT = 2**53  # whole numbers below it are exact in JSON
 
 
-def sealed(facts: Facts) -> bytes:
-    """A sidecar's file."""
-    return as_json(facts | {SEAL: digest(facts)})
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutputFile:
+    """A file in the output folder."""
+
+    file: str  # path in the output folder, with "/"
+    sha256: str
+
+    def as_facts(self) -> Facts:
+        """The JSON object."""
+        return {"file": self.file, "sha256": self.sha256}
 
 
-def read_sidecar(path: Path) -> Facts:
-    """The facts of a sidecar as it was written; InputError if it is none, another case's, or was changed."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result(OutputFile):
+    """A fused image or volume."""
+
+    pixels_sha256: str  # of the pixels alone: uint8 RGB, row by row, slice by slice
+    width: int  # pixels
+    height: int
+    slices: int | None = None  # of a volume; None for a single image
+
+    def as_facts(self) -> Facts:
+        """The JSON object."""
+        facts: Facts = {
+            "file": self.file,
+            "sha256": self.sha256,
+            "pixels_sha256": self.pixels_sha256,
+            "width": self.width,
+            "height": self.height,
+        }
+        if self.slices is not None:
+            facts["slices"] = self.slices
+        return facts
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spread:
+    """The maps that show how far a case's samples lie apart."""
+
+    files: Sequence[OutputFile]  # a picture, and numbers as TIFF
+    samples: int  # at least 2
+    mean_levels: float  # mean over all pixels, in levels of 0..255
+    white_levels: int  # levels that are white in the picture
+
+    def as_facts(self) -> Facts:
+        """The JSON object."""
+        return {
+            "files": [file.as_facts() for file in self.files],
+            "samples": self.samples,
+            "mean_levels": self.mean_levels,
+            "white_levels": self.white_levels,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sidecar:
+    """All that a sidecar holds, in the order in which it is written."""
+
+    case: str  # id
+    result: Result
+    inputs: dict[str, Facts]  # by slot: file, sha256, format, width and height, and what its format adds
+    warnings: list[str]  # sentences for the user
+    findings: list[Facts]  # of the guards: guard, measured, threshold, and in how many slices
+    seconds: float  # of fusing, shared evenly by the images of a batch
+    bids: Facts  # Description, Sources and SkullStripped, for a case of a BIDS dataset; else empty
+    spread: Spread | None  # None for a result of one sample
+    created: str  # ISO 8601, UTC
+    provenance: Facts  # entries of `Provenance`; another version of tfs-rt may have written others
+    recipe_sha256: str  # of everything that can change pixels: see `recipe_hash`
+
+    def as_facts(self) -> Facts:
+        """The JSON object, without its digest."""
+        facts: Facts = {
+            "case": self.case,
+            "result": self.result.as_facts(),
+            "inputs": self.inputs,
+            "warnings": self.warnings,
+            "findings": self.findings,
+            "seconds": self.seconds,
+            **self.bids,
+        }
+        if self.spread:
+            facts[SPREAD] = self.spread.as_facts()
+        return {**facts, "created": self.created, **self.provenance, "recipe_sha256": self.recipe_sha256}
+
+    def as_bytes(self) -> bytes:
+        """The file's content."""
+        return with_digest(self.as_facts())
+
+    def files(self) -> dict[str, str]:
+        """The files that the sidecar describes, with their SHA-256; the result last."""
+        spread = self.spread.files if self.spread else []
+        return {file.file: file.sha256 for file in [*spread, self.result]}
+
+
+BIDS_KEYS = ("Description", "Sources", "SkullStripped")
+OWN_KEYS = (
+    *("case", "result", "inputs", "warnings", "findings", "seconds", *BIDS_KEYS),
+    *(SPREAD, "created", "recipe_sha256"),
+)
+
+
+def with_digest(facts: Facts) -> bytes:
+    """A JSON object as a file, with its own digest as the last entry."""
+    return as_json(facts | {DIGEST: digest(facts)})
+
+
+def read_sidecar(path: Path) -> Sidecar:
+    """Read a sidecar; InputError if it is not one, was changed since it was written, or is another case's."""
     try:
         data = read_regular(path, LIMIT)
         facts = json.loads(data)
-        seal = facts.pop(SEAL)
-        if data != as_json(facts | {SEAL: seal}) or seal != digest(facts):
+        own_digest = facts.pop(DIGEST)
+        if data != as_json(facts | {DIGEST: own_digest}) or own_digest != digest(facts):
             raise ValueError("it was changed after it was written")
-        if fault := next((words for words, holds in _rules(facts) if not holds), None):
-            raise ValueError(fault)
+        sidecar = _parsed(facts)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        reason = f"is no sidecar of tfs-rt, or a damaged one ({first_line(error)})"
+        reason = f"is not a valid sidecar of tfs-rt, or it is damaged ({first_line(error)})"
         raise InputError(path, reason, "fuse the case again") from error
-    if facts["case"] != path.stem:
-        raise InputError(path, f"is the sidecar of {facts['case']}", "give files their names")
-    return facts
+    if sidecar.case != path.stem:
+        raise InputError(path, f"is the sidecar of {sidecar.case}", "give the files their own names back")
+    return sidecar
 
 
-def _rules(facts: Facts) -> list[tuple[str, bool]]:
-    """What a reader relies on: (what is wrong if it is not so, whether it is so)."""
-    result, inputs = facts["result"], facts["inputs"]
-    seconds, warnings, findings = facts["seconds"], facts["warnings"], facts["findings"]
-    return [
-        ("its result is another file", result["file"] in result_names(facts["case"])),
-        ("its result has no size", all(type(result[side]) is int for side in ("width", "height"))),
-        ("its result has no pixels' hash", isinstance(result["pixels_sha256"], str)),
-        ("its inputs have no format", all(isinstance(found["format"], str) for found in inputs.values())),
-        ("its spread is in other files", _is_spread(facts)),
-        ("its result has no hash", isinstance(result["sha256"], str)),
-        ("its recipe has no hash", isinstance(facts["recipe_sha256"], str)),
-        ("its inputs are not three", set(inputs) == set(SLOTS)),
-        ("its inputs have no hash", all(isinstance(i["file"] + i["sha256"], str) for i in inputs.values())),
-        ("it has no time", isinstance(seconds, int | float) and 0 <= seconds < 2**53),
-        ("its findings are none", isinstance(findings, list)),
-        ("its warnings are none", isinstance(warnings, list) and all(isinstance(w, str) for w in warnings)),
-    ]
-
-
-def place(case_id: str) -> str:
-    """Where a case's files lie in an output folder, without their endings: by an id of BIDS, in its folders."""
-    match = FUSED.fullmatch(case_id)
-    return "/".join(filter(None, (match["sub"], match["ses"], "anat", case_id))) if match else case_id
-
-
-def sidecar_name(case_id: str) -> str:
-    """What a case's sidecar is called."""
-    return f"{place(case_id)}.json"
-
-
-def result_names(case_id: str) -> list[str]:
-    """What a case's result may be called."""
-    return [f"{place(case_id)}{ending}" for ending in ENDINGS.values()]
-
-
-def result_folders(folder: Path) -> list[Path]:
-    """Where in an output folder results may lie."""
-    nested = [path for pattern in ("sub-*/anat", "sub-*/ses-*/anat") for path in folder.glob(pattern) if path.is_dir()]
-    return [folder, *sorted(nested)]
-
-
-def spread_names(case_id: str) -> list[str]:
-    """What the maps of uncertainty of a case may be called: pictures in the result's format, and numbers."""
-    return [f"{SPREAD}/{case_id}{ending}" for ending in (*ENDINGS.values(), ".tif")]
-
-
-def files_of(facts: Facts) -> dict[str, str]:
-    """The files that a sidecar vouches for, each with its SHA-256; the result last."""
-    files = [*facts.get(SPREAD, {}).get("files", []), facts["result"]]
-    return {file["file"]: file["sha256"] for file in files}
-
-
-def _is_spread(facts: Facts) -> bool:
-    """Whether the maps of uncertainty, if there are any, lie where they belong and have hashes."""
-    files = facts.get(SPREAD, {"files": []})["files"]
-    return all(file["file"] in spread_names(facts["case"]) and isinstance(file["sha256"], str) for file in files)
-
-
-def is_sealed(path: Path) -> bool:
-    """Whether a file looks like a sidecar of ours, damaged or not."""
+def looks_like_sidecar(path: Path) -> bool:
+    """True if a file holds a sidecar's digest, damaged or not."""
     try:
-        return f'"{SEAL}"'.encode() in read_regular(path, LIMIT)
+        return f'"{DIGEST}"'.encode() in read_regular(path, LIMIT)
     except OSError:
         return False
 
 
-def is_ours(image: Path) -> bool:
-    """Whether an image says that we made it: in its PNG text, in DICOM's equipment, in NIfTI's description."""
-    try:
-        with open_regular(image) as file:
-            head = file.read(HEAD)
-            if image.name.endswith(".nii.gz"):
-                head = zlib.decompressobj(wbits=31).decompress(head, NIFTI_HEADER)
-            return any(mark in head for mark in MARKS)
-    except (OSError, zlib.error):
-        return False
+def _parsed(facts: Facts) -> Sidecar:
+    """A sidecar's entries, checked. ValueError, KeyError, TypeError or AttributeError if they are not valid."""
+    case_id = facts["case"]
+    seconds = facts["seconds"]
+    warnings = facts["warnings"]
+    _require(isinstance(seconds, int | float) and 0 <= seconds < NUMBER_LIMIT, "it has no valid time")
+    _require(isinstance(facts["findings"], list), "its findings are not a list")
+    _require(isinstance(warnings, list), "its warnings are not a list")
+    _require(all(isinstance(warning, str) for warning in warnings), "its warnings are not text")
+    _require(isinstance(facts["recipe_sha256"], str), "its recipe has no hash")
+    return Sidecar(
+        case=case_id,
+        result=_parsed_result(facts["result"], case_id),
+        inputs=_parsed_inputs(facts["inputs"]),
+        warnings=warnings,
+        findings=facts["findings"],
+        seconds=seconds,
+        bids={key: facts[key] for key in BIDS_KEYS if key in facts},
+        spread=_parsed_spread(facts[SPREAD], case_id) if SPREAD in facts else None,
+        created=facts["created"],
+        provenance={key: value for key, value in facts.items() if key not in OWN_KEYS},
+        recipe_sha256=facts["recipe_sha256"],
+    )
 
 
-def recipe_of(provenance: Facts) -> Facts:
-    """All of a provenance that may decide a pixel; what that was for a case is hashed with its id and its inputs."""
-    versions = {name: version for name, version in provenance["versions"].items() if name != "python"}
-    recipe = {key: value for key, value in provenance.items() if key not in DECIDES_NOTHING}
-    return json.loads(json.dumps(recipe | {"versions": versions}))
+def _parsed_result(facts: Facts, case_id: str) -> Result:
+    _require(facts["file"] in result_names(case_id), "its result is another case's file")
+    _require(isinstance(facts["sha256"], str), "its result has no hash")
+    _require(isinstance(facts["pixels_sha256"], str), "its result's pixels have no hash")
+    _require(all(type(facts[side]) is int for side in ("width", "height")), "its result has no size")
+    return Result(
+        file=facts["file"],
+        sha256=facts["sha256"],
+        pixels_sha256=facts["pixels_sha256"],
+        width=facts["width"],
+        height=facts["height"],
+        slices=facts.get("slices"),
+    )
 
 
-def recipe_sha256(case_id: str, inputs: dict[str, str], recipe: Facts) -> str:
-    """What decides a case's pixels, hashed: its id, the inputs' SHA-256 by slot, and the recipe."""
-    return digest({"case": case_id, "inputs": inputs, **recipe})
+def _parsed_inputs(inputs: dict[str, Facts]) -> dict[str, Facts]:
+    _require(set(inputs) == set(SLOTS), "its inputs are not three")
+    for facts in inputs.values():
+        _require(isinstance(facts["format"], str), "its inputs have no format")
+        _require(isinstance(facts["file"] + facts["sha256"], str), "its inputs have no hash")
+    return inputs
 
 
-def png_text(case_id: str, inputs: dict[str, str], provenance: Facts, recipe: str) -> dict[str, str]:
-    """What an image says of itself where its sidecar is lost: no path and no time, but the case's id."""
-    made_by = provenance.get("method") or provenance["model"]["name"]
-    return {
-        "Software": f"tfs-rt {provenance['versions']['tfs-rt']}",
-        "tfs-rt:case": case_id,
-        "tfs-rt:made-by": made_by.encode(errors="backslashreplace").decode(),
-        "tfs-rt:recipe-sha256": recipe,
-        "tfs-rt:inputs-sha256": " ".join(inputs.values()),
-        "tfs-rt:seed": str(provenance["seed"]),
-        "Disclaimer": f"image made by fusion; {RESEARCH_USE}",
-    }
+def _parsed_spread(facts: Facts, case_id: str) -> Spread:
+    files: list[OutputFile] = []
+    for file in facts["files"]:
+        _require(file["file"] in spread_names(case_id), "its spread is in another case's files")
+        _require(isinstance(file["sha256"], str), "its spread has no hash")
+        files.append(OutputFile(file=file["file"], sha256=file["sha256"]))
+    return Spread(
+        files=files,
+        samples=facts["samples"],
+        mean_levels=facts["mean_levels"],
+        white_levels=facts["white_levels"],
+    )
+
+
+def _require(holds: Any, words: str) -> None:
+    if not holds:
+        raise ValueError(words)

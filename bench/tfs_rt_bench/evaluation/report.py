@@ -15,8 +15,8 @@ from rich.text import Text
 from tfs_rt import __version__
 from tfs_rt.cases import csv_list as case_list
 from tfs_rt.errors import printable
+from tfs_rt.output.provenance import RESEARCH_USE
 from tfs_rt.output.results import write_json
-from tfs_rt.output.sidecar import RESEARCH_USE
 from tfs_rt.system.files import write_file
 from tfs_rt_bench.evaluation.score import Evaluation
 from tfs_rt_bench.measures.intervals import LEVEL, RESAMPLES, Summary

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from tfs_rt.errors import TfsRtError
-from tfs_rt.output.sidecar import RESEARCH_USE
+from tfs_rt.output.provenance import RESEARCH_USE
 from tfs_rt.system.files import write_file
 from tfs_rt_bench.charts.digits import counted, with_unit
 from tfs_rt_bench.charts.drawing import marker, picture

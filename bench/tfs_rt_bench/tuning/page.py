@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from tfs_rt import __version__
+from tfs_rt.output.provenance import RESEARCH_USE
 from tfs_rt.output.results import write_json
-from tfs_rt.output.sidecar import RESEARCH_USE
 from tfs_rt.spec import Accuracy
 from tfs_rt.system.files import write_file
 from tfs_rt_bench.tuning.chart import chart

@@ -1,0 +1,113 @@
+"""Warnings about a result: its size, how its inputs became grey levels, their places, and the guards' findings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from tfs_rt.batch.work import CaseWork
+from tfs_rt.cases.load import Loaded
+from tfs_rt.facts import Facts
+from tfs_rt.formats import hounsfield
+
+SIZE_RATIO = 2  # a result more than so many times larger or smaller than the training images causes a warning
+ASPECT_TOLERANCE = 0.02  # change of the sides' ratio that causes a warning
+
+# (test of an input's facts, warning in which {} stands for the slots that pass it)
+SHARED_WARNINGS: list[tuple[Callable[[Facts], bool], str]] = [
+    (
+        lambda facts: facts.get("window_from") == "data",
+        "the grey levels of {} were chosen from the data (see the sidecar): set them with --window",
+    ),
+    (
+        lambda facts: facts.get("colormap_from") == "default",
+        "{} does not say if it is PET or SPECT: atlas-pet was used, set it with --colormap",
+    ),
+    (
+        lambda facts: facts.get("sform_code") == facts.get("qform_code") == 0,
+        "{} has no orientation in its header: left and right are taken as stored",
+    ),
+    (
+        lambda facts: "order_unknown" in facts,
+        "only the first frame of {} has a position: the frames are taken in stored order",
+    ),
+    (
+        lambda facts: "forms_apart_mm" in facts,
+        "sform and qform of {} disagree (see the sidecar): the sform was used",
+    ),
+]
+
+
+def warnings_of(work: CaseWork, trained_size: int | None) -> list[str]:
+    """All warnings about a finished case."""
+    return [*size_warnings(work.loaded, trained_size), *reading_warnings(work.loaded), *_finding_warnings(work)]
+
+
+def size_warnings(loaded: Loaded, trained_size: int | None) -> list[str]:
+    """Warnings about a result's size. `trained_size` is the side in pixels of the model's training images."""
+    height, width = loaded.size
+    input_height, input_width = loaded.slices[0][0].shape[:2]
+    warnings: list[str] = []
+    if trained_size:
+        smallest, largest = trained_size / SIZE_RATIO, trained_size * SIZE_RATIO
+        if not all(smallest <= side <= largest for side in (height, width)):
+            warnings.append(
+                f"result is {width}x{height}, the model was trained at {trained_size}x{trained_size}: "
+                "expect lower quality"
+            )
+    tolerance = max(height, width) * max(input_height, input_width) * ASPECT_TOLERANCE
+    if abs(height * input_width - width * input_height) > tolerance:
+        warnings.append(f"{input_width}x{input_height} is stretched to {width}x{height}")
+    return warnings
+
+
+def reading_warnings(loaded: Loaded) -> list[str]:
+    """Warnings about how the inputs were read."""
+    warnings: list[str] = []
+    for applies, words in SHARED_WARNINGS:
+        slots = [slot for slot, facts in loaded.inputs.items() if applies(facts)]
+        if slots:
+            warnings.append(words.format(", ".join(slots)))
+    for slot, facts in loaded.inputs.items():
+        warnings += _slot_warnings(slot, facts)
+    return [*warnings, *_place_warnings(loaded)]
+
+
+def _slot_warnings(slot: str, facts: Facts) -> list[str]:
+    """Warnings about one input: CT's window, and unexpected colour."""
+    low, high = hounsfield.HEAD_WINDOW
+    warnings: list[str] = []
+    if facts.get("window_from") == hounsfield.ORIGIN:
+        shown = f"shown from {low:g} to {high:g} HU, the head window"
+        warnings.append(f"{slot} is CT without a window: {shown}; set it with --window {slot}=LOW:HIGH")
+    if span := facts.get("wide_window_hu"):
+        reason = f"the window in {slot}'s own file spans {span:g} HU, in which a brain is one grey"
+        warnings.append(f"{reason}; --window {slot}={low:g}:{high:g} shows a head")
+    if pixels := facts.get("coloured_pixels"):
+        effect = "it keeps its colour" if slot == "functional" else "the result may show it"
+        warnings.append(f"{slot} is grey but for {pixels} pixels in colour (a mark, a colour bar): {effect}")
+    if share := facts.get("colour_share"):
+        warnings.append(f"{slot} has colour in {share:.0%} of what it shows: its own colours were used")
+    return warnings
+
+
+def _place_warnings(loaded: Loaded) -> list[str]:
+    """A warning if the inputs' places in space could not be compared: only files of one format can."""
+    placed = [slot for slot, facts in loaded.inputs.items() if facts["has_place"]]
+    unplaced = [slot for slot in loaded.inputs if slot not in placed]
+    formats = sorted({facts["format"] for facts in loaded.inputs.values()})
+    if placed and unplaced:
+        reason = f"no position in space is known for {', '.join(unplaced)}, unlike {', '.join(placed)}"
+        return [f"{reason}: it was not checked that the inputs show the same place"]
+    if placed and len(formats) > 1:
+        reason = f"positions in {' and '.join(formats)} files are not compared"
+        return [f"{reason}: it was not checked that the inputs show the same place"]
+    return []
+
+
+def _finding_warnings(work: CaseWork) -> list[str]:
+    total = len(work.loaded.slices)
+    warnings: list[str] = []
+    for finding, count in work.reported_findings():
+        where = f" (in {count} of {total} slices)" if total > 1 else ""
+        warnings.append(f"{finding.message}{where}: {finding.remedy}")
+    return warnings
