@@ -12,7 +12,7 @@ from numpy.random import Generator
 
 from support.helpers import TINY, Cli, Outcome, model_spec, png
 from support.paths import ROOT, SHARED
-from tfs_rt.cases.case import Case, Found
+from tfs_rt.cases.case import Case, FoundCase
 from tfs_rt.cli import main
 from tfs_rt.models.bundle import Bundle, load_bundle
 from tfs_rt.spec import SLOTS
@@ -45,7 +45,7 @@ def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
 def made_set(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A training set of noise: two groups to train on, one to validate on."""
     root, rng = tmp_path_factory.mktemp("made"), np.random.default_rng(5)
-    cases: list[Found] = []
+    cases: list[FoundCase] = []
     for i, split in enumerate(["train", "train", "val"]):
         folder = root / "in" / f"k{i}"
         folder.mkdir(parents=True)

@@ -18,7 +18,7 @@ from support.pipelines import blend, pipeline
 from tfs_rt.batch import verify as verification
 from tfs_rt.batch.request import Options, Request
 from tfs_rt.batch.run import Run
-from tfs_rt.cases.case import Case, Found, RefusedCase
+from tfs_rt.cases.case import Case, FoundCase, RefusedCase
 from tfs_rt.cases.discover import discover
 from tfs_rt.cases.modalities import modality_of
 from tfs_rt.errors import EnvironmentFault, NothingFound, UsageError
@@ -78,16 +78,16 @@ def begin(raw: Path, tmp_path: Path) -> Begin:
     return ready
 
 
-def find(*sources: Path) -> dict[str, Found]:
+def find(*sources: Path) -> dict[str, FoundCase]:
     return {case.id: case for case in discover(sources, output=Path("nowhere"))}
 
 
-def names(found: Found) -> list[str]:
+def names(found: FoundCase) -> list[str]:
     assert isinstance(found, Case)
     return [file.name.partition(".")[0] for file in found.files.values()]
 
 
-def refusal(found: Found) -> str:
+def refusal(found: FoundCase) -> str:
     assert isinstance(found, RefusedCase)
     return str(found.error)
 

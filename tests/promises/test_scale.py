@@ -18,7 +18,7 @@ from tfs_rt.batch.report import Report, run_report, write_report
 from tfs_rt.batch.request import Options
 from tfs_rt.batch.run import Run
 from tfs_rt.batch.shards import Shard
-from tfs_rt.cases.case import Case, Found
+from tfs_rt.cases.case import Case, FoundCase
 from tfs_rt.cases.discover import discover
 from tfs_rt.facts import as_json
 from tfs_rt.images import RGB
@@ -92,7 +92,7 @@ def test_results_beside_the_inputs_are_compared_in_linear_time(tmp_path: Path) -
 def painted(source: Path, output: Path, count: int, shard: Shard | None = None) -> Run:
     """A run over so many cases of the same three files."""
     files = {"m1": source / "mr-t1.png", "m2": source / "mr-t2.png", "functional": source / "pet.png"}
-    cases: list[Found] = [Case(f"k{number}", files) for number in range(count)]
+    cases: list[FoundCase] = [Case(f"k{number}", files) for number in range(count)]
     output.mkdir(exist_ok=True)
     return Run(Painter(), Options(output, shard=shard), cases, Here())
 

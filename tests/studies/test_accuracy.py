@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from support.helpers import Cli
-from tfs_rt.cases.case import Case, Found
+from tfs_rt.cases.case import Case, FoundCase
 from tfs_rt.errors import TfsRtError, UsageError
 from tfs_rt.images import resize
 from tfs_rt.methods.bitonicx import fuse as bitonicx
@@ -25,7 +25,7 @@ SETTINGS += ["crop=32", "iterations=1", "precision=fp32"]
 @pytest.fixture
 def tested(made_set: Path, tmp_path: Path) -> Path:
     """The made set with one of its groups as the test split."""
-    cases: list[Found] = []
+    cases: list[FoundCase] = []
     for split, group in (("train", "k0"), ("test", "k1")):
         files: dict[str, Path] = dict(
             zip(SLOTS, sorted((made_set / "train" / "x1").glob(f"{group}_*.png")), strict=True)

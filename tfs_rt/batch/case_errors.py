@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from tfs_rt.batch.work import CaseWork
-from tfs_rt.cases.case import Found
+from tfs_rt.cases.case import FoundCase
 from tfs_rt.errors import InputError, TfsRtError, first_line
 from tfs_rt.system.resource_limits import MORE_MEMORY, limit_fault, memory_limits
 
 
-def reading_error(case: Found, error: Exception) -> TfsRtError:
+def reading_error(case: FoundCase, error: Exception) -> TfsRtError:
     """The error of a case that could not be read. LimitReached if the system, not the case, is to blame."""
     if isinstance(error, TfsRtError):
         return error

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from tfs_rt.batch.case_errors import reading_error
 from tfs_rt.batch.request import Options
 from tfs_rt.batch.work import CaseWork, WorkItem
-from tfs_rt.cases.case import Case, Found
+from tfs_rt.cases.case import Case, FoundCase
 from tfs_rt.cases.load import Loaded, load_case
 from tfs_rt.errors import LimitReached, TfsRtError
 from tfs_rt.facts import Facts
@@ -34,7 +34,7 @@ class Keep:
 class Refuse:
     """A case that cannot be read."""
 
-    case: Found
+    case: FoundCase
     error: TfsRtError
 
 
@@ -77,7 +77,7 @@ class Planner:
     settings: Facts  # that can change pixels
     reader: SandboxedReader
 
-    def steps(self, cases: Sequence[Found]) -> Iterator[Keep | Refuse | Batch]:
+    def steps(self, cases: Sequence[FoundCase]) -> Iterator[Keep | Refuse | Batch]:
         """The steps of a run over these cases, in their order."""
         waiting = _Waiting(self.options.batch)
         for case in cases:
@@ -92,7 +92,7 @@ class Planner:
                         yield from waiting.add(item)
         yield from waiting.flush()
 
-    def _decide(self, case: Found) -> Keep | Refuse | CaseWork:
+    def _decide(self, case: FoundCase) -> Keep | Refuse | CaseWork:
         """Keep a case's earlier result, read the case to fuse it, or refuse it."""
         sidecar = self._earlier_result(case)
         if sidecar and isinstance(case, Case):
@@ -107,19 +107,19 @@ class Planner:
                 raise fault from error
             return Refuse(case, fault)
 
-    def load(self, case: Found) -> Loaded:
+    def load(self, case: FoundCase) -> Loaded:
         """Read and check a case's files."""
         request = self.options.request
         return load_case(case, self.fuser.scale, request.target_size, request.reading, self.reader.read)
 
-    def _read(self, case: Found) -> CaseWork:
+    def _read(self, case: FoundCase) -> CaseWork:
         is_model = self.fuser.trained_size is not None
         work = CaseWork(self.load(case), self.options.request.samples, slot_order_matters=is_model)
         if self.options.strict:
             work.check_findings()
         return work
 
-    def _earlier_result(self, case: Found) -> Sidecar | None:
+    def _earlier_result(self, case: FoundCase) -> Sidecar | None:
         """The sidecar of a case that is done, if its result meets this run's options; else None."""
         if not self.options.resume or not isinstance(case, Case):
             return None

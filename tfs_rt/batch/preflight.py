@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from tfs_rt.cases.case import Case, Found
+from tfs_rt.cases.case import Case, FoundCase
 from tfs_rt.errors import EnvironmentFault, TfsRtError, UsageError
 from tfs_rt.facts import Facts
 from tfs_rt.formats.picture import MAX_PIXELS
@@ -57,7 +57,7 @@ def _brief(value: object) -> str:
     return text if len(text) <= LONGEST_VALUE else f"{text[: LONGEST_VALUE - 3]}..."
 
 
-def check_room(output: Path, cases: Sequence[Found], scale: int, target_size: tuple[int, int] | None) -> None:
+def check_room(output: Path, cases: Sequence[FoundCase], scale: int, target_size: tuple[int, int] | None) -> None:
     """EnvironmentFault if the missing results would not fit on the disk, were they compressed as well as their inputs.
 
     `target_size` is (H, W) in pixels.

@@ -13,7 +13,7 @@ from tfs_rt.batch.plan import Keep, Planner
 from tfs_rt.batch.result_files import FinishedCase, finish_case
 from tfs_rt.batch.sheets import Sheets
 from tfs_rt.batch.work import CaseWork, WorkItem
-from tfs_rt.cases.case import Case, Found
+from tfs_rt.cases.case import Case, FoundCase
 from tfs_rt.cases.load import read_bytes
 from tfs_rt.errors import LimitReached, TfsRtError
 from tfs_rt.facts import Facts
@@ -80,7 +80,7 @@ class Recorder:
             work.failed = True
             self.fail(work.loaded.case, error)
 
-    def fail(self, case: Found, error: TfsRtError) -> None:
+    def fail(self, case: FoundCase, error: TfsRtError) -> None:
         """Record that a case has failed, and delete an earlier result that would pass for this run's."""
         self.journal.check_place()
         options = self.planner.options

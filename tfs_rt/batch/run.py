@@ -26,7 +26,7 @@ from tfs_rt.batch.report import COMPLETE, INTERRUPTED, Report, run_report, write
 from tfs_rt.batch.request import Options, run_provenance
 from tfs_rt.batch.shards import Job
 from tfs_rt.batch.sheets import Sheets
-from tfs_rt.cases.case import Found
+from tfs_rt.cases.case import FoundCase
 from tfs_rt.facts import Facts, digest
 from tfs_rt.formats.sandboxed import SandboxedReader
 from tfs_rt.methods.method import FusionMethod
@@ -41,7 +41,7 @@ class Run:
 
     fuser: FusionMethod
     options: Options
-    cases: Sequence[Found]
+    cases: Sequence[FoundCase]
     reader: SandboxedReader = field(default_factory=SandboxedReader)
     on_result: Callable[[Facts], None] = lambda row: None  # called with the report's row of each case
     on_step: Callable[[float], None] = lambda steps: None  # called as fusing goes on; in all, `fuser.steps` a case

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tfs_rt.cases import bids_names
-from tfs_rt.cases.case import Found, Problem
+from tfs_rt.cases.case import FoundCase, Problem
 from tfs_rt.cases.pairing import Candidate, pair
 from tfs_rt.cases.source import Source, SourceKind
 from tfs_rt.output.bids_derivative import DESCRIPTION
@@ -36,7 +36,7 @@ def _recognises(source: Source) -> bool:
     return source.path.is_dir() and dataset_of(source.path) is not None
 
 
-def _find_cases(source: Source) -> Iterator[Found]:
+def _find_cases(source: Source) -> Iterator[FoundCase]:
     dataset = dataset_of(source.path)
     is_dataset = dataset == source.path
     subjects = _folders(source.path, "sub-") if is_dataset else [source.path]

@@ -37,4 +37,4 @@ class RefusedCase:
     labels: dict[str, str] = field(default_factory=dict)
 
 
-Found = Case | RefusedCase
+FoundCase = Case | RefusedCase  # what a source holds

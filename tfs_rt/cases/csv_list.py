@@ -18,7 +18,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tfs_rt.cases.case import Case, Found, Problem, RefusedCase
+from tfs_rt.cases.case import Case, FoundCase, Problem, RefusedCase
 from tfs_rt.cases.source import Source, SourceKind
 from tfs_rt.errors import InputError, UsageError, first_line
 from tfs_rt.spec import SLOTS
@@ -83,14 +83,14 @@ def _recognises(source: Source) -> bool:
     return source.path.suffix.lower() in ENDINGS and not source.path.is_dir()
 
 
-def _find_cases(source: Source) -> Iterator[Found]:
+def _find_cases(source: Source) -> Iterator[FoundCase]:
     header, rows = read_list(source.path)
     label_names = [name for name in header if name and name not in REQUIRED]
     for row in rows:
         yield _case(row, source.path, label_names)
 
 
-def _case(row: Row, path: Path, label_names: Sequence[str]) -> Found:
+def _case(row: Row, path: Path, label_names: Sequence[str]) -> FoundCase:
     """The case of a row; paths are relative to the list."""
     case_id = row.cells["id"] or f"line {row.line}"
     labels = {name: row.cells[name] for name in label_names}

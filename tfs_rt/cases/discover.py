@@ -16,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from tfs_rt.cases.bids import BIDS
-from tfs_rt.cases.case import Case, Found, RefusedCase
+from tfs_rt.cases.case import Case, FoundCase, RefusedCase
 from tfs_rt.cases.case_ids import duplicate_problem, id_problem
 from tfs_rt.cases.csv_list import CSV_LIST, ENDINGS
 from tfs_rt.cases.folders import FOLDERS
@@ -35,7 +35,7 @@ KINDS: tuple[SourceKind, ...] = (CSV_LIST, BIDS, NNUNET, FOLDERS)
 
 def discover(
     sources: Iterable[Path], *, output: Path | None = None, given: Iterable[Case] = (), any_pair: bool = False
-) -> list[Found]:
+) -> list[FoundCase]:
     """All cases of all sources, after those that were `given` by their files, in a stable order.
 
     `output` is the folder for the results, if there will be any: it is not searched, and a case whose result would be
@@ -43,7 +43,7 @@ def discover(
     nothing is found anywhere. `any_pair` accepts folders without an mr-t2, in the order of ANATOMICAL: for methods in
     which the order matters little.
     """
-    cases: list[Found] = list(given)
+    cases: list[FoundCase] = list(given)
     empty: list[NothingFound] = []
     real_output = real_path(output) if output else None
     for path in dict.fromkeys(map(_absolute, sources)):
@@ -76,7 +76,7 @@ def case_from_files(m1: Path, m2: Path, functional: Path, case_id: str | None) -
     return Case(case_id, files)
 
 
-def _cases_of(source: Source) -> list[Found]:
+def _cases_of(source: Source) -> list[FoundCase]:
     """The cases of one source; NothingFound if there are none."""
     try:
         if not source.path.exists():
@@ -120,7 +120,7 @@ def _remedy_for_file(source: Source) -> str:
     return "give the folder that holds it, or list its case in a CSV with id,m1,m2,functional"
 
 
-def _places(cases: Iterable[Found]) -> dict[str, list[str]]:
+def _places(cases: Iterable[FoundCase]) -> dict[str, list[str]]:
     """The folders of the cases with each id, by folded id."""
     places: dict[str, list[str]] = defaultdict(list)
     for case in cases:
@@ -129,7 +129,7 @@ def _places(cases: Iterable[Found]) -> dict[str, list[str]]:
     return places
 
 
-def _check_id(case: Found, places: list[str], target: OutputFolder | None) -> Found:
+def _check_id(case: FoundCase, places: list[str], target: OutputFolder | None) -> FoundCase:
     """The case, refused if its id is not unique, cannot be a file name, or would overwrite an input."""
     error = None
     if problem := duplicate_problem(places) or id_problem(case.id):
@@ -141,7 +141,7 @@ def _check_id(case: Found, places: list[str], target: OutputFolder | None) -> Fo
     return RefusedCase(case.id, error, labels=case.labels) if error else case
 
 
-def _files(case: Found) -> tuple[Path, ...]:
+def _files(case: FoundCase) -> tuple[Path, ...]:
     return case.files if isinstance(case, RefusedCase) else tuple(case.files.values())
 
 

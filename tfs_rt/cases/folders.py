@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tfs_rt.cases import nnunet
-from tfs_rt.cases.case import Found, Problem
+from tfs_rt.cases.case import FoundCase, Problem
 from tfs_rt.cases.listing import Listing, list_folder
 from tfs_rt.cases.modalities import MODALITIES, any_modality, modality_of_name
 from tfs_rt.cases.pairing import LIST_IT, Candidate, pair
@@ -58,7 +58,7 @@ def _recognises(source: Source) -> bool:
     return source.path.is_dir()
 
 
-def _find_cases(source: Source) -> Iterator[Found]:
+def _find_cases(source: Source) -> Iterator[FoundCase]:
     skip: set[str] = set()
     if source.output:
         skip = {str(path) for path in (source.output, source.output / SHEETS, source.output / SPREAD)}

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tfs_rt.cases.case import Case, Found, RefusedCase
+from tfs_rt.cases.case import Case, FoundCase, RefusedCase
 from tfs_rt.cases.colour import check_anatomical, colour_functional
 from tfs_rt.cases.compatibility import check_compatibility
 from tfs_rt.cases.modalities import modality_of
@@ -65,7 +65,7 @@ class Loaded:
 
 
 def load_case(
-    case: Found,
+    case: FoundCase,
     scale: int,
     target_size: tuple[int, int] | None,
     reading: Reading | None = None,

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from tfs_rt.cases.case import Case, Found, RefusedCase
+from tfs_rt.cases.case import Case, FoundCase, RefusedCase
 from tfs_rt.cases.listing import image_stem
 from tfs_rt.cases.modalities import any_modality
 from tfs_rt.cases.pairing import LIST_IT
@@ -41,7 +41,7 @@ def _recognises(source: Source) -> bool:
     return any_name(images) and not any_modality(images)
 
 
-def _find_cases(source: Source) -> Iterator[Found]:
+def _find_cases(source: Source) -> Iterator[FoundCase]:
     # Group the files by case. Results of an earlier run may have such names, too.
     groups: dict[str, list[ChannelFile]] = defaultdict(list)
     for name in source.listing.images:

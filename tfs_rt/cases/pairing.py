@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tfs_rt.cases.case import Case, Found, Problem, RefusedCase
+from tfs_rt.cases.case import Case, FoundCase, Problem, RefusedCase
 from tfs_rt.cases.listing import shorten
 from tfs_rt.cases.modalities import ANATOMICAL, FUNCTIONAL, MODALITIES
 from tfs_rt.errors import InputError
@@ -27,7 +27,7 @@ class Candidate:
     dataset: Path | None = None  # the BIDS dataset that holds it
 
 
-def pair(candidate: Candidate, naming: str, *, any_pair: bool) -> Found:
+def pair(candidate: Candidate, naming: str, *, any_pair: bool) -> FoundCase:
     """The case of a candidate's images, or the refused case with the problem of them.
 
     `naming` is the remedy if no image is named by a modality. `any_pair` accepts a pair without mr-t2, in the order of

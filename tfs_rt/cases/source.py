@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from tfs_rt.cases.case import Found
+from tfs_rt.cases.case import FoundCase
 from tfs_rt.cases.listing import Listing, list_folder
 
 
@@ -32,5 +32,5 @@ class SourceKind:
     name: str  # in the message "no case in this <name>"
     naming: str  # remedy if no case is found in it
     recognises: Callable[[Source], bool]
-    find_cases: Callable[[Source], Iterable[Found]]
+    find_cases: Callable[[Source], Iterable[FoundCase]]
     mixes: bool = False  # a source may hold cases of this kind beside those of a later one

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from tfs_rt.batch.progress import Progress
     from tfs_rt.batch.report import Report
     from tfs_rt.batch.request import Options
-    from tfs_rt.cases.case import Found
+    from tfs_rt.cases.case import FoundCase
     from tfs_rt.formats.sandboxed import SandboxedReader
     from tfs_rt.spec import Tier
 
@@ -128,7 +128,7 @@ def _fuse_here(
     choice: FuserChoice,
     tier: Tier | None,
     options: Options,
-    found: list[Found],
+    found: list[FoundCase],
     console: Console,
     *,
     require_sandbox: bool,
@@ -160,7 +160,7 @@ def _fuse_here(
 
 
 def _fuse_in_workers(
-    sharing: Sharing, found: list[Found], output: Path, console: Console, *, threads: int, require_sandbox: bool
+    sharing: Sharing, found: list[FoundCase], output: Path, console: Console, *, threads: int, require_sandbox: bool
 ) -> int:
     """Fuse in one process for each shard, which share the threads. Returns the exit code."""
     from tfs_rt.batch.report import read_report

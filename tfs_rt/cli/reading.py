@@ -13,7 +13,7 @@ from tfs_rt.errors import UsageError
 from tfs_rt.spec import SLOTS
 
 if TYPE_CHECKING:
-    from tfs_rt.cases.case import Case, Found
+    from tfs_rt.cases.case import Case, FoundCase
     from tfs_rt.cases.load import Reading
 
 WINDOW = re.compile(rf"(?:({'|'.join(SLOTS)})=)?([^:=]+):([^:=]+)")
@@ -33,7 +33,7 @@ def parse_case(m1: Path | None, m2: Path | None, functional: Path | None, case_i
     return []
 
 
-def find_cases(sources: Sequence[Path], given: list[Case], output: Path, *, any_pair: bool) -> list[Found]:
+def find_cases(sources: Sequence[Path], given: list[Case], output: Path, *, any_pair: bool) -> list[FoundCase]:
     """All cases of the sources; UsageError if there are no sources."""
     from tfs_rt.cases.discover import discover
 

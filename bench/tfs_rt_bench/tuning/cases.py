@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from tfs_rt.cases.case import Found
+from tfs_rt.cases.case import FoundCase
 from tfs_rt.cases.discover import discover
 from tfs_rt.cases.load import load_case, read_file
 from tfs_rt.errors import InputError, UsageError
@@ -81,7 +81,7 @@ def known_cases(source: Source, scale: int, split: str | None = None) -> list[Kn
     return found
 
 
-def _paired(case: Found, truths: dict[str, Path], scale: int) -> Known:
+def _paired(case: FoundCase, truths: dict[str, Path], scale: int) -> Known:
     loaded = load_case(case, scale, None)
     if case.id not in truths:
         raise InputError(f"case {case.id}", "has no ground truth", f"add {case.id}.png to it, or leave the case out")

@@ -28,7 +28,7 @@ from typing import Any
 from filelock import BaseFileLock, Timeout
 
 from tfs_rt import __version__
-from tfs_rt.cases.case import Case, Found, RefusedCase
+from tfs_rt.cases.case import Case, FoundCase, RefusedCase
 from tfs_rt.cases.load import Loaded, load_case
 from tfs_rt.cases.modalities import modality_of
 from tfs_rt.errors import EnvironmentFault, InputError, TfsRtError, UsageError, first_line
@@ -57,7 +57,7 @@ class Request:
     """A training set to make: its cases, its scales, its splits and its folder."""
 
     output: Path
-    cases: Sequence[Found]
+    cases: Sequence[FoundCase]
     scales: tuple[int, ...] = (2, 4, 8)
     patient: str | None = None  # a pattern whose first group is the patient in a case's id
     val: float = 0.1  # shares of the cases

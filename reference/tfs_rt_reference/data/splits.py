@@ -7,14 +7,14 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 
-from tfs_rt.cases.case import Case, Found
+from tfs_rt.cases.case import Case, FoundCase
 from tfs_rt.errors import UsageError
 from tfs_rt.system.files import folded
 
 SPLITS = ("train", "val", "test")
 
 
-def assign_patients(cases: Iterable[Found], pattern: str | None) -> dict[str, str]:
+def assign_patients(cases: Iterable[FoundCase], pattern: str | None) -> dict[str, str]:
     """The patient of every case by id: the first group of `pattern`, or else the CSV's column `patient`.
 
     Raises UsageError if neither states it: two slices of one patient in two splits would flatter every figure.
@@ -38,7 +38,7 @@ def assign_patients(cases: Iterable[Found], pattern: str | None) -> dict[str, st
     return patients
 
 
-def assign_splits(cases: Iterable[Found], patients: dict[str, str], *, val: float, test: float) -> dict[str, str]:
+def assign_splits(cases: Iterable[FoundCase], patients: dict[str, str], *, val: float, test: float) -> dict[str, str]:
     """The split of every case by id: the CSV's column `split`, or shares of all cases filled with whole patients."""
     stated = {case.id: case.labels.get("split", "") for case in cases if case.id in patients}
     by_patient = (

@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from support.helpers import Cli, png, write_case
-from tfs_rt.cases.case import Case, Found, RefusedCase
+from tfs_rt.cases.case import Case, FoundCase, RefusedCase
 from tfs_rt.cases.discover import discover
 from tfs_rt.cases.load import read_file
 from tfs_rt.errors import EnvironmentFault, InputError, UsageError
@@ -26,7 +26,7 @@ from tfs_rt_reference.data.prepare import Request, prepare
 from tfs_rt_reference.data.splits import assign_patients, assign_splits
 
 
-def made_cases(folder: Path, count: int = 4) -> list[Found]:
+def made_cases(folder: Path, count: int = 4) -> list[FoundCase]:
     for i in range(count):
         write_case(folder / f"p{i // 2}_{i}", size=32, functional="spect" if i % 2 else "pet")
     return discover([folder], any_pair=True)
@@ -183,7 +183,7 @@ def test_an_incomplete_set_is_not_trained_on(tmp_path: Path) -> None:
         read_groups(tmp_path / "set", "train")
 
 
-def named(*ids: str, **labels: list[str]) -> list[Found]:
+def named(*ids: str, **labels: list[str]) -> list[FoundCase]:
     return [Case(case, {}, {key: values[i] for key, values in labels.items()}) for i, case in enumerate(ids)]
 
 
