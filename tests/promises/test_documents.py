@@ -137,6 +137,21 @@ def test_every_file_of_the_repository_that_a_document_names_exists() -> None:
     assert wrong == []
 
 
+def test_the_rooms_and_their_first_files_exist() -> None:
+    page = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(\w+)/` \| .* \| (`.*`) \|$", page, re.MULTILINE)
+    rooms = {path.name for path in (ROOT / "tfs_rt").iterdir() if (path / "__init__.py").exists()}
+    assert {room for room, _ in rows} == rooms
+    named = [f"tfs_rt/{room}/{file}" for room, files in rows for file in re.findall(r"`([^`]+)`", files)]
+    assert [file for file in named if not (ROOT / file).exists()] == []
+
+
+def test_every_page_that_the_sources_name_exists() -> None:
+    sources = [path for root in ("tfs_rt", "export", "reference") for path in (ROOT / root).rglob("*.py")]
+    named = {page for path in sources for page in re.findall(r"docs/[\w/-]+\.md", path.read_text(encoding="utf-8"))}
+    assert [page for page in sorted(named) if not (ROOT / page).exists()] == []
+
+
 def test_every_test_that_the_invariants_name_exists() -> None:
     named = {code for code in documents.inline_code(ROOT / "docs" / "invariants.md") if re.match(r"\w+/\w", code)}
     assert len(named) > 30
