@@ -43,8 +43,7 @@ def help_text(path: tuple[str, ...], columns: int = 80) -> str:
 
 
 def examples_of(path: tuple[str, ...]) -> list[str]:
-    lines = Text.from_markup(COMMANDS[path].epilog).plain.splitlines()
-    return [line.strip() for line in lines if line.startswith("  ")]
+    return [line.strip() for line in COMMANDS[path].examples.splitlines() if line.startswith("  ")]
 
 
 @every_command

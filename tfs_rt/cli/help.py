@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import typer
 from rich.markup import escape
 from typer.core import TyperCommand, TyperGroup
 
@@ -28,37 +29,47 @@ MEASURE_COMMANDS = "Measure"
 MACHINE_COMMANDS = "This machine"
 
 FLAG = ""  # metavar of an option without a value
-WIDTH = 76  # columns of an example, so that it fits a terminal of 80
 
 
-class Command(TyperCommand):
-    """A command whose docstring may be wrapped, and whose --help is in the panel of general options."""
+class _Layout:
+    """Joins the wrapped lines of a docstring, shows --help in the general panel, and prints the examples as they are.
 
-    def __init__(self, *arguments: Any, help: str | None = None, **options: Any) -> None:
-        super().__init__(*arguments, help=_join_lines(help), **options)
+    Typer has an epilog for text below the panels, but some of its versions join the epilog's lines.
+    """
 
-    def get_help_option(self, ctx: Any) -> Any:
-        """The --help option."""
-        return _in_general_panel(super().get_help_option(ctx))
-
-
-class Group(TyperGroup):
-    """The same for a group of commands."""
-
-    def __init__(self, *arguments: Any, help: str | None = None, **options: Any) -> None:
-        super().__init__(*arguments, help=_join_lines(help), **options)
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        self.examples: str = options.pop("epilog", None) or ""
+        options["help"] = _join_lines(options.get("help"))
+        super().__init__(*arguments, **options)
 
     def get_help_option(self, ctx: Any) -> Any:
         """The --help option."""
-        return _in_general_panel(super().get_help_option(ctx))
+        option = super().get_help_option(ctx)  # type: ignore[misc]
+        if option is not None:
+            option.rich_help_panel = GENERAL
+            option.metavar = FLAG
+        return option
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Print the help, then the examples."""
+        super().format_help(ctx, formatter)  # type: ignore[misc]
+        typer.echo(self.examples)
+
+
+class Command(_Layout, TyperCommand):
+    """A command with this layout of help."""
+
+
+class Group(_Layout, TyperGroup):
+    """A group of commands with this layout of help."""
 
 
 def examples(*pairs: tuple[str, str]) -> str:
     """The text below the panels: each pair is a sentence and the command that does it."""
-    lines = ["[bold]Examples[/]", ""]
+    lines = ["", " Examples", ""]
     for sentence, command in pairs:
-        lines.append(escape(f"{sentence}:"))
-        lines.append(escape(f"  {command}"))
+        lines.append(f" {sentence}:")
+        lines.append(f"   {command}")
     return "\n".join(lines)
 
 
@@ -72,10 +83,3 @@ def _join_lines(text: str | None) -> str | None:
     if text is None:
         return None
     return "\n\n".join(" ".join(paragraph.split()) for paragraph in text.split("\n\n"))
-
-
-def _in_general_panel(option: Any) -> Any:
-    if option is not None:
-        option.rich_help_panel = GENERAL
-        option.metavar = FLAG
-    return option

@@ -1,7 +1,7 @@
-"""Standard streams that never end a command.
+"""Standard streams whose loss does not end a command.
 
-What cannot be written to stdout or stderr is dropped, and the command goes on: its reader is gone, the disk is full,
-the descriptor is closed. A loss on stderr has no further effect. A loss on stdout is reported at the end.
+If stdout or stderr cannot be written (the reader is gone, the disk is full, the descriptor is closed), the text is
+dropped and the command goes on. A loss on stderr has no further effect. A loss on stdout is reported at the end.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any, TextIO
 from tfs_rt.errors import EnvironmentFault
 from tfs_rt.system.os_errors import reason_of, remedy_for
 
-GONE = (errno.EPIPE, errno.EBADF, errno.EIO)  # errors of a pipe, a descriptor and a terminal that was closed
+CLOSED = (errno.EPIPE, errno.EBADF, errno.EIO)  # errors of a closed pipe, descriptor and terminal
 
 
 class TolerantFile(io.FileIO):
@@ -26,10 +26,11 @@ class TolerantFile(io.FileIO):
     error: OSError | None = None  # of the first loss
 
     def write(self, data: Any, /) -> int:
-        """Write, or drop, the data; the number of bytes that are seen to."""
+        """Write the data, or drop it. Returns the number of bytes written or dropped."""
         try:
             written = super().write(data)
-            while written is None:  # another program has made the terminal non-blocking
+            # Wait if another program has made the terminal non-blocking.
+            while written is None:
                 select.select([], [self], [])
                 written = super().write(data)
         except OSError as error:
@@ -39,7 +40,7 @@ class TolerantFile(io.FileIO):
 
 
 def install() -> None:
-    """Make this process's own stdout and stderr tolerant; a stream that a caller has put in their place stays."""
+    """Make this process's own stdout and stderr tolerant. A stream that a caller has put in their place stays."""
     if os.name == "posix":
         _occupy_closed()
     if sys.stdout is sys.__stdout__:
@@ -49,20 +50,20 @@ def install() -> None:
 
 
 def stdout_fault(*, to_the_end: bool) -> EnvironmentFault | None:
-    """The fault of what stdout has lost, if anything.
+    """The fault of text lost on stdout; None if nothing was lost.
 
-    Text whose reader has closed the pipe (`| head`) is not lost, unless it was to be read to the end.
+    A reader that closes the pipe early (`| head`) loses nothing, unless the text must be read `to_the_end`.
     """
     file = getattr(getattr(sys.stdout, "buffer", None), "raw", None)
     error = file.error if isinstance(file, TolerantFile) else None
     if error is None or (error.errno == errno.EPIPE and not to_the_end):
         return None
-    remedy = "redirect stdout to a file" if error.errno in GONE else remedy_for(error, "redirect stdout elsewhere")
+    remedy = "redirect stdout to a file" if error.errno in CLOSED else remedy_for(error, "redirect stdout elsewhere")
     return EnvironmentFault("stdout", f"the output is incomplete ({reason_of(error)})", remedy)
 
 
 def _occupy_closed() -> None:
-    """Open the null device in place of closed standard streams, or the next file would get their descriptor.
+    """Open the null device in place of closed standard streams. Else the next file would get their descriptor.
 
     It is open for reading only, so that a write fails as on a closed stream.
     """
@@ -70,13 +71,15 @@ def _occupy_closed() -> None:
         try:
             os.fstat(descriptor)
         except OSError:
-            os.open(os.devnull, os.O_RDONLY)  # gets the lowest descriptor that is free: this one
+            # This gets the lowest free descriptor: the closed one.
+            os.open(os.devnull, os.O_RDONLY)
 
 
 def _tolerant(descriptor: int, stream: TextIO | None) -> TextIO | None:
     """A stream as Python makes it, on a tolerant file; a Windows console stays as it is."""
     binary = getattr(stream, "buffer", None)
-    raw = getattr(binary, "raw", binary)  # Python's -u makes a text stream without a buffer
+    # With Python's -u a text stream has no buffer.
+    raw = getattr(binary, "raw", binary)
     if stream is None and os.name != "posix":
         return None
     if stream is not None and type(raw) is not io.FileIO:
