@@ -23,7 +23,7 @@ from PIL import Image
 from support.helpers import Cli, write_case
 from tfs_rt.errors import EnvironmentFault, InputError, LimitReached, ModelError, TfsRtError, UsageError
 from tfs_rt.images import RGB
-from tfs_rt.methods.diffusion import Pipeline, load_fusion, load_pipeline
+from tfs_rt.methods.diffusion import Pipeline, load_fusion_bundle, load_pipeline
 from tfs_rt.methods.two_stage import TwoStage
 from tfs_rt.models.bundle import load_bundle
 from tfs_rt.models.manifest import write_manifest
@@ -147,7 +147,7 @@ def test_what_cannot_be_loaded_is_refused_in_words(kind: type[Exception], words:
         load_pipeline(**how)
     if "model" in how:
         with pytest.raises(kind, match=re.escape(words)):
-            load_fusion(how["model"])
+            load_fusion_bundle(how["model"])
 
 
 def fuse_elsewhere(pipeline: Pipeline) -> tuple[int, RGB]:

@@ -12,7 +12,7 @@ from tfs_rt.errors import UsageError
 from tfs_rt.sampling.loop import sample, warm_start
 from tfs_rt.sampling.registry import SAMPLERS
 from tfs_rt.sampling.schedule import alphas_cumprod, betas
-from tfs_rt.sampling.tables import StepTable, step_table, to_x0, visited
+from tfs_rt.sampling.tables import StepTable, alpha_bars, step_table, to_x0
 from tfs_rt.spec import Prediction, Recipe, Schedule
 
 Float64 = NDArray[np.float64]
@@ -114,8 +114,8 @@ def test_the_last_step_lands_on_the_clean_image(sampler: str, steps: int) -> Non
 def test_full_spacing_visits_every_t_and_respacing_keeps_both_ends() -> None:
     spec, ab = model_spec(), alphas_cumprod(model_spec().schedule)
     full = Recipe(sampler="ddpm", steps=4000, eta=0.0, spacing="t", sigma_max=1.0, sigma_min=1.0)
-    np.testing.assert_array_equal(visited(spec, full), ab[::-1])
-    few = visited(spec, dataclasses.replace(full, steps=10))
+    np.testing.assert_array_equal(alpha_bars(spec, full), ab[::-1])
+    few = alpha_bars(spec, dataclasses.replace(full, steps=10))
     assert few[0] == ab[-1]
     assert few[-1] == ab[0]
     assert (np.diff(few) > 0).all()
@@ -156,9 +156,9 @@ def test_eps_sampling_does_not_start_from_the_schedules_last_sigma() -> None:
     ("changes", "words"),
     [
         ({"sampler": "euler"}, "'euler' is not a known sampler: choose one of ddim, ddpm, dpmpp-2m"),
-        ({"steps": 4001, "spacing": "t"}, "4001 steps asked of a model trained with 4000"),
-        ({"sigma_max": 1e6}, "leaves what the model was trained on"),
-        ({"sigma_min": 1e-6}, "leaves what the model was trained on"),
+        ({"steps": 4001, "spacing": "t"}, "4001 steps are more than the 4000 that the model was trained with"),
+        ({"sigma_max": 1e6}, "leaves the range of the model's training"),
+        ({"sigma_min": 1e-6}, "leaves the range of the model's training"),
     ],
 )
 def test_a_recipe_that_does_not_fit_is_refused(changes: dict, words: str) -> None:
@@ -169,5 +169,5 @@ def test_a_recipe_that_does_not_fit_is_refused(changes: dict, words: str) -> Non
 def test_a_model_trained_on_few_levels_is_not_sampled_over_all_t() -> None:
     spec = model_spec(prediction="x0", sigma_range=(2.0, 80.0))
     step_table(spec, dataclasses.replace(FEW, sigma_max=80.0, sigma_min=2.0))
-    with pytest.raises(UsageError, match="leaves what the model was trained on"):
+    with pytest.raises(UsageError, match="leaves the range of the model's training"):
         step_table(spec, dataclasses.replace(FEW, spacing="t"))

@@ -1,4 +1,4 @@
-"""Three images in, one out: the condition, the noise, the reverse diffusion, and the crop."""
+"""TFS-Diff from a bundle, on a backend: the default fusion method."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tfs_rt.spec import Recipe
 from tfs_rt.system.resource_limits import limit_fault, memory_fault
 from tfs_rt.system.threads import MOST
 
-REASON_LENGTH = 160
+REASON_LENGTH = 160  # characters of a backend's fault in `reason`
 
 SELF_TEST_REMEDY = (
     "restore the bundle or export it anew; if other models fail too, check this machine's memory, driver and packages "
@@ -37,24 +37,24 @@ SELF_TEST_REMEDY = (
 
 @dataclass(frozen=True, slots=True)
 class Pipeline(BaseMethod):
-    """A model on a backend with its sampling decided: ready to fuse."""
+    """A model on a backend, with a recipe: ready to fuse."""
 
     bundle: Bundle
     backend: str
     loop: Loop
     recipe: Recipe
     table: StepTable
-    threads: int | None = None  # as asked for
-    reason: str = ""  # for which `auto` did not take its first choice
+    threads: int | None = None  # the argument of `load_pipeline`
+    reason: str = ""  # why `auto` did not take its first choice
 
     def __reduce__(self) -> tuple[Callable[..., Pipeline], tuple[Any, ...]]:
-        """Pickled, a pipeline is its bundle's path and digest, and how it was loaded; it is loaded anew from them."""
+        """Pickle the bundle's path and digest, and the arguments of `load_pipeline`, by which it is loaded again."""
         if self.backend not in BACKENDS:
             raise TypeError(
                 f"a pipeline on {self.backend!r} cannot be pickled: load_pipeline does not know this backend"
             )
         path = self.bundle.path.absolute()
-        return _reloaded, (path, self.bundle.digest, self.backend, self.recipe, self.threads, self.reason)
+        return _unpickle, (path, self.bundle.digest, self.backend, self.recipe, self.threads, self.reason)
 
     @property
     def scale(self) -> int:
@@ -81,10 +81,9 @@ class Pipeline(BaseMethod):
         return self.loop.begin(self.table, check_batch(batch))
 
     def self_test(self) -> None:
-        """Fuse the fixed case; EnvironmentFault unless the result is what the reference made of it at export.
+        """Fuse a fixed case; EnvironmentFault unless the result equals the reference's at export, within a tolerance.
 
-        LimitReached if it cannot be computed for want of memory or threads. Without an engine for its size, there is
-        no result, and the cases will fail, too.
+        LimitReached if memory or threads do not suffice to compute it.
         """
         expected = np.asarray(self.bundle.manifest.self_test)
         if not expected.size:
@@ -93,6 +92,7 @@ class Pipeline(BaseMethod):
             error = np.abs(self.self_test_means() - expected).max()
         except EnvironmentFault:
             raise
+        # There is no engine for the self-test's size. An engine that the cases need will be reported with them.
         except InputError:
             return
         except FloatingPointError:
@@ -107,34 +107,36 @@ class Pipeline(BaseMethod):
         raise EnvironmentFault(self.bundle.path, f"{fault} by {self.backend}: {cause}", SELF_TEST_REMEDY)
 
     def self_test_means(self) -> Float64:
-        """What this pipeline makes of the fixed case, by the model's own recipe."""
-        manifest, most = self.bundle.manifest, selftest.MOST_STEPS
-        recipe = dataclasses.replace(manifest.recipe, steps=min(manifest.recipe.steps, most))
-        table = step_table(manifest.model, recipe)
-        case = selftest.made_case(self.scale)
+        """Block means of the fixed case, fused with the model's own recipe of at most MOST_STEPS steps."""
+        manifest = self.bundle.manifest
+        steps = min(manifest.recipe.steps, selftest.MOST_STEPS)
+        table = step_table(manifest.model, dataclasses.replace(manifest.recipe, steps=steps))
+        case = selftest.synthetic_case(self.scale)
         batch = ImageBatch([case], [selftest.CASE_ID], size=(selftest.SIDE, selftest.SIDE), seed=selftest.SEED)
         (image,) = self.loop.begin(table, batch)()
         return selftest.block_means(image).ravel()
 
     def provenance(self) -> dict[str, Any]:
-        """Model, recipe, backend and versions: with inputs, size and seed all that decides the pixels.
+        """Model, recipe, backend and versions: all that can change pixels, beside inputs, size and seed.
 
-        `auto`, if it is there, only says why the backend is not the first choice.
+        `auto`, if present, is only the reason why the backend is not the first choice.
         """
         manifest = self.bundle.manifest
         model = {"name": manifest.name, "scale": manifest.model.scale, "prediction": manifest.model.prediction}
         model |= {"manifest": self.bundle.digest, "checkpoint": manifest.source}
         model["files"] = {name: file.sha256 for name, file in manifest.files.items()}
+
+        # Versions of the modules that are loaded: one module may come from several packages, as onnxruntime does.
         runtime = BACKENDS[self.backend].package
-        # as loaded: a distribution's name does not tell (onnxruntime-gpu)
         versions = {name: sys.modules[name].__version__ for name in ("numpy", "PIL", runtime)}
+
         recipe = dataclasses.asdict(self.recipe)
         facts = {"model": model, "recipe": recipe, "backend": self.backend, **self.loop.facts, "versions": versions}
         return facts | ({AUTO: self.reason} if self.reason else {})
 
 
 def _self_test_fault(error: Exception) -> str:
-    """An unexpected error of a self-test in words; LimitReached if it comes from a limit of this machine."""
+    """The message for an unexpected error of a self-test; LimitReached if it comes from a limit of this machine."""
     if limit := memory_fault() if isinstance(error, MemoryError) else limit_fault(error):
         raise limit from error
     return f"its self-test fails ({type(error).__name__}: {first_line(error)})"
@@ -147,18 +149,19 @@ def load_pipeline(
     recipe: Callable[[Recipe], Recipe] | None = None,
     threads: int | None = None,
 ) -> Pipeline:
-    """A bundle (path or shipped name) on a backend; `recipe` may change the model's own, as in
+    """Load a bundle (path or shipped name) on a backend.
 
+    `recipe` maps the model's own recipe to the one to use, as in
     `load_pipeline("tfs-rt/x4", recipe=lambda r: dataclasses.replace(r, steps=20))`.
-    `threads` are those of a backend on the CPU: by default TFS_RT_THREADS, or one a processor that may be used.
+    `threads` is for backends on the CPU; by default TFS_RT_THREADS, or the number of usable processors.
     """
     _check_backend(backend, threads)
-    bundle = load_fusion(model)
+    bundle = load_fusion_bundle(model)
     chosen = recipe(bundle.manifest.recipe) if recipe else bundle.manifest.recipe
     if not isinstance(chosen, Recipe):
         raise TypeError(f"recipe: found a function that returns {type(chosen).__name__}, expected a Recipe")
     table = step_table(bundle.manifest.model, chosen)
-    name, loop, reason = _loaded(backend, bundle, threads)
+    name, loop, reason = _load_on_backend(backend, bundle, threads)
     return Pipeline(bundle, name, loop, chosen, table, threads, reason)
 
 
@@ -175,16 +178,16 @@ def _check_backend(backend: str, threads: int | None) -> None:
         raise UsageError("--threads", f"{backend} computes on a GPU", "leave it out")
 
 
-def _reloaded(path: Path, digest: str, backend: str, recipe: Recipe, threads: int | None, reason: str) -> Pipeline:
-    """A pipeline that was pickled; ModelError if its bundle is not there any more or is another."""
-    if load_fusion(path).digest != digest:
+def _unpickle(path: Path, digest: str, backend: str, recipe: Recipe, threads: int | None, reason: str) -> Pipeline:
+    """Load a pickled pipeline; ModelError if its bundle is missing or has changed."""
+    if load_fusion_bundle(path).digest != digest:
         raise ModelError(path, "was changed after the pipeline was pickled", "load the pipeline anew")
     loaded = load_pipeline(path, backend=backend, recipe=lambda _: recipe, threads=threads)
     return dataclasses.replace(loaded, reason=reason)
 
 
-def load_fusion(model: str | Path) -> Bundle:
-    """A bundle (path or shipped name); ModelError unless it takes the three images of a fusion."""
+def load_fusion_bundle(model: str | Path) -> Bundle:
+    """Load a bundle (path or shipped name); ModelError unless its model takes three images."""
     if not isinstance(model, str | Path):
         raise TypeError(f"model: found {type(model).__name__}, expected a bundle's folder or a name such as tfs-rt/x4")
     bundle = load_bundle(model)
@@ -194,25 +197,27 @@ def load_fusion(model: str | Path) -> Bundle:
     return bundle
 
 
-def _loaded(backend: str, bundle: Bundle, threads: int | None) -> tuple[str, Loop, str]:
-    """A backend's own name, its loop, and why it is not the first choice.
+def _load_on_backend(backend: str, bundle: Bundle, threads: int | None) -> tuple[str, Loop, str]:
+    """Load a bundle on a backend: the backend's name, its loop, and why it is not the first choice.
 
-    `auto` takes the first that runs of those that compute in float32.
+    `auto` takes the first backend that runs, of those on the CPU in float32.
     """
-    *tried, last = automatic_backends() if backend == "auto" else (backend,)
+    *others, last = automatic_backends() if backend == "auto" else (backend,)
     reasons = []
-    for name in tried:
+    for name in others:
         try:
             return name, load_loop(name, bundle, threads), "; ".join(reasons)
-        except LimitReached:  # which no other backend would mend
+        # A limit of the machine would stop any other backend, too.
+        except LimitReached:
             raise
-        except EnvironmentFault as fault:  # a model that is refused is refused for all backends
+        # Try the next backend. A ModelError is not caught: the model would be refused by all of them.
+        except EnvironmentFault as fault:
             reasons.append(f"{name} does not run: {printable(fault.reason, REASON_LENGTH)}")
     return last, load_loop(last, bundle, threads), "; ".join(reasons)
 
 
 def load_loop(backend: str, bundle: Bundle, threads: int | None = None) -> Loop:
-    """A bundle on a backend, ready to run tables."""
+    """Load a bundle on a backend, ready to run tables."""
     if BACKENDS[backend].returns == "loop":
         return backend_loader(backend)(bundle)
     return Stepwise(load_engine(backend, bundle, threads))

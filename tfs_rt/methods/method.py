@@ -91,14 +91,14 @@ def check_batch(batch: ImageBatch) -> ImageBatch:
         raise ValueError(f"{len(cases)} cases with {len(ids)} ids: give a list of cases, each of three images")
     _check_size(batch.size)
     if not _is_integer(seed):
-        raise TypeError(f"seed: found {_kind(seed)} {seed!r}, expected an int")
+        raise TypeError(f"seed: found {_type_name(seed)} {seed!r}, expected an int")
     arrays = [_case_arrays(case_id, images) for case_id, images in zip(ids, cases, strict=True)]
     return dataclasses.replace(batch, cases=arrays)
 
 
 def _check_list(name: str, value: object, expected: str) -> None:
     if not isinstance(value, Sequence | np.ndarray):
-        raise TypeError(f"{name}: found {_kind(value)}, expected {expected}")
+        raise TypeError(f"{name}: found {_type_name(value)}, expected {expected}")
 
 
 def _check_size(size: object) -> None:
@@ -106,7 +106,7 @@ def _check_size(size: object) -> None:
     if size is None:
         raise TypeError(f"size: missing, {expected}")
     if not isinstance(size, Sequence | np.ndarray) or isinstance(size, str | bytes):
-        raise TypeError(f"size: found {_kind(size)} {size!r}, {expected}")
+        raise TypeError(f"size: found {_type_name(size)} {size!r}, {expected}")
     if len(size) != 2 or not all(_is_integer(side) and side > 0 for side in size):
         raise ValueError(f"size: found {size!r}, {expected}")
 
@@ -117,7 +117,7 @@ def _is_integer(value: object) -> bool:
 
 def _check_id(case_id: object) -> None:
     if not isinstance(case_id, str):
-        raise TypeError(f"ids: found {_kind(case_id)} {case_id!r}, expected a str")
+        raise TypeError(f"ids: found {_type_name(case_id)} {case_id!r}, expected a str")
     if any("\ud800" <= letter <= "\udfff" for letter in case_id):
         raise ValueError(f"ids: found {case_id!a}, expected text without lone surrogates")
 
@@ -125,7 +125,7 @@ def _check_id(case_id: object) -> None:
 def _case_arrays(case_id: str, images: Sequence[ImageLike]) -> list[RGB]:
     _check_id(case_id)
     if not isinstance(images, Sequence | np.ndarray) or isinstance(images, str | bytes):
-        raise TypeError(f"case {case_id}: found {_kind(images)}, expected a list of the images {', '.join(SLOTS)}")
+        raise TypeError(f"case {case_id}: found {_type_name(images)}, expected a list of the images {', '.join(SLOTS)}")
     if len(images) != len(SLOTS):
         raise ValueError(f"case {case_id}: found {len(images)} images, expected 3 images: {', '.join(SLOTS)}")
     arrays = [as_rgb(image, slot, f"case {case_id}, {slot}") for slot, image in zip(SLOTS, images, strict=True)]
@@ -136,7 +136,7 @@ def _case_arrays(case_id: str, images: Sequence[ImageLike]) -> list[RGB]:
 
 
 def as_rgb(image: ImageLike, slot: str, subject: str) -> RGB:
-    """An image as an array, uint8 (h, w, 3); TypeError or ValueError about `subject` if it is not one."""
+    """An image as an array, uint8 (h, w, 3); TypeError or ValueError about `subject` for anything else."""
     rows = image if isinstance(image, list | tuple) else [image]
     if any(isinstance(row, np.ma.MaskedArray) for row in rows):
         raise TypeError(f"{subject}: found a masked array, expected {EXPECTED}: fill it first, as in image.filled(0)")
@@ -147,7 +147,7 @@ def as_rgb(image: ImageLike, slot: str, subject: str) -> RGB:
     elif isinstance(image, list | tuple):
         array = _from_lists(image, subject)
     else:
-        raise TypeError(f"{subject}: found {_kind(image)}, expected {EXPECTED}, a Pillow image or nested lists")
+        raise TypeError(f"{subject}: found {_type_name(image)}, expected {EXPECTED}, a Pillow image or nested lists")
     if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3:
         raise ValueError(f"{subject}: found {array.dtype.name} {array.shape}, expected {EXPECTED}")
     if not array.size:
@@ -156,7 +156,7 @@ def as_rgb(image: ImageLike, slot: str, subject: str) -> RGB:
 
 
 def _in_rgb(image: Image.Image, slot: str, subject: str) -> Image.Image:
-    """A Pillow image in RGB: grey becomes it without a guess, other modes have several ways to."""
+    """A Pillow image in RGB. Only grey is converted: for other modes there is more than one way."""
     modes = ("RGB",) if slot == FUNCTIONAL else ("RGB", "L")
     if image.mode not in modes:
         remedy = "convert it first, as in image.convert('RGB')"
@@ -177,5 +177,5 @@ def _from_lists(image: Sequence[Any], subject: str) -> RGB:
     return array.astype(np.uint8)
 
 
-def _kind(value: object) -> str:
+def _type_name(value: object) -> str:
     return type(value).__name__

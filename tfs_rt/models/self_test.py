@@ -1,6 +1,6 @@
-"""A fixed case and what the reference made of it at export, kept in the manifest as the means of 16 x 16 blocks.
+"""The self-test: a fixed case, whose result by the reference at export is in the manifest, as means of 16 x 16 blocks.
 
-A memory that fails, a driver that computes wrongly or a broken build shows here, and in no image of a study.
+It detects faulty memory, a driver that computes wrongly, or a broken build, before they spoil results.
 """
 
 from __future__ import annotations
@@ -10,14 +10,16 @@ import numpy as np
 from tfs_rt.images import RGB
 from tfs_rt.sampling.schedule import Float64
 
-SIDE, BLOCK = 64, 16  # pixels of the result, and of a block's side
+SIDE = 64  # pixels: the side of the result
+BLOCK = 16  # pixels: the side of a block
 MEANS = (SIDE // BLOCK) ** 2 * 3  # numbers in a manifest
-CASE_ID, SEED = "tfs-rt self-test", 0
-MOST_STEPS = 2  # of the recipe's; a longer one is shortened
-TOLERANCE = 1.0  # level, of any block: half precision stays below 0.1
+CASE_ID = "tfs-rt self-test"
+SEED = 0
+MOST_STEPS = 2  # longer recipes are shortened
+TOLERANCE = 1.0  # grey level, for each block: half precision is off by less than 0.1
 
 
-def made_case(scale: int) -> list[RGB]:
+def synthetic_case(scale: int) -> list[RGB]:
     """Three images in slot order, uint8 (SIDE / scale, SIDE / scale, 3): discs and a gradient, one in colour."""
     side = SIDE // scale
     y, x = (np.mgrid[0:side, 0:side] + 0.5) / side

@@ -22,12 +22,18 @@ def sample(
 ) -> Array:
     """Run a whole table: condition (B, 3 n, H, W) in [-1, 1] -> x_0 (B, 3, H, W) in [-1, 1].
 
-    `noise(i)` gives standard normal (B, 3, H, W): draw 0 starts the chain, draw i belongs to step i.
+    `noise(i)` returns standard normal (B, 3, H, W): draw 0 starts the chain, draw i belongs to step i.
     H and W must be multiples of the architecture's stride.
     """
+    # Start from noise, or between a guess at x_0 and noise.
     start = (table.start_x0 * warm_start(condition) + table.start_z * noise(0)).astype(np.float32, copy=False)
-    x_t, x_0, device_condition = engine.to_device(start), None, engine.to_device(condition)
-    for i, row in enumerate(map(StepRow._make, table.rows.tolist()), start=1):
+    x_t = engine.to_device(start)
+    x_0 = None
+    device_condition = engine.to_device(condition)
+
+    # Take the table's steps, from noisy to clean.
+    rows = [StepRow(*columns) for columns in table.rows.tolist()]
+    for i, row in enumerate(rows, start=1):
         z = engine.to_device(noise(i)) if row.c_z else None
         x_t, x_0 = engine.step(x_t, x_0, device_condition, row, z)
         if on_step is not None:
@@ -36,12 +42,14 @@ def sample(
 
 
 def warm_start(condition: Array) -> Array:
-    """A guess at the fused image: the functional image, lifted to the brightest of the inputs' luminances.
+    """A guess at the fused image: the functional image, raised to the brightest of the inputs' luminances.
 
-    A truncated chain must start with about the right mean, or the network takes every slice for mid-grey: at
-    sigma = 20 the mean of a mostly black image lies nine standard errors from that of bare noise.
+    condition (B, 3 n, H, W) -> (B, 3, H, W), both in [-1, 1]. A truncated chain must start with about the right mean,
+    or the network takes every slice for mid-grey: at sigma = 20 the mean of a mostly black image lies nine standard
+    errors from that of bare noise.
     """
     functional = condition[:, -3:]
     images = condition.reshape(condition.shape[0], -1, 3, *condition.shape[2:])
     luma = np.einsum("c,bnchw->bnhw", LUMA, images)
-    return (functional + (luma.max(axis=1) - luma[:, -1])[:, None]).clip(-1, 1)
+    missing_light = luma.max(axis=1) - luma[:, -1]
+    return (functional + missing_light[:, None]).clip(-1, 1)

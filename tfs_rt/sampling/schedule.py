@@ -1,8 +1,8 @@
 """The noise schedule: beta_t -> alpha_bar_t, and back from a noise-to-signal ratio.
 
 alpha_bar_t = prod_{s<=t} (1 - beta_s);   noise level = sqrt(alpha_bar);   sigma = sqrt((1 - alpha_bar) / alpha_bar).
-Ho et al., "Denoising Diffusion Probabilistic Models", 2020, eq. 4; SR3 (Saharia et al., 2021) conditions its network
-on the noise level instead of t, so that any real level is a legal input.
+Ho et al., "Denoising Diffusion Probabilistic Models", 2020, eq. 4. The network of SR3 (Saharia et al., 2021) is
+conditioned on the noise level instead of t, so that any real level is a valid input.
 """
 
 from __future__ import annotations
@@ -19,13 +19,16 @@ Float64 = NDArray[np.float64]
 
 def betas(schedule: Schedule) -> Float64:
     """(T,) in (0, 1), float64."""
-    start, end, count = schedule.linear_start, schedule.linear_end, schedule.n_timestep
+    start = schedule.linear_start
+    end = schedule.linear_end
+    count = schedule.n_timestep
     if schedule.schedule == "linear":
         return np.linspace(start, end, count, dtype=np.float64)
     if schedule.schedule == "quad":
         root = np.linspace(start**0.5, end**0.5, count, dtype=np.float64)
         return root * root
-    # Nichol & Dhariwal 2021, eq. 17, with their offset 0.008 and cap 0.999
+
+    # cosine: Nichol & Dhariwal 2021, eq. 17, with their offset 0.008 and cap 0.999.
     angle = (np.arange(count + 1, dtype=np.float64) / count + 0.008) / 1.008 * math.pi / 2
     alpha_bar = np.cos(angle) ** 2
     return np.minimum(1 - alpha_bar[1:] / alpha_bar[:-1], 0.999)

@@ -27,7 +27,7 @@ from tfs_rt.spec import ModelSpec, Prediction, Recipe
 class StepRow(NamedTuple):
     """The coefficients of one reverse step."""
 
-    noise_level: float  # sqrt(alpha_bar_t), what the network is conditioned on
+    noise_level: float  # sqrt(alpha_bar_t), an input of the network
     r_xt: float
     r_pred: float
     c_x0: float
@@ -47,7 +47,7 @@ class Update(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class StepTable:
-    """A whole reverse diffusion: it starts from start_x0 x_init + start_z z, with x_init a guess at x_0."""
+    """A whole reverse diffusion. It starts from start_x0 x_init + start_z z, with x_init a guess at x_0."""
 
     rows: Float64  # (steps, 7), from noisy to clean, columns as in StepRow
     start_x0: float
@@ -60,7 +60,7 @@ def step_table(spec: ModelSpec, recipe: Recipe) -> StepTable:
         raise UsageError(
             "--sampler", f"{recipe.sampler!r} is not a known sampler", f"choose one of {', '.join(SAMPLERS)}"
         )
-    alpha_bar = visited(spec, recipe)
+    alpha_bar = alpha_bars(spec, recipe)
     update = _update(recipe, alpha_bar)
     rows = np.column_stack([np.sqrt(alpha_bar), *to_x0(spec.prediction, alpha_bar), *update])
 
@@ -77,25 +77,30 @@ def _update(recipe: Recipe, alpha_bar: Float64) -> Update:
     return function(alpha_bar, recipe.eta) if sampler.takes_eta else function(alpha_bar)
 
 
-def visited(spec: ModelSpec, recipe: Recipe) -> Float64:
+def alpha_bars(spec: ModelSpec, recipe: Recipe) -> Float64:
     """alpha_bar at each network call, from noisy to clean: (steps,)."""
     if recipe.spacing == "t":
-        known = alphas_cumprod(spec.schedule)
-        if recipe.steps > len(known):
-            reason = f"{recipe.steps} steps asked of a model trained with {len(known)}"
-            raise UsageError("--steps", reason, f"ask for {len(known)} or fewer")
-        alpha_bar = known[np.rint(np.linspace(len(known) - 1, 0, recipe.steps)).astype(np.intp)]
+        trained = alphas_cumprod(spec.schedule)
+        if recipe.steps > len(trained):
+            reason = f"{recipe.steps} steps are more than the {len(trained)} that the model was trained with"
+            raise UsageError("--steps", reason, f"choose {len(trained)} or fewer")
+        alpha_bar = trained[np.rint(np.linspace(len(trained) - 1, 0, recipe.steps)).astype(np.intp)]
     else:
         alpha_bar = alpha_bar_at(np.geomspace(recipe.sigma_max, recipe.sigma_min, recipe.steps))
-    (lowest, highest), asked = spec.sigma_range, sigma(alpha_bar)
-    if asked.min() < lowest * (1 - 1e-5) or asked.max() > highest * (1 + 1e-5):
-        reason = f"sampling from sigma {asked.max():.4g} to {asked.min():.4g} leaves what the model was trained on"
+
+    # Refuse noise levels that the model was not trained on; the tolerance is for the manifest's rounding.
+    lowest, highest = spec.sigma_range
+    sigmas = sigma(alpha_bar)
+    if sigmas.min() < lowest * (1 - 1e-5) or sigmas.max() > highest * (1 + 1e-5):
+        reason = (
+            f"sampling from sigma {sigmas.max():.4g} to {sigmas.min():.4g} leaves the range of the model's training"
+        )
         raise UsageError("--spacing", reason, f"stay within {highest:.4g} to {lowest:.4g}, as log-snr does by default")
     return alpha_bar
 
 
 def to_x0(prediction: Prediction, alpha_bar: Float64) -> tuple[Float64, Float64]:
-    """(r_xt, r_pred): how x_0 follows from x_t and what the network predicts."""
+    """(r_xt, r_pred), (steps,) each: the coefficients that give x_0 from x_t and the network's prediction."""
     if prediction == "eps":
         return 1 / np.sqrt(alpha_bar), -np.sqrt(1 / alpha_bar - 1)
     if prediction == "v":  # Salimans & Ho 2022: v = sqrt(alpha_bar) eps - sqrt(1 - alpha_bar) x_0

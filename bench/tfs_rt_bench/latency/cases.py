@@ -10,7 +10,7 @@ from tfs_rt.cases.discover import discover
 from tfs_rt.cases.load import load_case, read_file
 from tfs_rt.errors import InputError, NothingFound, TfsRtError
 from tfs_rt.images import RGB
-from tfs_rt.models.self_test import CASE_ID, SIDE, made_case
+from tfs_rt.models.self_test import CASE_ID, SIDE, synthetic_case
 from tfs_rt_bench.evaluation.score import image_files
 from tfs_rt_bench.latency.machine import ROOT
 from tfs_rt_bench.measures.metrics import SSIM_WINDOW
@@ -41,7 +41,7 @@ def read_cases(
     Raises NothingFound if none is left, InputError if their results are not all of one size.
     """
     if not sources and not EXAMPLES.is_dir() and truth is None:
-        made = tuple(made_case(scale))
+        made = tuple(synthetic_case(scale))
         _check_size(size or (SIDE, SIDE))
         return Cases((CASE_ID,), (made,), (None,), size or (SIDE, SIDE)), []
     loaded = {}

@@ -14,7 +14,7 @@ import onnxruntime
 
 from tfs_rt.backends.registry import load_engine
 from tfs_rt.errors import EnvironmentFault, ModelError, UsageError
-from tfs_rt.methods.diffusion import load_fusion
+from tfs_rt.methods.diffusion import load_fusion_bundle
 from tfs_rt.models.bundle import Bundle, load_bundle
 from tfs_rt.models.manifest import write_manifest
 from tfs_rt.sampling.engine import Engine
@@ -63,7 +63,7 @@ def tune(request: Request, say: Callable[[str], None] = lambda text: None) -> Tu
     Raises ModelError for a model that fuses no three images or returns no numbers, UsageError for a budget in which
     nothing can be done.
     """
-    bundle = load_fusion(request.model)
+    bundle = load_fusion_bundle(request.model)
     source = request.source
     scale = bundle.manifest.model.scale
     cases = known_cases(source, scale)
@@ -126,7 +126,7 @@ def accuracy_of(point: Point) -> Accuracy:
 
 def check_bundles(models: Sequence[str | Path], *, write: bool) -> None:
     """Refuse before the search whatever would fail later or overwrite another report."""
-    bundles = [load_fusion(model) for model in models]
+    bundles = [load_fusion_bundle(model) for model in models]
     names = [bundle.manifest.name for bundle in bundles]
     if twice := [name for name in names if names.count(name) > 1]:
         raise UsageError("BUNDLE...", f"{twice[0]!r} would name two models", "tune them one by one")

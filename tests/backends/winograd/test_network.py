@@ -32,7 +32,7 @@ from tfs_rt.methods.diffusion import load_pipeline
 from tfs_rt.models.bundle import load_bundle
 from tfs_rt.models.manifest import write_manifest
 from tfs_rt.models.onnx.weights import Weights
-from tfs_rt.models.self_test import SIDE, made_case
+from tfs_rt.models.self_test import SIDE, synthetic_case
 from tfs_rt.spec import Architecture
 from tfs_rt_reference.network import UNet
 
@@ -455,7 +455,7 @@ def test_it_compiles_for_processors_that_are_not_here() -> None:
 
 
 def test_a_shipped_model_gives_the_references_image() -> None:
-    case, size = made_case(4), (SIDE, SIDE)
+    case, size = synthetic_case(4), (SIDE, SIDE)
     ours, theirs = (
         load_pipeline("tfs-rt/x4", backend=backend).fuse([case], ["a"], size=size)[0]
         for backend in ("winograd", "torch")
