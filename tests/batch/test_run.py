@@ -128,7 +128,7 @@ def test_a_signal_that_the_engine_swallows_ends_the_run_after_its_batch(tmp_path
             os.kill(os.getpid(), signal.SIGTERM)
 
     watched.on_step = swallow
-    with signals.raising(), pytest.raises(signals.Signalled):
+    with signals.raise_as_exceptions(), pytest.raises(signals.Signalled):
         watched.fuse()
     report = json.loads((tmp_path / "out" / "report.json").read_text())
     assert (report["ended"], report["done"], report["not_run"]) == ("interrupted", 1, ["k1", "k2"])

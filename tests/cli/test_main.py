@@ -99,7 +99,7 @@ def test_a_signal_that_a_library_swallows_still_ends_the_command(cli: Cli, monke
 
 
 def test_a_swallowed_signal_is_raised_again_before_what_cannot_be_taken_back() -> None:
-    with signals.raising():
+    with signals.raise_as_exceptions():
         with contextlib.suppress(BaseException):
             os.kill(os.getpid(), signal.SIGTERM)
         with pytest.raises(signals.Signalled):
@@ -118,7 +118,7 @@ def test_too_little_memory_is_the_environments_fault(
     places = {"CASE": write_case(tmp_path / "case"), "OUT": tmp_path / "out"}
     ended = cli(*(places.get(word, word) for word in command))
     assert ended.code == 6
-    assert ended.err.startswith("tfs-rt: memory: no more can be had (")
+    assert ended.err.startswith("tfs-rt: memory: no more memory is available (")
     assert len(ended.err.splitlines()) == 1
 
 
@@ -132,4 +132,4 @@ def test_a_library_that_does_not_load_is_the_environments_fault(
     (tmp_path / "a.pth").write_bytes(b"x")
     ended = cli("inspect", tmp_path / "a.pth")
     assert ended.code == 6
-    assert "memory: no more can be had" in ended.err
+    assert "memory: no more memory is available" in ended.err

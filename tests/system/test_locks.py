@@ -134,11 +134,11 @@ def test_the_cache_works_without_flock(tmp_path: Path) -> None:
 def test_prepare_works_without_flock_one_at_a_time(tmp_path: Path) -> None:
     prepare = pytest.importorskip("tfs_rt_reference.data.prepare")
     with (
-        prepare._alone(tmp_path / "set"),
+        prepare._locked(tmp_path / "set"),
         pytest.raises(UsageError, match="wait for it, or, if it has ended, remove"),
-        prepare._alone(tmp_path / "set"),
+        prepare._locked(tmp_path / "set"),
     ):
         pass
-    with prepare._alone(tmp_path / "set"):
+    with prepare._locked(tmp_path / "set"):
         assert not list((tmp_path / "set").iterdir())
     assert not list(tmp_path.glob(".set*.marker"))

@@ -100,7 +100,7 @@ def test_the_number_of_processes_is_read_in_both_versions(proc: Callable[..., Pa
 def test_threads_are_the_least_of_affinity_and_quota(
     quota: float, expected: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(threads, "_bound", lambda: 8)
+    monkeypatch.setattr(threads, "_affinity", lambda: 8)
     monkeypatch.setattr(threads, "cpu_quota", lambda: quota)
     assert processor_count() == thread_count() == expected
     assert thread_count(5) == 5
@@ -110,10 +110,10 @@ def test_threads_are_the_least_of_affinity_and_quota(
 
 def test_a_library_chooses_itself_where_nothing_limits_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(threads, "cpu_quota", lambda: inf)
-    monkeypatch.setattr(threads, "_bound", lambda: os.cpu_count())
+    monkeypatch.setattr(threads, "_affinity", lambda: os.cpu_count())
     assert library_threads() == 0
     monkeypatch.setattr(os, "cpu_count", lambda: 64)
-    monkeypatch.setattr(threads, "_bound", lambda: 64)
+    monkeypatch.setattr(threads, "_affinity", lambda: 64)
     monkeypatch.setattr(threads, "cpu_quota", lambda: 2.0)
     assert library_threads() == 2
 

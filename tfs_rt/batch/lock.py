@@ -20,7 +20,7 @@ from tfs_rt.batch.journal import Journal, is_of_this_machine, lock_holder
 from tfs_rt.batch.shards import Job, Shard, shard_of
 from tfs_rt.errors import EnvironmentFault, UsageError
 from tfs_rt.output.folder import JOB, LOCK, SHARDS, SPREAD, STATE
-from tfs_rt.system.files import read_regular, sweep, write_file
+from tfs_rt.system.files import read_regular, remove_temporaries, write_file
 from tfs_rt.system.locks import acquire, is_held, marker_of
 from tfs_rt.system.os_errors import reason_of, remedy_for
 
@@ -106,9 +106,9 @@ def _running_shard(output: Path, shards: Sequence[Shard]) -> Shard | None:
 def _sweep(output: Path, shards: Sequence[Shard]) -> None:
     """Delete the temporary files of killed runs."""
     for folder in (output, output / SPREAD, state_folder(output)):
-        sweep(folder)
+        remove_temporaries(folder)
     for shard in shards:
-        sweep(state_folder(output, shard))
+        remove_temporaries(state_folder(output, shard))
 
 
 def removable_lock(state: Path) -> Path | None:

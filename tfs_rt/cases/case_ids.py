@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from tfs_rt.cases.case import Problem
 from tfs_rt.cases.listing import shorten
 from tfs_rt.output.folder import RESERVED_IDS
-from tfs_rt.system.files import folded
+from tfs_rt.system.files import fold_name
 
 LONGEST = 200  # bytes of an id: a file name holds 255, its ending and a temporary name's included
 FORBIDDEN = '/\\:*?"<>|'  # by one file system or another
@@ -30,7 +30,7 @@ def id_problem(case_id: str) -> Problem | None:
         reason = f"it holds {', '.join(map(ascii, bad))}"
     elif case_id.startswith("."):
         reason = "it begins with a dot, and would be hidden"
-    elif folded(case_id) in RESERVED_IDS:
+    elif fold_name(case_id) in RESERVED_IDS:
         reason = f"a run has a file of its own by that name ({', '.join(sorted(RESERVED_IDS))})"
     elif (length := len(case_id.encode())) > LONGEST:  # names that are not Unicode hold a forbidden character
         reason = f"it has {length} bytes, and a result's name has room for {LONGEST}"

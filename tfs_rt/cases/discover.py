@@ -27,7 +27,7 @@ from tfs_rt.cases.source import Source, SourceKind
 from tfs_rt.errors import InputError, NothingFound, UsageError
 from tfs_rt.output import bids_derivative
 from tfs_rt.output.conflicts import OutputFolder
-from tfs_rt.system.files import folded, real_path
+from tfs_rt.system.files import fold_name, real_path
 
 # The first kind that recognises a source reads it. After one that mixes, the later ones are tried, too.
 KINDS: tuple[SourceKind, ...] = (CSV_LIST, BIDS, NNUNET, FOLDERS)
@@ -60,7 +60,7 @@ def discover(
         target = OutputFolder.of(output, (file for case in cases for file in _files(case)))
         bids_derivative.check_dataset(output, {c.dataset for c in cases if isinstance(c, Case) and c.dataset})
     places = _places(cases)
-    checked = [_check_id(case, places[folded(case.id)], target) for case in cases]
+    checked = [_check_id(case, places[fold_name(case.id)], target) for case in cases]
     return [*checked, *(RefusedCase(Path(error.subject).name, error) for error in empty)]
 
 
@@ -125,7 +125,7 @@ def _places(cases: Iterable[FoundCase]) -> dict[str, list[str]]:
     places: dict[str, list[str]] = defaultdict(list)
     for case in cases:
         files = _files(case)
-        places[folded(case.id)].append(str(files[0].parent if files else case.id))
+        places[fold_name(case.id)].append(str(files[0].parent if files else case.id))
     return places
 
 

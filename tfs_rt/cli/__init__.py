@@ -105,7 +105,7 @@ def top(context: typer.Context, *, version: Version = False) -> None:
 def main() -> None:
     """Run the command, and turn every fault into one line and its exit code."""
     streams.install()
-    with signals.raising():
+    with signals.raise_as_exceptions():
         try:
             _check_arguments(sys.argv[1:])
             app()

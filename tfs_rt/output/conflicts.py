@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tfs_rt.errors import InputError, UsageError
 from tfs_rt.output.folder import REPORT, SHEETS, SPREAD, STATE, result_names, sidecar_name, spread_names
-from tfs_rt.system.files import TEMPORARY, linked
+from tfs_rt.system.files import TEMPORARY, first_link
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ class OutputFolder:
         for name in (*results, *spread_names(case_id)):
             if self._is_blocked(name) and (self.folder / name).is_dir():
                 return InputError(self.folder / name, "is a folder where a result should go", "choose another --output")
-        if link := linked((self.folder / results[0]).parent, self.folder):
+        if link := first_link((self.folder / results[0]).parent, self.folder):
             remedy = "remove it, or choose another --output"
             return InputError(link, "is a link where a result should go", remedy)
         return None
@@ -73,7 +73,7 @@ class OutputFolder:
         """True if an inner folder holds no input, folder or link."""
         if inner not in self.clear:
             path = os.path.join(self.real, inner) if inner else self.real  # noqa: PTH118
-            is_linked = linked(self.folder / inner, self.folder)
+            is_linked = first_link(self.folder / inner, self.folder)
             blocked = self._blockers(inner) or self._blockers(SPREAD)
             self.clear[inner] = not blocked and not is_linked and path not in self.input_folders
         return self.clear[inner]

@@ -17,7 +17,7 @@ from tfs_rt.facts import Facts, as_json
 from tfs_rt.output.folder import SHEETS, sidecar_name
 from tfs_rt.output.provenance import pixel_settings, recipe_hash
 from tfs_rt.output.sidecar import Sidecar, read_sidecar
-from tfs_rt.system.files import file_sha256, sweep, sync_folder, write_file
+from tfs_rt.system.files import file_sha256, remove_temporaries, sync_folder, write_file
 from tfs_rt.system.os_errors import write_fault
 
 
@@ -100,7 +100,7 @@ def clear_sheets(folder: Path) -> None:
     if sheets.is_symlink():
         raise EnvironmentFault(sheets, "is a link", "remove it, or choose another --output")
     if sheets.is_dir():
-        sweep(sheets)
+        remove_temporaries(sheets)
     for path in sheets.glob("[0-9][0-9][0-9]*.png"):
         if path.stem.isdecimal():
             path.unlink()

@@ -44,7 +44,7 @@ def group_folders(controller: str, proc: Path = PROC) -> list[Path]:
     for mount in _mounts(proc):
         name = VERSION_2 if VERSION_2 in mount.controllers else controller
         if name in mount.controllers and name in groups:
-            inside = _inside(groups[name], mount.root)
+            inside = _path_below(groups[name], mount.root)
             own = mount.folder.joinpath(*inside)
             folders += [own, *own.parents[: len(inside)]]
     return folders
@@ -63,14 +63,14 @@ def _mounts(proc: Path) -> Iterator[Mount]:
     for line in _lines(proc / "mountinfo"):
         place, _, kind = line.partition(" - ")
         system, _, options = kind.split(" ", 2)
-        root, folder = (_unescaped(text) for text in place.split(" ")[3:5])
+        root, folder = (_unescape(text) for text in place.split(" ")[3:5])
         if system == "cgroup2":
             yield Mount(root, Path(folder), (VERSION_2,))
         elif system == "cgroup":
             yield Mount(root, Path(folder), tuple(options.split(",")))
 
 
-def _inside(group: str, root: str) -> tuple[str, ...]:
+def _path_below(group: str, root: str) -> tuple[str, ...]:
     """Path of a group below the one that is mounted; empty if the group lies outside, as in some containers."""
     path, top = PurePosixPath(group), PurePosixPath(root)
     parts = path.relative_to(top).parts if path.is_relative_to(top) else ()
@@ -104,6 +104,6 @@ def _text(file: Path) -> str:
         return ""
 
 
-def _unescaped(text: str) -> str:
-    """A path of mountinfo, in which spaces and the like are octal."""
+def _unescape(text: str) -> str:
+    """A path of mountinfo, where spaces and other special characters are written in octal."""
     return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), text)

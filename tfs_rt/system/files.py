@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, also if the power goes; and files read without being waited for."""
+"""Atomic, durable writes; reads that never block on a pipe or a device."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ from tfs_rt.errors import EnvironmentFault
 from tfs_rt.system.os_errors import write_fault
 
 TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}\.tmp")
-UNSYNCED = {errno.EINVAL, errno.ENOTSUP, errno.EBADF}  # what file systems say whose folders cannot be flushed
-BINARY, AT_ONCE = getattr(os, "O_BINARY", 0), getattr(os, "O_NONBLOCK", 0)  # Windows has the one, the rest the other
-LARGEST = 2**40  # bytes: only files that the kernel makes up (/proc/kcore) say that they are larger
+UNSYNCED = {errno.EINVAL, errno.ENOTSUP, errno.EBADF}  # errors of file systems that cannot flush a folder
+BINARY = getattr(os, "O_BINARY", 0)  # on Windows
+AT_ONCE = getattr(os, "O_NONBLOCK", 0)  # on all other systems
+LARGEST = 2**40  # bytes; only files that the kernel makes up (/proc/kcore) claim to be larger
 
 
 def file_sha256(path: Path) -> str:
@@ -38,11 +39,12 @@ def read_regular(path: Path, limit: int) -> bytes:
 
 
 def open_regular(path: Path) -> BufferedReader:
-    """A regular file, open for reading; OSError, at once, for a pipe, a device, a folder or no path.
+    """Open a regular file for reading; OSError, at once, for a pipe, a device, a folder or a missing file.
 
-    A device is not even opened, for that alone can do things. A file of no size is opened as an empty one: the kernel
-    makes up such files (/proc/kmsg), and reading them can wait for ever.
+    A device is not even opened, because that alone can have effects. A file of size 0 is opened as an empty one: the
+    kernel makes up such files (/proc/kmsg), and reading them can block for ever.
     """
+    # Check before opening, and again afterwards: the file may have been exchanged.
     try:
         _check_regular(path, path.stat())
         file = os.fdopen(_open_at_once(path), "rb")
@@ -50,7 +52,7 @@ def open_regular(path: Path) -> BufferedReader:
         raise OSError(errno.EINVAL, str(error), str(path)) from error
     try:
         status = os.fstat(file.fileno())
-        _check_regular(path, status)  # it may have been exchanged
+        _check_regular(path, status)
     except OSError:
         file.close()
         raise
@@ -72,16 +74,17 @@ def _check_regular(path: Path, status: os.stat_result) -> None:
 def _open_at_once(path: Path) -> int:
     try:
         return os.open(path, os.O_RDONLY | BINARY | AT_ONCE)
-    except BlockingIOError:  # a file server has a lease on it, which the system takes back in a limited time
+    except BlockingIOError:  # a file server has a lease on it, which the system takes back in time
         return os.open(path, os.O_RDONLY | BINARY)
 
 
 def write_file(path: Path, data: bytes | Iterable[bytes], *, mode: int = 0o666, within: Path | None = None) -> None:
-    """Write to a temporary name, flush it to the disk, rename, and flush the folder.
+    """Write a file that appears whole or not at all, even if the power fails. Raises EnvironmentFault.
 
-    Data may come in pieces, so that they need not be in memory at once. The temporary name is in the same folder; or
-    in the folder `within`, from which on folders are made and links refused. Raises EnvironmentFault.
+    Data may come in pieces, so that they need not be in memory at once. With `within`, a folder above the file, the
+    folders between are made, and links among them are refused.
     """
+    # Write to a temporary name, flush it to the disk, rename it, and flush the folder.
     temporary = (within or path.parent) / f".{path.name[:100]}.{secrets.token_hex(4)}.tmp"
     try:
         if within:
@@ -104,21 +107,22 @@ def real_path(path: Path) -> Path:
     return Path(os.path.realpath(path))
 
 
-def linked(folder: Path, within: Path) -> Path | None:
-    """The first folder below `within` on the way to `folder`, itself among them, that is a link; None if none is."""
-    return next((place for place in _way(folder, within) if place.is_symlink()), None)
+def first_link(folder: Path, within: Path) -> Path | None:
+    """The first link among the folders below `within` down to `folder`, which counts too; None without one."""
+    return next((place for place in _folders_down_to(folder, within) if place.is_symlink()), None)
 
 
-def _way(folder: Path, within: Path) -> list[Path]:
+def _folders_down_to(folder: Path, within: Path) -> list[Path]:
+    """The folders below `within` down to `folder`."""
     parts = folder.relative_to(within).parts
     return [within.joinpath(*parts[: i + 1]) for i in range(len(parts))]
 
 
 def _make_folders(folder: Path, within: Path) -> None:
-    """Make the folders below `within` on the way, each flushed to the disk before there is anything in it."""
-    if link := linked(folder, within):
+    """Make the folders below `within` down to `folder`, each flushed to the disk before anything is written into it."""
+    if link := first_link(folder, within):
         raise EnvironmentFault(link, "is a link", "remove it, or choose another --output")
-    for place in _way(folder, within):
+    for place in _folders_down_to(folder, within):
         if not place.is_dir():
             place.mkdir(exist_ok=True)  # another shard may have made it meanwhile
             sync_folder(place.parent)
@@ -138,8 +142,8 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def sweep(folder: Path) -> None:
-    """Take away the temporary files that a killed writer left in a folder nobody writes to."""
+def remove_temporaries(folder: Path) -> None:
+    """Remove the temporary files of killed writers from a folder that nobody writes to."""
     for path in folder.iterdir() if folder.is_dir() else ():
         if TEMPORARY.fullmatch(path.name) and path.is_file():
             path.unlink(missing_ok=True)
@@ -162,6 +166,6 @@ def _write(path: Path, data: bytes | Iterable[bytes], mode: int) -> None:
         os.close(descriptor)
 
 
-def folded(name: str) -> str:
-    """A name without what a file system or a slip may not tell apart: letter case, composed characters."""
+def fold_name(name: str) -> str:
+    """A name in one letter case and one Unicode form: names that are equal then are taken for one."""
     return unicodedata.normalize("NFC", name).casefold()

@@ -45,10 +45,11 @@ def has_flock(folder: Path) -> bool:
 
 
 def acquire(lock: Path, timeout: float, mode: int | None = None) -> BaseFileLock:
-    """Take a lock, to be given back by its `release`. Timeout if another process holds it, OSError if none can."""
+    """Take a lock; its `release` gives it back. Timeout if another process holds it, OSError if it cannot be taken."""
     options: dict[str, Any] = {} if mode is None else {"mode": mode}
     marker = marker_of(lock)
-    if os.path.lexists(marker):  # a machine whose mount of this file system has no flock may hold it
+    # A machine whose mount of this file system has no flock may hold the marker.
+    if os.path.lexists(marker):
         SoftFileLock(marker, **options).acquire(timeout=timeout).lock.release()
     held: BaseFileLock = FileLock(lock, fallback_to_soft=False, **options)
     try:
@@ -62,7 +63,7 @@ def acquire(lock: Path, timeout: float, mode: int | None = None) -> BaseFileLock
 
 
 def is_held(lock: Path, patience: float) -> bool:
-    """True if another process holds a lock; OSError if that cannot be found out."""
+    """True if another process holds a lock; OSError if the system cannot tell."""
     try:
         if os.path.lexists(marker := marker_of(lock)):
             SoftFileLock(marker).acquire(timeout=patience).lock.release()

@@ -1,4 +1,4 @@
-"""Errors of the operating system as faults for the user: one table of remedies, for all that is written."""
+"""Faults for errors of the operating system: one table of remedies for everything that is written."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ REMEDIES = {getattr(errno, name): remedy for name, remedy in NAMES.items() if ha
 
 
 def reason_of(error: Exception) -> str:
-    """The system's words for an error."""
+    """The system's message for an error."""
     return getattr(error, "strerror", None) or str(error)
 
 
 def remedy_for(error: OSError, elsewhere: str = ELSEWHERE) -> str:
-    """The remedy for an error of writing; `elsewhere` names another place, where that is a way out."""
+    """The remedy for an error of writing; `elsewhere` is the alternative of another place."""
     if limit := limit_fault(error):
         return limit.remedy
     return f"{REMEDIES.get(error.errno or 0, 'check the disk')}, or {elsewhere}"

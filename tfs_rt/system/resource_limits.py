@@ -1,4 +1,4 @@
-"""Limits of this process on threads, processes, open files and memory, and the fault of a limit that is reached."""
+"""Limits of this process on threads, processes, open files and memory, and the fault for a limit that is reached."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ except ImportError:  # Windows has none
 from tfs_rt.errors import LimitReached
 from tfs_rt.system.cgroups import process_limit
 
-NO_THREAD = ("can't start new thread", "pthread_create", "Resource temporarily unavailable")  # Python, libraries, libc
-# The loader of libraries, libc and C++ say so where address space runs out.
+# Messages of Python, libraries and libc if no thread can be started.
+NO_THREAD = ("can't start new thread", "pthread_create", "Resource temporarily unavailable")
+# Messages of the loader of libraries, libc and C++ if address space runs out.
 NO_MEMORY = ("failed to map segment", "cannot enable executable stack", "annot allocate memory", "bad_alloc")
 FEWER_THREADS = (
     "raise the limit on processes and threads (ulimit -u, or pids.max of the container), "
@@ -29,7 +30,7 @@ REMEDIES = {
 
 
 def limit_fault(error: BaseException) -> LimitReached | None:
-    """The fault of an error that says that a limit is reached; None for any other error.
+    """The fault for an error whose message names a limit; None for any other error.
 
     A MemoryError is not one: a single case may need more memory than there is.
     """
@@ -37,7 +38,7 @@ def limit_fault(error: BaseException) -> LimitReached | None:
     if any(words in text for words in NO_MEMORY):
         return memory_fault()
     if any(words in text for words in NO_THREAD):
-        limits = limits_in_force() or "no limit of this process shows"
+        limits = limits_in_force() or "this process has no such limit"
         return LimitReached("threads", f"no more threads or processes can be started ({limits})", FEWER_THREADS)
     if isinstance(error, OSError) and (remedy := REMEDIES.get(error.errno or 0)):
         return LimitReached("this machine", f"has reached a limit ({error.strerror or error})", remedy)
@@ -46,17 +47,17 @@ def limit_fault(error: BaseException) -> LimitReached | None:
 
 def memory_fault() -> LimitReached:
     """The fault for a command that has run out of memory."""
-    limits = ", ".join(memory_limits()) or "no limit of this process shows"
-    return LimitReached("memory", f"no more can be had ({limits})", MORE_MEMORY)
+    limits = ", ".join(memory_limits()) or "this process has no such limit"
+    return LimitReached("memory", f"no more memory is available ({limits})", MORE_MEMORY)
 
 
 def limits_in_force() -> str:
-    """The limits on processes and memory, in words; empty if there are none."""
+    """The limits on processes and memory, for a message; empty if there are none."""
     return ", ".join([*_process_limits(), *memory_limits()])
 
 
 def memory_limits() -> Iterator[str]:
-    """The limits on memory, in words."""
+    """The limits on memory, each for a message."""
     for option, name in (("-v", "RLIMIT_AS"), ("-d", "RLIMIT_DATA")):
         if (number := _soft_limit(name)) is not None:
             yield f"ulimit {option} is {number // 1024} kB"

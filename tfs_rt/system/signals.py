@@ -8,16 +8,16 @@ from contextlib import contextmanager
 from types import FrameType
 
 received: list[int] = []
-holds: list[None] = []
+delays: list[None] = []  # one entry for each `delay` block that is open
 
 
 class Signalled(BaseException):
-    """A signal came; this passes every handler of faults, and what is cleaned up is."""
+    """A signal was received. It passes every `except Exception`, but `finally` blocks still clean up."""
 
 
 @contextmanager
-def raising() -> Iterator[None]:
-    """SIGINT and SIGTERM raise Signalled within this block."""
+def raise_as_exceptions() -> Iterator[None]:
+    """Within this block SIGINT and SIGTERM raise Signalled."""
     received.clear()
     before = {signum: signal.signal(signum, _receive) for signum in (signal.SIGINT, signal.SIGTERM)}
     try:
@@ -29,23 +29,23 @@ def raising() -> Iterator[None]:
 
 
 @contextmanager
-def held() -> Iterator[None]:
-    """Within this block a signal is only remembered, for a library that cannot pass exceptions on; its end raises."""
-    holds.append(None)
+def delay() -> Iterator[None]:
+    """Delay Signalled to the end of this block, for a library that cannot pass exceptions on."""
+    delays.append(None)
     try:
         yield
     finally:
-        holds.pop()
+        delays.pop()
     check()
 
 
 def check() -> None:
-    """Raise Signalled if a signal came and was swallowed: call it before what cannot be taken back."""
+    """Raise Signalled if a signal was received and swallowed: call this before steps that cannot be undone."""
     if received:
         raise Signalled
 
 
 def _receive(signum: int, frame: FrameType | None) -> None:
     received.append(signum)
-    if not holds:
+    if not delays:
         raise Signalled

@@ -17,37 +17,38 @@ LIBRARIES = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMB
 
 def processor_count() -> int:
     """Processors that this process may use: those it is bound to, or fewer by the CPU quota of its control groups."""
+    bound = _affinity()
     quota = cpu_quota()
-    bound = _bound()
     return bound if quota == inf else max(1, min(bound, ceil(quota)))
 
 
 def thread_count(threads: int | None = None) -> int:
-    """Threads to compute with: as many as asked for, by TFS_RT_THREADS or by the argument, or one a processor."""
+    """Threads to compute with: the argument, or TFS_RT_THREADS, or one for each processor."""
     return threads or _from_environment() or processor_count()
 
 
 def library_threads(threads: int | None = None) -> int:
-    """Threads for a library that can choose their number itself, which 0 leaves to it: nothing limits them."""
-    asked = threads or _from_environment()
-    if asked:
-        return asked
+    """Threads for a library; 0 lets it choose, where nothing limits this process."""
+    requested = threads or _from_environment()
+    if requested:
+        return requested
     count = processor_count()
     return count if count < (os.cpu_count() or 1) else 0
 
 
 def limit_libraries(threads: int | None = None) -> None:
-    """Before numerical libraries are loaded: limit their threads, unless the user has done so."""
+    """Limit the threads of numerical libraries, unless the user has done so. Call it before they are loaded."""
     count = library_threads(threads)
     for name in LIBRARIES if count else ():
         os.environ.setdefault(name, str(count))
 
 
 def try_threads(threads: int | None = None) -> None:
-    """Before numerical libraries are loaded: start as many threads as they will, and end them.
+    """Start as many threads as numerical libraries will, and end them. Call it before they are loaded.
 
     LimitReached if so many cannot be started: OpenBLAS would raise SIGINT, as if the user had interrupted the command.
     """
+    # The threads wait until all have been started.
     end = Event()
     try:
         for _ in range(thread_count(threads)):
@@ -58,8 +59,8 @@ def try_threads(threads: int | None = None) -> None:
         end.set()
 
 
-def _bound() -> int:
-    """Processors that this process is bound to; all of them where the system does not say."""
+def _affinity() -> int:
+    """Processors that this process is bound to; all of them where the system does not tell."""
     if hasattr(os, "sched_getaffinity"):
         try:
             return len(os.sched_getaffinity(0))

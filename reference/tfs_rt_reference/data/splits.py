@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 from tfs_rt.cases.case import Case, FoundCase
 from tfs_rt.errors import UsageError
-from tfs_rt.system.files import folded
+from tfs_rt.system.files import fold_name
 
 SPLITS = ("train", "val", "test")
 
@@ -31,7 +31,7 @@ def assign_patients(cases: Iterable[FoundCase], pattern: str | None) -> dict[str
             raise UsageError(f"case {case.id}", "does not state its patient", remedy)
     spellings: dict[str, str] = {}
     for patient in patients.values():
-        other = spellings.setdefault(folded(patient), patient)
+        other = spellings.setdefault(fold_name(patient), patient)
         if other != patient:
             reason = f"is also written {other!r}: one patient, or two?"
             raise UsageError(f"patient {patient}", reason, "write one the same everywhere, or name two apart")

@@ -92,7 +92,7 @@ class GraphLoop:
             self.device.synchronize()  # nothing may run in a graph that is dropped
             self.session = session = None  # its memory, before the next one's
             columns = self.bias_rows(table.rows[:1, 0]).shape[1]
-            with signals.held():  # TensorRT calls back into us, and cannot pass on what we raise there
+            with signals.delay():  # TensorRT calls back into us, and cannot pass on what we raise there
                 network = self.networks(shape.batch, shape.padded)
                 self.session = session = Session(self.device, network, shape, columns, max(steps, STEPS))
         if session.table is not table:

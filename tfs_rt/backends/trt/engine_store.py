@@ -68,7 +68,7 @@ def build_engine(
 
     def make() -> tuple[bytes, Facts]:
         graph = order.bundle.half_graph()
-        with signals.held():  # TensorRT calls back into us, and prints what we raise there
+        with signals.delay():  # TensorRT calls back into us, and prints what we raise there
             built = build(trt, graph, order.profile, chosen, on_step=on_step)
         made.append(built)
         return built.plan, {"model": order.bundle.manifest.name, "layers": built.layers, "seconds": built.seconds}

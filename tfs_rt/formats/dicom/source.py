@@ -19,7 +19,7 @@ from pydicom.valuerep import validate_value
 from tfs_rt.formats.dicom.planes import Plane, spacing_of
 from tfs_rt.formats.dicom.stack import Stack
 from tfs_rt.formats.picture import NEAR
-from tfs_rt.system.files import folded
+from tfs_rt.system.files import fold_name
 
 COPIED = (
     *("PatientName", "PatientID", "IssuerOfPatientID", "PatientBirthDate", "PatientSex"),
@@ -108,7 +108,7 @@ def _letters(dataset: Dataset) -> str:
 def _plain_name(name: str) -> str:
     """Family and given name in their first spelling, without what two exports of one name may differ in."""
     first = next(filter(None, (group.strip(" ^") for group in name.split("="))), "")
-    return "^".join(" ".join(folded(part).split()) for part in first.split("^")[:2]).strip("^ ")
+    return "^".join(" ".join(fold_name(part).split()) for part in first.split("^")[:2]).strip("^ ")
 
 
 def _corners(plane: Plane, size: tuple[int, int]) -> list[list[float]]:
