@@ -89,14 +89,14 @@ MUTANTS = (
         "tfs_rt/batch/execute.py",
         "        if self.untested:",
         "        if False:",
-        ("tests/batch/test_run.py",),
+        ("tests/batch/test_execute.py",),
     ),
     Mutant(
         "a self-test every 10^9 cases",
         "tfs_rt/batch/execute.py",
         "SELF_TEST_EVERY = 200",
         "SELF_TEST_EVERY = 10**9",
-        ("tests/batch/test_run.py",),
+        ("tests/batch/test_execute.py",),
     ),
     Mutant(
         "the journal is opened through a link",
