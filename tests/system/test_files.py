@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from support.crashes import watched
 from support.helpers import Cli, png, write_case
 from tfs_rt.batch.journal import Journal
 from tfs_rt.cases.load import read_bytes
@@ -193,3 +194,23 @@ def test_a_file_is_read_by_its_size_and_not_by_what_it_may_have(tmp_path: Path) 
         f"assert read_regular(Path({str(tmp_path / 'a')!r}), 2**40) == b'small'"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_folders_are_on_the_disk_before_what_is_in_them(tmp_path: Path) -> None:
+    opened: dict[int, str] = {}
+    made, flushed = [], []
+    with watched() as seen:
+        for name in ("a/b/c/x", "a/b/d/y"):
+            write_file(tmp_path / name, b"data", within=tmp_path)
+    for name, arguments, result in seen:
+        if name == "open":
+            opened[result] = str(arguments[0])
+        elif name == "mkdir":
+            assert set(flushed) >= {str(Path(folder).parent) for folder in made}
+            made.append(str(arguments[0]))
+            flushed = [folder for folder in flushed if folder != str(Path(arguments[0]).parent)]
+        elif name == "fsync":
+            flushed.append(opened[arguments[0]])
+        elif name == "replace":
+            assert set(flushed) >= {str(Path(folder).parent) for folder in made}
+    assert made == [str(tmp_path / name) for name in ("a", "a/b", "a/b/c", "a/b/d")]
