@@ -1,4 +1,4 @@
-"""Every error a user can meet, each with the exit code it ends a command with."""
+"""The errors that a user can meet, each with the exit code of the command."""
 
 from __future__ import annotations
 
@@ -6,23 +6,25 @@ from pathlib import Path
 
 
 def first_line(error: BaseException) -> str:
-    """What a foreign exception says, in one line: its first, or its class if it says nothing."""
+    """The first line of an exception's message, or its class if the message is empty."""
     return next(iter(str(error).splitlines()), "") or type(error).__name__
 
 
 def printable(text: str, limit: int = 300) -> str:
-    """`text` on one line, without control characters, and not longer than a message may be."""
+    """`text` on one line, without control characters, shortened to `limit` characters."""
     line = "".join(c if c.isprintable() else repr(c)[1:-1] for c in " ".join(text.split()))
     return line if len(line) <= limit else f"{line[: limit - 3]}..."
 
 
 class TfsRtError(Exception):
-    """A fault stated in one line: what it is about (a file, a case, an option), the reason and the remedy."""
+    """A fault in one line: its subject (a file, a case, an option), the reason and the remedy."""
 
     exit_code = 70
 
     def __init__(self, subject: str | Path, reason: str, remedy: str) -> None:
-        self.subject, self.reason, self.remedy = printable(str(subject)), printable(reason, 600), remedy
+        self.subject = printable(str(subject))
+        self.reason = printable(reason, 600)
+        self.remedy = remedy
         super().__init__(f"{self.subject}: {self.reason}: {self.remedy}")
 
     def __reduce__(self) -> tuple[type[TfsRtError], tuple[str, str, str]]:
@@ -60,4 +62,4 @@ class EnvironmentFault(TfsRtError):
 
 
 class LimitReached(EnvironmentFault):
-    """The system refuses a thread, a process or memory: every case would fail, and none is to blame."""
+    """The system refuses a thread, a process or memory. Every case would fail, and none is the cause."""

@@ -1,7 +1,7 @@
-"""Between pixels on disk and arrays for the network.
+"""Conversions between images, RGB uint8 (H, W, 3), and the network's arrays, float32 (C, H, W) in [-1, 1].
 
-Images are RGB uint8 (H, W, 3); the network's arrays are float32 (C, H, W) in [-1, 1], x / 127.5 - 1.
-Upsampling is Pillow's bicubic (a = -0.5, rounded to uint8), the convention of the published program's data.
+A level x becomes x / 127.5 - 1. Upsampling is Pillow's bicubic (a = -0.5, rounded to uint8), the convention of the
+published program's data.
 """
 
 from __future__ import annotations

@@ -20,24 +20,24 @@ QUALITIES = ("fast", "balanced", "best")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Architecture:
-    """SR3's U-Net with a TMFA gate; all but `norm_groups` and `sigma_data` can be read from a checkpoint's tensors."""
+    """SR3's U-Net with a TMFA gate. All but `norm_groups` and `sigma_data` follow from a checkpoint's tensors."""
 
     in_channel: int  # condition and x_t together: 12 for TFS-Diff, 6 for SR3
     out_channel: int
     inner_channel: int
     norm_groups: int
     channel_multiplier: tuple[int, ...]  # one per level, from full resolution down
-    attention_levels: tuple[int, ...]  # levels whose blocks carry self-attention; the middle always does
+    attention_levels: tuple[int, ...]  # levels whose blocks have self-attention; the middle always has
     res_blocks: int
-    gate: Gate  # TMFA over nothing (SR3), the 9 condition channels (paper), or all 12 (published code)
+    gate: Gate  # channels of TMFA: none (SR3), the 9 of the condition (paper), or all 12 (published code)
     patch_size: int = 1  # pixels folded into channels before the first convolution (1 in the paper)
-    condition_skip: bool = False  # a learnt 1x1 map of the condition, added to the output
-    sigma_data: float = 0.0  # of the preconditioning of Karras et al. 2022, with eps as the output; if 0, none
+    condition_skip: bool = False  # add a learned 1x1 map of the condition to the output
+    sigma_data: float = 0.0  # for preconditioning as in Karras et al. 2022, with eps as the output; 0: none
 
     def __post_init__(self) -> None:
         sizes = (self.out_channel, self.inner_channel, self.norm_groups, self.res_blocks, self.patch_size)
         levels = range(len(self.channel_multiplier))
-        images, rest = divmod(self.condition_channels, 3)
+        images, remainder = divmod(self.condition_channels, 3)
         _require(
             all(0 < size <= 2**16 for size in (*sizes, *self.channel_multiplier)), "architecture: sizes are positive"
         )
@@ -49,11 +49,14 @@ class Architecture:
         )
         _require(self.inner_channel % 2 == 0, "architecture: inner_channel is odd: sines and cosines go in pairs")
         _require(self.inner_channel % self.norm_groups == 0, "architecture: norm_groups does not divide inner_channel")
-        _require(all(level in levels for level in self.attention_levels), "architecture: attention on no level")
+        _require(
+            all(level in levels for level in self.attention_levels),
+            "architecture: attention_levels has a level that does not exist",
+        )
         _require(
             self.gate != "condition" or self.condition_channels > 3, "architecture: one image leaves nothing to gate"
         )
-        _require(images > 0 and rest == 0 and self.out_channel == 3, "architecture: images have 3 channels each")
+        _require(images > 0 and remainder == 0 and self.out_channel == 3, "architecture: images have 3 channels each")
 
     @property
     def condition_channels(self) -> int:
@@ -62,13 +65,13 @@ class Architecture:
 
     @property
     def stride(self) -> int:
-        """H and W must be multiples of this."""
+        """H and W of the network's images must be multiples of this."""
         return self.patch_size * 2 ** (len(self.channel_multiplier) - 1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Schedule:
-    """The training noise schedule, in the published option file's words."""
+    """The training's noise schedule, with the names of the published option file."""
 
     schedule: Literal["linear", "quad", "cosine"]
     n_timestep: int
@@ -85,41 +88,41 @@ class Schedule:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
-    """How a model is sampled: everything but the seed that decides the image."""
+    """The settings of sampling: all that can change the image, but the seed."""
 
     sampler: str  # a name in `tfs_rt.sampling.registry.SAMPLERS`
     steps: int
     eta: float  # 0 is deterministic DDIM, 1 is ancestral; used by ddim alone
     spacing: Spacing
-    sigma_max: float  # with log-snr spacing: the noise-to-signal ratio where sampling starts ...
-    sigma_min: float  # ... and that of the last network call
+    sigma_max: float  # with log-snr spacing: noise-to-signal ratio of the first network call
+    sigma_min: float  # with log-snr spacing: noise-to-signal ratio of the last network call
 
     def __post_init__(self) -> None:
         _require(1 <= self.steps <= 100_000, "recipe: steps is not within 1 and 100,000")
         _require(0 <= self.eta <= 1, "recipe: eta is not within 0 and 1")
-        _require(0 < self.sigma_min <= self.sigma_max < math.inf, "recipe: sigma_min and sigma_max are no range")
+        _require(0 < self.sigma_min <= self.sigma_max < math.inf, "recipe: sigma_min and sigma_max are not a range")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Accuracy:
-    """How near the ground truth a model's images are: means over the cases of a split."""
+    """A model's accuracy against ground truth: means over the cases of a split."""
 
     psnr: float  # dB
     ssim: float
-    sharpness: float  # mean average gradient over the ground truth's
+    sharpness: float  # average gradient, relative to the ground truth's
     cases: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tier:
-    """A recipe that `tfs-rt tune` chose, and what was measured of it."""
+    """A recipe that `tfs-rt tune` chose, with its measured accuracy and time."""
 
     recipe: Recipe
-    samples: int  # whose mean is the result
-    accuracy: dict[str, Accuracy]  # by split; the first is the one that chose
-    seconds: float  # for an image of `size`, the least of several runs
+    samples: int  # the result is their mean
+    accuracy: dict[str, Accuracy]  # by split; the recipe was chosen on the first
+    seconds: float  # for an image of `size`: the minimum of several runs
     size: tuple[int, int]  # (H, W)
-    machine: str  # where the seconds were measured, and with what
+    machine: str  # machine and software of the time measurement
 
     def __post_init__(self) -> None:
         _require(1 <= self.samples <= 1000, "tier: samples is not within 1 and 1000")
@@ -133,12 +136,12 @@ class Tier:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelSpec:
-    """All that the runtime has to know about a network in order to sample from it."""
+    """All that the runtime must know about a network to sample from it."""
 
     architecture: Architecture
     prediction: Prediction
     schedule: Schedule
-    scale: int  # 2, 4 or 8: the result's side over the inputs' side
+    scale: int  # 2, 4 or 8: side of the result over side of the inputs
     trained_size: int  # side in pixels of the images the model was trained on
     sigma_range: tuple[float, float]  # lowest and highest noise-to-signal ratio it was trained on
 
@@ -146,7 +149,7 @@ class ModelSpec:
         _require(self.scale in (2, 4, 8), "model: scale is not 2, 4 or 8")
         _require(self.prediction == "eps" or not self.architecture.sigma_data, "model: sigma_data is for eps alone")
         _require(1 <= self.trained_size <= 4096, "model: trained_size is not within 1 and 4096")
-        _require(0 < self.sigma_range[0] <= self.sigma_range[1] < math.inf, "model: sigma_range is no range")
+        _require(0 < self.sigma_range[0] <= self.sigma_range[1] < math.inf, "model: sigma_range is not a range")
 
 
 def _require(holds: bool, fault: str) -> None:

@@ -20,7 +20,8 @@ from tfs_rt.facts import unique_keys
 from tfs_rt.models.manifest import Manifest, decode_manifest
 from tfs_rt.models.onnx.allowed import check_graph
 from tfs_rt.models.onnx.external_data import has_external_data
-from tfs_rt.models.onnx.unet import check_half_network, check_network
+from tfs_rt.models.onnx.half_unet import check_half_network
+from tfs_rt.models.onnx.unet import check_network
 from tfs_rt.models.onnx.weights import Weights, is_shared, weights, with_weights
 from tfs_rt.spec import BundleKind, Tier
 from tfs_rt.system.files import read_regular

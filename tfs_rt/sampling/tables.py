@@ -92,9 +92,8 @@ def alpha_bars(spec: ModelSpec, recipe: Recipe) -> Float64:
     lowest, highest = spec.sigma_range
     sigmas = sigma(alpha_bar)
     if sigmas.min() < lowest * (1 - 1e-5) or sigmas.max() > highest * (1 + 1e-5):
-        reason = (
-            f"sampling from sigma {sigmas.max():.4g} to {sigmas.min():.4g} leaves the range of the model's training"
-        )
+        visited = f"{sigmas.max():.4g} to {sigmas.min():.4g}"
+        reason = f"sampling from sigma {visited} leaves the range of the model's training"
         raise UsageError("--spacing", reason, f"stay within {highest:.4g} to {lowest:.4g}, as log-snr does by default")
     return alpha_bar
 

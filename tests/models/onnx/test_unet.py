@@ -20,7 +20,8 @@ from tfs_rt.errors import ModelError
 from tfs_rt.methods.diffusion import load_pipeline
 from tfs_rt.models.bundle import Bundle, load_bundle
 from tfs_rt.models.manifest import BundleFile, write_manifest
-from tfs_rt.models.onnx.unet import check_half_network, check_network
+from tfs_rt.models.onnx.half_unet import check_half_network
+from tfs_rt.models.onnx.unet import check_network
 from tfs_rt.models.onnx.weights import is_shared, weights, with_weights
 from tfs_rt_export.graph import write_half_graph, write_step_graph
 from tfs_rt_export.half import HalfStep

@@ -564,7 +564,7 @@ def test_a_schedule_is_changed_a_key_at_a_time_and_its_range_follows() -> None:
         ({"architecture.in_channel": 6, "architecture.gate": "condition"}, "leaves nothing to gate"),
         ({"prediction": "noise"}, "expected one of eps, x0, v"),
         ({"sigma_range": [1.0]}, r"sigma_range is \[\], or"),
-        ({"sigma_range": [3.0, 2.0]}, "sigma_range is no range"),
+        ({"sigma_range": [3.0, 2.0]}, "sigma_range is not a range"),
     ],
 )
 def test_a_configuration_that_makes_no_sense_is_refused(settings: dict, words: str) -> None:

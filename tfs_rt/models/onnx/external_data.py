@@ -1,7 +1,7 @@
-"""Refuse ONNX files that point outside themselves, by walking their protobuf fields.
+"""Detect ONNX files that refer to other files, by walking their protobuf fields.
 
-An initializer may name an external file by any path, which a runtime would then read. The walk follows the fields that
-can hold a tensor (onnx.proto3) and needs no onnx package.
+An initializer may name an external file by any path, and a runtime would then read that file. The walk follows the
+fields that can hold a tensor (onnx.proto3), without the onnx package.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from tfs_rt.models.onnx.protobuf import fields
 
-# message -> {field number: message of the field}
+# Message -> {field number: message in that field}, for all fields that can lead to a tensor.
 HOLDERS = {
     "model": {7: "graph", 20: "training", 25: "function"},
     "training": {1: "graph", 2: "graph"},
@@ -25,9 +25,9 @@ MOST_FIELDS = 200_000  # of all these messages: the published network's graph ha
 
 
 def has_external_data(data: bytes) -> bool:
-    """Whether any tensor of an ONNX model keeps its values in another file.
+    """True if any tensor of an ONNX model has its values in another file.
 
-    Raises ValueError if the bytes are no protobuf, or far more of it than a network's graph takes.
+    Raises ValueError if the bytes are not valid protobuf, or have far more fields than a network's graph.
     """
     return _walk(memoryview(data), "model", 0)
 

@@ -1,7 +1,7 @@
-"""Search an ONNX graph for the nodes that a network consists of: by operation, attributes and inputs, never by name.
+"""Search an ONNX graph for a network's nodes: by operation, attributes and inputs, never by name.
 
-Sizes of images are unknown while a graph is searched. The arithmetic of shapes is therefore done on sums of products of
-n (the batch), h and w: what is found holds for images of every size.
+The sizes of images are unknown during the search. Shapes are therefore computed as sums of products of n (the batch), h
+and w, so that a match holds for images of every size.
 """
 
 from __future__ import annotations
@@ -20,12 +20,20 @@ from tfs_rt.models.onnx.weights import Weights, tensors
 Size = Mapping[str, int]  # a sum of products: {"hw": 4, "": -1} is 4 h w - 1
 Shape = tuple[Size, ...]
 
-MOST_TERMS, LARGEST, LONGEST = 8, 2**40, 8  # of sizes: an export writes two terms, small factors, six numbers
-ROUNDINGS = 32  # by which a constant may be off, in units of the last place: the noise level's frequencies are, by 5
+# Limits of the arithmetic of shapes: an export has two terms, small factors and six numbers.
+MOST_TERMS = 8
+LARGEST_FACTOR = 2**40
+LONGEST_SHAPE = 8
+
+# Tolerance of constants, in units of the last place: the noise level's frequencies differ by 5.
+ROUNDINGS = 32
+
 INFINITE_HALF = 0x7C00  # the exponent of a half that is infinite or NaN
 PREFIX = "network."  # of weights' names in a half graph
-TWO_WAYS = ("Add", "Mul")  # whose inputs may come in either order
-DEFAULTS: dict[str, dict[str, Any]] = {  # attributes that mean nothing, where they are what the export writes
+COMMUTATIVE = ("Add", "Mul")
+
+# Default values of attributes that change nothing in a graph of ours.
+DEFAULTS: dict[str, dict[str, Any]] = {
     "Conv": {"group": 1, "auto_pad": b"NOTSET", "dilations": (1, 1)},
     "Gemm": {"alpha": 1.0, "beta": 1.0, "transA": 0},
     "GroupNormalization": {"stash_type": 1, "epsilon": float(np.float32(1e-5))},
@@ -42,36 +50,39 @@ DEFAULTS: dict[str, dict[str, Any]] = {  # attributes that mean nothing, where t
 
 
 class Weight(NamedTuple):
-    """An input that has to be one of the network's weights."""
+    """An expected input: one of the network's weights."""
 
     name: str
     shape: tuple[int, ...]
 
 
-Operand = str | Weight | NDArray[Any]  # a value by its name, a weight, or a constant
+Operand = str | Weight | NDArray[Any]  # an expected input: a value by its name, a weight, or a constant
 
 
 class Graph:
-    """The nodes of an ONNX file; ValueError, which says why, where one is missing or the file is damaged."""
+    """The nodes of an ONNX file. ValueError, with the reason, if a node is missing or the file is damaged."""
 
     def __init__(self, model: bytes, weights: Weights | None = None, *, tolerance: float = 0.0) -> None:
-        """`weights`: those it should have, if not its own, from which its may differ by `tolerance`, relatively."""
+        """`weights`: the expected weights, by default its own; the graph's may differ by a relative `tolerance`."""
         nodes, inputs, outputs = graph_parts(model)
         self.declared = [*inputs, *outputs]
         self.inputs = [value.name for value in inputs]
         self.outputs = [value.name for value in outputs]
         self.tensors = tensors(model)
-        self.weights, self.tolerance = self.tensors if weights is None else weights, tolerance
-        self.shapes: dict[str, Shape] = {}  # of the values whose shape is asked for in the graph
+        self.weights = self.tensors if weights is None else weights
+        self.tolerance = tolerance
+        self.shapes: dict[str, Shape] = {}  # known shapes of values, which the graph may read
         self.consumers: defaultdict[str, list[Node]] = defaultdict(list)
         self.makers: dict[str, Node] = {}
         self._sizes: dict[str, Shape] = {}
+
+        # Index the nodes by their inputs and outputs. Nodes are sorted: each uses outputs of earlier ones.
         names = [*self.inputs, *self.tensors]
-        made = {"", *names}
+        available = {"", *names}
         for node in nodes:
-            if not made.issuperset(node.inputs):
-                raise ValueError(f"one of its nodes ({node.operation}) uses what no earlier node makes")
-            made.update(node.outputs)
+            if not available.issuperset(node.inputs):
+                raise ValueError(f"one of its nodes ({node.operation}) uses a value that no earlier node computes")
+            available.update(node.outputs)
             names += node.outputs
             self.makers |= dict.fromkeys(node.outputs, node)
             for name in dict.fromkeys(node.inputs):
@@ -80,57 +91,61 @@ class Graph:
             raise ValueError("two of its values have one name")
 
     def find(self, operation: str, *operands: Operand, **attributes: Any) -> str:
-        """The one output of a node."""
+        """Find a node with these inputs and attributes; the name of its only output."""
         (output,) = self.find_all(operation, *operands, **attributes)
         return output
 
     def find_all(self, operation: str, *operands: Operand, **attributes: Any) -> tuple[str, ...]:
-        """All outputs of a node."""
+        """Find a node with these inputs and attributes; the names of all its outputs."""
         source = next(operand for operand in operands if isinstance(operand, str))
         wanted = DEFAULTS.get(operation, {}) | attributes
-        for by_name in (True, False):  # of equal weights the export may use one for all, under one of their names
+
+        # Match weights by name first. Then by value: of equal weights the export may keep one, under one name.
+        for by_name in (True, False):
             for node in self.consumers[source]:
-                same = node.operation == operation and DEFAULTS.get(operation, {}) | node.attributes == wanted
-                if same and self._takes(node, operands, by_name=by_name):
+                same_attributes = DEFAULTS.get(operation, {}) | node.attributes == wanted
+                if node.operation == operation and same_attributes and self._takes(node, operands, by_name=by_name):
                     return node.outputs
         weights = "".join(f" and {operand.name}" for operand in operands if isinstance(operand, Weight))
         raise ValueError(f"it has no {operation} of {source!r}{weights} as the network does")
 
     def cast(self, value: str, to: int) -> str:
-        """A value in another type, or itself if the graph does not cast it."""
+        """The name of a value cast to another type, or its own if the graph does not cast it."""
         casts = (n for n in self.consumers[value] if n.operation == "Cast" and n.attributes == {"to": to})
         return next((node.outputs[0] for node in casts), value)
 
     def reshape(self, value: str, shape: Shape) -> str:
-        """A value in another shape, which is noted."""
+        """The name of a value in another shape, which becomes a known shape."""
         for node in self.consumers[value]:
             if node.operation == "Reshape" and len(node.inputs) == 2 and node.inputs[0] == value:
-                asked = self.sizes(node.inputs[1])
-                left_open = sum(size == {"": -1} for size in asked)
-                fits = (a in (b, {"": -1}) for a, b in zip(asked, shape, strict=False))
-                if len(asked) == len(shape) and left_open <= 1 and all(fits):
+                target = self.sizes(node.inputs[1])
+                inferred = sum(size == {"": -1} for size in target)
+                equal = (a in (b, {"": -1}) for a, b in zip(target, shape, strict=False))
+                if len(target) == len(shape) and inferred <= 1 and all(equal):
                     self.shapes[node.outputs[0]] = shape
                     return node.outputs[0]
         raise ValueError(f"it does not reshape {value!r} as the network does")
 
     def sizes(self, name: str) -> Shape:
-        """The integers in a value, each as a size; those of a scalar are one."""
+        """The integers in a value, each as a size; a scalar has one."""
         if name not in self._sizes:
             maker = self.makers.get(name)
-            self._sizes[name] = self._computed(maker) if maker else _constants(name, self.tensors)
+            self._sizes[name] = self._node_sizes(maker) if maker else _constant_sizes(name, self.tensors)
         return self._sizes[name]
 
-    def _computed(self, node: Node) -> Shape:
+    def _node_sizes(self, node: Node) -> Shape:
+        """The integers that a node computes from shapes."""
         if node.operation == "Shape":
             shape = self.shapes.get(node.inputs[0])
             if shape is None:
-                raise ValueError(f"it asks for the shape of {node.inputs[0]!r}")
-            start, end = (node.attributes.get(name, default) for name, default in (("start", 0), ("end", len(shape))))
+                raise ValueError(f"it reads the shape of {node.inputs[0]!r}, which is unknown")
+            start = node.attributes.get("start", 0)
+            end = node.attributes.get("end", len(shape))
             if not isinstance(start, int) or not isinstance(end, int):
-                raise ValueError("it asks for a part of a shape that is none")
+                raise ValueError("it reads a part of a shape whose ends are not integers")
             return shape[start:end]
         parts = [self.sizes(name) for name in node.inputs]
-        if node.operation == "Concat" and sum(map(len, parts)) <= LONGEST:
+        if node.operation == "Concat" and sum(map(len, parts)) <= LONGEST_SHAPE:
             return tuple(chain.from_iterable(parts))
         if node.operation == "Squeeze" or (node.operation == "Reshape" and parts[1:] == [({"": -1},)]):
             return parts[0]
@@ -140,12 +155,18 @@ class Graph:
         return (ARITHMETIC[node.operation](a, b),)
 
     def _takes(self, node: Node, operands: tuple[Operand, ...], *, by_name: bool) -> bool:
-        ways = [operands, operands[::-1]] if node.operation in TWO_WAYS else [operands]
+        """True if the node has these inputs, in either order if it is commutative."""
         if len(node.inputs) != len(operands):
             return False
-        return any(all(self._is(*pair, by_name=by_name) for pair in zip(node.inputs, way, strict=True)) for way in ways)
+        orders = [operands, operands[::-1]] if node.operation in COMMUTATIVE else [operands]
+        for order in orders:
+            pairs = zip(node.inputs, order, strict=True)
+            if all(self._is(name, operand, by_name=by_name) for name, operand in pairs):
+                return True
+        return False
 
     def _is(self, name: str, operand: Operand, *, by_name: bool) -> bool:
+        """True if the value of this name is the expected input."""
         if isinstance(operand, str):
             return name == operand
         name = self._stored_name(name)
@@ -158,6 +179,7 @@ class Graph:
         return self._is_weight(self.tensors[name], operand)
 
     def _is_weight(self, found: NDArray[Any], wanted: Weight) -> bool:
+        """True if a tensor is the expected weight; ValueError if that weight is missing or cannot be right."""
         weight = self.weights.get(wanted.name)
         if weight is None:
             raise ValueError(f"it lacks the weight {wanted.name}")
@@ -170,19 +192,20 @@ class Graph:
         return found.shape == weight.shape and self._is_equal(found, weight)
 
     def _is_equal(self, found: NDArray[Any], weight: NDArray[Any]) -> bool:
-        with np.errstate(over="ignore"):  # in half a large weight is infinite, as the export's gate found it
+        # In half a large weight becomes infinite, as in the export's gate.
+        with np.errstate(over="ignore"):
             if np.array_equal(found, weight.astype(found.dtype)):
                 return True
         return bool(np.allclose(found, weight, rtol=self.tolerance, atol=self.tolerance * 1e-4))
 
     def _stored_name(self, name: str) -> str:
-        """The name of a tensor that is stored in half, if a value is that one cast to float32; or the value's own."""
+        """The name of a tensor stored in half, if the value is its cast to float32; otherwise the value's own."""
         maker = self.makers.get(name)
         return maker.inputs[0] if maker and maker.operation == "Cast" and maker.attributes == {"to": 1} else name
 
 
 def _is_constant(found: NDArray[Any], wanted: NDArray[Any]) -> bool:
-    """Integers are exact; numbers are rounded to the graph's type, and were computed in it."""
+    """True if a tensor is the expected constant: integers exactly, floats within the rounding of the graph's type."""
     if found.shape != wanted.shape or (found.dtype.kind == "i") != (wanted.dtype.kind == "i"):
         return False
     if found.dtype.kind == "i":
@@ -193,42 +216,47 @@ def _is_constant(found: NDArray[Any], wanted: NDArray[Any]) -> bool:
 def _is_finite(array: NDArray[Any]) -> bool:
     if array.dtype != np.float16:
         return bool(np.isfinite(array).all())
-    exponents = array.view(np.uint16) & INFINITE_HALF  # as integers: NumPy takes ten times as long for halves
+    # As integers: NumPy takes ten times as long for halves.
+    exponents = array.view(np.uint16) & INFINITE_HALF
     return bool((exponents != INFINITE_HALF).all())
 
 
-def _constants(name: str, stored: Weights) -> Shape:
+def _constant_sizes(name: str, stored: Weights) -> Shape:
+    """The integers in a stored tensor, each as a size."""
     array = stored.get(name)
-    if array is None or array.dtype != np.int64 or array.size > LONGEST:
-        raise ValueError(f"it takes {name!r} for a shape")
+    if array is None or array.dtype != np.int64 or array.size > LONGEST_SHAPE:
+        raise ValueError(f"it uses {name!r} as a shape")
     return tuple({"": int(value)} if value else {} for value in array.ravel())
 
 
 def _sum(a: Size, b: Size) -> Size:
-    return _reduced(Counter(a), b.items())
+    return _add_terms(Counter(a), b.items())
 
 
 def _product(a: Size, b: Size) -> Size:
     pairs = product(a.items(), b.items())
-    return _reduced(Counter(), (("".join(sorted(x + y)), i * j) for (x, i), (y, j) in pairs))
+    return _add_terms(Counter(), (("".join(sorted(x + y)), i * j) for (x, i), (y, j) in pairs))
 
 
 def _quotient(a: Size, b: Size) -> Size:
-    """Rounded down, which is known if all but the constant can be divided and nothing is below 0."""
+    """a / b, rounded down. It is known if all terms but the constant are divisible and none is negative."""
     divisor = b.get("", 0)
     if set(b) != {""} or divisor < 1 or any(i % divisor or i < 0 for term, i in a.items() if term):
-        raise ValueError("it divides a shape by what need not divide it")
-    if sum(a.values()) < 0:  # with n, h and w at least 1, the least that it can be
+        raise ValueError("it divides a shape by a number that may not divide it")
+    # With n, h and w of at least 1, this sum is the smallest value.
+    if sum(a.values()) < 0:
         raise ValueError("it divides a negative shape")
-    return _reduced(Counter(), ((term, i // divisor) for term, i in a.items()))
+    return _add_terms(Counter(), ((term, i // divisor) for term, i in a.items()))
 
 
-def _reduced(terms: Counter[str], more: Iterable[tuple[str, int]]) -> Size:
+def _add_terms(terms: Counter[str], more: Iterable[tuple[str, int]]) -> Size:
+    """Add terms, and drop those that cancel; ValueError beyond the limits of an export."""
     for term, factor in more:
         terms[term] += factor
-    largest, longest = max(map(abs, terms.values()), default=0), max(map(len, terms), default=0)
-    if largest > LARGEST or max(longest, len(terms)) > MOST_TERMS:
-        raise ValueError("its arithmetic of shapes has no end")
+    largest = max(map(abs, terms.values()), default=0)
+    longest = max(map(len, terms), default=0)
+    if largest > LARGEST_FACTOR or max(longest, len(terms)) > MOST_TERMS:
+        raise ValueError("its arithmetic of shapes is larger than any export's")
     return {term: factor for term, factor in terms.items() if factor}
 
 

@@ -10,12 +10,12 @@ from tfs_rt.models.onnx.protobuf import fields, varint
 
 GRAPH = 7  # of a model
 NODES, INPUTS, OUTPUTS = 1, 11, 12  # of a graph
-FLOAT, INT, STRING, FLOATS, INTS = 2, 3, 4, 7, 8  # of an attribute: where its value stands
+FLOAT, INT, STRING, FLOATS, INTS = 2, 3, 4, 7, 8  # of an attribute: the field of its value
 TYPE = 20  # of an attribute: its type
 
 
 class Node(NamedTuple):
-    """An operation on values, which go by their names."""
+    """An operation on values, which have names."""
 
     operation: str
     inputs: tuple[str, ...]
@@ -98,18 +98,20 @@ def _attribute(message: memoryview) -> tuple[str, Any]:
             names.append(_text(value))
         elif number == TYPE:
             types.append(value)
-        elif number in READ:
-            values.setdefault(number, []).extend(READ[number](value))
+        elif number in READERS:
+            values.setdefault(number, []).extend(READERS[number](value))
     name = _single(names, "name of an attribute")
-    place = _single(types, f"type of {name!r}") + 1  # the types are numbered as the places of values are, from 1 on
-    if place not in READ or set(values) - {place}:
+
+    # A type's number is that of its value's field, less 1.
+    place = _single(types, f"type of {name!r}") + 1
+    if place not in READERS or set(values) - {place}:
         raise ValueError(f"the attribute {name!r} has a value of another type than it states")
     content = values.get(place, [])
     return name, tuple(content) if place in (FLOATS, INTS) else _single(content, f"value of {name!r}")
 
 
 def _integers(value: memoryview | int) -> list[int]:
-    """One number, or several packed; those beyond 2^63 are negative."""
+    """One number, or several packed ones; from 2^63 on they stand for negative numbers."""
     numbers, position = [], 0
     if isinstance(value, int):
         numbers = [value]
@@ -129,7 +131,7 @@ def _strings(value: memoryview | int) -> list[bytes]:
     return [bytes(_bytes(value))]
 
 
-READ: dict[int, Callable[[memoryview | int], list[Any]]] = {
+READERS: dict[int, Callable[[memoryview | int], list[Any]]] = {
     FLOAT: _floats,
     INT: _integers,
     STRING: _strings,
@@ -139,7 +141,7 @@ READ: dict[int, Callable[[memoryview | int], list[Any]]] = {
 
 
 def _single(values: list[Any], what: str) -> Any:
-    """The only one of the values; of two, readers would differ in which one they take."""
+    """The only value; ValueError if there are more, because readers differ in which one they take."""
     if len(values) != 1:
         raise ValueError(f"{what} stands {len(values)} times where it belongs once")
     return values[0]

@@ -1,4 +1,4 @@
-"""Protobuf's wire format, as far as reading and extending an ONNX file takes: no onnx package in the runtime."""
+"""Protobuf's wire format: the part that is needed to read and extend an ONNX file without the onnx package."""
 
 from __future__ import annotations
 
@@ -8,12 +8,15 @@ VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 
 
 def fields(view: memoryview) -> Iterator[tuple[int, memoryview | int]]:
-    """(number, value) of each field: an int for a varint, the bytes for the rest; ValueError if it is no protobuf."""
+    """(number, value) of each field: an int for a varint, otherwise its bytes; ValueError if it is malformed."""
     position = 0
     while position < len(view):
         tag, position = varint(view, position)
-        number, kind = tag >> 3, tag & 7
-        if not 0 < tag < 2**32 or number == 0:  # a reader that truncates would see another field
+        number = tag >> 3
+        kind = tag & 7
+
+        # A reader that truncates larger tags would see another field.
+        if not 0 < tag < 2**32 or number == 0:
             raise ValueError(f"malformed protobuf tag {tag}")
         if kind == VARINT:
             value, position = varint(view, position)
@@ -46,7 +49,7 @@ def varint(view: memoryview, position: int) -> tuple[int, int]:
 
 
 def field(number: int, value: bytes | int) -> bytes:
-    """One field, written: a varint or bytes."""
+    """The bytes of one field, with a varint or bytes as its value."""
     if isinstance(value, int):
         return _number(number << 3 | VARINT) + _number(value)
     return _number(number << 3 | BYTES) + _number(len(value)) + value

@@ -12,7 +12,7 @@ from tfs_rt.models.onnx.protobuf import field, fields, varint
 
 GRAPH, INITIALIZER = 7, 5  # of a model, of a graph
 DIMS, DATA_TYPE, NAME, RAW_DATA = 1, 2, 8, 9  # of a tensor
-TYPED_DATA = {3, 4, 5, 6, 7, 10, 11}  # of a tensor: values outside its raw data, or a part of it
+TYPED_DATA = {3, 4, 5, 6, 7, 10, 11}  # of a tensor: values that are not raw data, or a segment of them
 TYPES: dict[int, Any] = {1: np.dtype("<f4"), 7: np.dtype("<i8"), 10: np.dtype("<f2")}
 
 Weights = dict[str, NDArray[Any]]
@@ -37,27 +37,30 @@ def tensors(model: bytes) -> Weights:
 
 
 def is_shared(array: NDArray[Any]) -> bool:
-    """Whether the half graph takes this weight from `step.onnx`: the convolutions', nearly all that there is."""
+    """True for weights that the half graph takes from `step.onnx`: the convolutions', nearly all of the network."""
     return array.ndim == 4
 
 
 def with_weights(model: bytes, added: Mapping[str, NDArray[Any]]) -> bytes:
-    """A model with further initializers: messages that are written one after the other are one, merged."""
-    return model + field(GRAPH, b"".join(field(INITIALIZER, _proto(name, array)) for name, array in added.items()))
+    """A model with more initializers. Protobuf merges messages that follow each other."""
+    initializers = [field(INITIALIZER, _encode_tensor(name, array)) for name, array in added.items()]
+    return model + field(GRAPH, b"".join(initializers))
 
 
 def _check_raw(view: memoryview) -> None:
-    """Beside raw data, readers would differ in which values they take."""
+    """ValueError for values that are not raw data: of both, readers differ in which ones they take."""
     if any(number in TYPED_DATA for number, _ in fields(view)):
         raise ValueError("a tensor has values that are not raw data")
 
 
 def _tensor(view: memoryview) -> Weights:
-    dims, kind, name = [], 0, ""
+    dims = []
+    kind = 0
+    name = ""
     raw = memoryview(b"")
     for number, value in fields(view):
         if number == DIMS:
-            dims += [value] if isinstance(value, int) else _packed(value)
+            dims += [value] if isinstance(value, int) else _packed_numbers(value)
         elif number == DATA_TYPE and isinstance(value, int):
             kind = value
         elif number == NAME and isinstance(value, memoryview):
@@ -69,10 +72,10 @@ def _tensor(view: memoryview) -> Weights:
     try:
         return {name: np.frombuffer(raw, TYPES[kind]).reshape(dims)}
     except OverflowError as error:
-        raise ValueError(f"{name} has a side of {max(dims)}") from error
+        raise ValueError(f"{name} has a dimension of {max(dims)}") from error
 
 
-def _packed(view: memoryview) -> list[int]:
+def _packed_numbers(view: memoryview) -> list[int]:
     numbers, position = [], 0
     while position < len(view):
         value, position = varint(view, position)
@@ -80,7 +83,7 @@ def _packed(view: memoryview) -> list[int]:
     return numbers
 
 
-def _proto(name: str, array: NDArray[Any]) -> bytes:
+def _encode_tensor(name: str, array: NDArray[Any]) -> bytes:
     kind = next(kind for kind, dtype in TYPES.items() if dtype == array.dtype)
     dims = b"".join(field(DIMS, size) for size in array.shape)
     return dims + field(DATA_TYPE, kind) + field(NAME, name.encode()) + field(RAW_DATA, array.tobytes())
