@@ -17,6 +17,7 @@ from PIL import Image
 
 from support.helpers import Cli, png, read_png, write_case
 from support.paths import ROOT
+from tfs_rt.backends.registry import BACKENDS, automatic_backends
 from tfs_rt.models.bundle import Bundle
 from tfs_rt_reference.network import UNet
 
@@ -268,8 +269,8 @@ def test_a_missing_package_is_named_with_what_to_install(
     tmp_path: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_case(tmp_path / "in" / "a")
-    for backend in ("winograd", "ort_cpu"):
-        monkeypatch.setitem(sys.modules, f"tfs_rt.backends.{backend}", None)
+    for name in automatic_backends():
+        monkeypatch.setitem(sys.modules, BACKENDS[name].module, None)
     done = cli("fuse", tmp_path / "in", "-o", tmp_path / "out")
     assert done.code == 6
     assert "pip install 'tfs-rt[cpu]'" in done.err
