@@ -52,13 +52,13 @@ MUTANTS = (
     Mutant(
         "an infinity of the network is clipped to a plausible pixel",
         "tfs_rt/sampling/engine.py",
-        "abs(guess) < inf",
-        "abs(guess) <= inf",
+        "abs(unclipped) < inf",
+        "abs(unclipped) <= inf",
         ("tests/methods/test_diffusion.py", "-k", "an_infinity_does_not_become_a_pixel"),
     ),
     Mutant(
         "images are padded by their edge, not by reflection",
-        "tfs_rt/methods/diffusion.py",
+        "tfs_rt/sampling/stepwise.py",
         'mode="reflect"',
         'mode="edge"',
         ("tests/methods/test_diffusion.py", "-k", "padding_mirrors_the_image"),
