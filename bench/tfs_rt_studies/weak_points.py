@@ -1,6 +1,6 @@
 """Weak points of the shipped models: by modality, and by their worst windows.
 
-    python -m tfs_rt_studies.weak_points SET -o docs --pictures SHOWN
+    python -m tfs_rt_studies.weak_points SET -o docs/studies --pictures SHOWN
 
 SET and SHOWN are made by `tfs-rt prepare`; the images of SHOWN may be published. Every split of SET is measured, those
 trained on too, which says what a modality costs where none of it was held out.
@@ -13,6 +13,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -25,17 +26,13 @@ from tfs_rt.methods.two_stage import TwoStage
 from tfs_rt.output.contact_sheet import ROWS, contact_sheet
 from tfs_rt.output.results import prepare_output
 from tfs_rt.spec import SLOTS
-from tfs_rt.system.files import write_file
+from tfs_rt_bench.markdown import table
 from tfs_rt_bench.measures.metrics import psnr
 from tfs_rt_reference.data.groups import Group, read_cases, read_groups
-from tfs_rt_studies.pages import fused, shipped_scales, shown_groups, write_jpeg
+from tfs_rt_studies.pages import fill_page, fused, shipped_scales, shown_groups, write_jpeg
 
-WINDOW = 64  # pixels square: what is shown of a case
+WINDOW = 64  # pixels a side of the picture of a case
 AMPLIFIED = 4
-HEAD = "Made by `python -m tfs_rt_studies.weak_points`: the shipped models in their own number of steps."
-BY_MODALITY = """Mean PSNR in dB to the BitonicX fusion at full resolution. The shipped models were trained on `train`
-and chosen by `val`."""
-WORST = f"Of each case the {WINDOW}x{WINDOW} pixels, or as many as it has, with the largest error."
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,20 +63,37 @@ def _modality(record: dict, slot: str) -> str:
     return record["sources"][slot]["modality"] or f"{slot} of unknown modality"
 
 
-def by_modality(methods: dict[int, Methods], root: Path) -> list[str]:
-    """A table in Markdown: mean PSNR in dB of model and two-stage for each combination of modalities."""
-    scales = " | ".join(f"x{scale}, two-stage | x{scale}, model | x{scale}, better in" for scale in methods)
-    lines = [f"| inputs | split | cases | {scales} |", "|---|---|---|" + "---|---|---|" * len(methods)]
+def by_modality(methods: dict[int, Methods], root: Path) -> list[dict[str, Any]]:
+    """For each combination of modalities and split: mean PSNR in dB of model and two-stage, by scale."""
+    records = []
     for modalities, split, groups in strata(root):
-        cells = [modalities, split, str(len(groups))]
-        for pair in methods.values():
-            ours, theirs = (
-                np.array([psnr(squared_error(fused(fuser, g), g.truth).mean()) for g in groups])
-                for fuser in (pair.model, pair.two_stage)
-            )
-            cells += [f"{theirs.mean():.2f}", f"**{ours.mean():.2f}**", str((ours > theirs).sum())]
-        lines.append(f"| {' | '.join(cells)} |")
-    return lines
+        psnrs = {}
+        for scale, pair in methods.items():
+            model = _psnrs(pair.model, groups)
+            two_stage = _psnrs(pair.two_stage, groups)
+            better = int((model > two_stage).sum())
+            psnrs[f"x{scale}"] = {"two_stage": two_stage.mean(), "model": model.mean(), "better_in": better}
+        records.append({"inputs": modalities, "split": split, "cases": len(groups), "psnr": psnrs})
+    return records
+
+
+def _psnrs(fuser: FusionMethod, groups: Sequence[Group]) -> np.ndarray:
+    """PSNR in dB of a method's result, group by group."""
+    return np.array([psnr(squared_error(fused(fuser, group), group.truth).mean()) for group in groups])
+
+
+def modality_table(records: Sequence[dict[str, Any]]) -> list[str]:
+    """The records of `by_modality` as a table."""
+    columns = ["inputs", "split", "cases"]
+    for scale in records[0]["psnr"]:
+        columns += [f"{scale}, two-stage", f"{scale}, model", f"{scale}, better in"]
+    rows = []
+    for record in records:
+        row = [record["inputs"], record["split"], str(record["cases"])]
+        for found in record["psnr"].values():
+            row += [f"{found['two_stage']:.2f}", f"**{found['model']:.2f}**", str(found["better_in"])]
+        rows.append(row)
+    return table(columns, rows)
 
 
 def worst(result: RGB, truth: RGB) -> tuple[slice, slice]:
@@ -110,7 +124,7 @@ def picture(pair: Methods, groups: Sequence[Group]) -> RGB:
 
 
 def write_page(data: Path, output: Path, pictures: Path) -> None:
-    """`weak-points.md` and its pictures."""
+    """The tables, figures and pictures of `weak-points.md`."""
     methods = {
         scale: Methods(load_pipeline(f"tfs-rt/x{scale}"), TwoStage("bitonicx", scale)) for scale in shipped_scales()
     }
@@ -119,13 +133,14 @@ def write_page(data: Path, output: Path, pictures: Path) -> None:
     if not (shown := shown_groups(pictures, ROWS)):
         raise UsageError(pictures, "holds no case", "name a set whose images may be shown")
     prepare_output(output)
-    lines = ["# Weak points", "", HEAD, "", "## By modality", "", BY_MODALITY, "", *by_modality(methods, data), ""]
-    lines += ["## Where it is worst", "", WORST, ""]
+    records = by_modality(methods, data)
+    pictures_of = []
     for scale, pair in methods.items():
         name = f"weak-points-x{scale}.jpg"
         write_jpeg(output / name, picture(pair, shown))
-        lines += [f"![x{scale}: {', '.join(group.id for group in shown)}]({name})", ""]
-    write_file(output / "weak-points.md", "\n".join(lines).encode())
+        pictures_of += [f"![x{scale}: {', '.join(group.id for group in shown)}]({name})", ""]
+    blocks = {"by modality": modality_table(records), "pictures": pictures_of[:-1]}
+    fill_page(output / "weak-points.md", blocks, records)
 
 
 def main() -> None:

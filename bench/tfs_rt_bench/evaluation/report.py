@@ -19,6 +19,7 @@ from tfs_rt.output.provenance import RESEARCH_USE
 from tfs_rt.output.results import write_json
 from tfs_rt.system.files import write_file
 from tfs_rt_bench.evaluation.score import Evaluation
+from tfs_rt_bench.markdown import table
 from tfs_rt_bench.measures.intervals import LEVEL, RESAMPLES, Summary
 from tfs_rt_bench.measures.metrics import HEAD_DEFINITION, METRICS, Metric
 
@@ -141,17 +142,18 @@ def to_table_1(evaluation: Evaluation) -> str:
 def table_1(evaluation: Evaluation) -> list[str]:
     """The lines of the paper's Table 1, the best of each column in bold."""
     arrows = {key: ARROWS[METRICS[key].better] for key in TABLE_1}
-    lines = ["| Method | " + " | ".join(f"{METRICS[key].label}{arrows[key]}" for key in TABLE_1) + " |"]
-    lines.append("|---|" + "---|" * len(TABLE_1))
+    columns = ["Method", *(f"{METRICS[key].label}{arrows[key]}" for key in TABLE_1)]
+    rows = []
     best = {key: _best(evaluation, key, METRICS[key]) for key in TABLE_1}
     for method in evaluation.methods:
         cells = []
         for key in TABLE_1:
             cell = _short(key, evaluation.summaries[method][key])
             cells.append(f"**{cell}**" if method in best[key] else cell)
-        lines.append(f"| {printable(method, 60).replace('|', '/')} | " + " | ".join(cells) + " |")
+        rows.append([printable(method, 60), *cells])
     truth = _number("ag", evaluation.truth_gradient)
-    return [*lines, f"| ground truth |{' |' * (len(TABLE_1) - 1)} {truth} |"]
+    rows.append(["ground truth", *[""] * (len(TABLE_1) - 1), truth])
+    return table(columns, rows)
 
 
 def _best(evaluation: Evaluation, key: str, metric: Metric) -> set[str]:

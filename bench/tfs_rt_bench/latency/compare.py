@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from tfs_rt.errors import UsageError
 from tfs_rt_bench.latency.record import Bench, Row
-from tfs_rt_bench.latency_page.row_facts import in_words, positive
+from tfs_rt_bench.latency.row_facts import in_words, positive
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

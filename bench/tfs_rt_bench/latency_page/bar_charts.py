@@ -10,7 +10,7 @@ from tfs_rt_bench.charts.digits import percent, ratio, seconds, significant
 from tfs_rt_bench.charts.drawing import SIZE, SMALL, line, picture, write
 from tfs_rt_bench.charts.markup import fitted, tag, text, text_width
 from tfs_rt_bench.latency.record import Machine, Row
-from tfs_rt_bench.latency_page.row_facts import Way, grouped, in_words, minimum, per_case, way
+from tfs_rt_bench.latency.row_facts import Way, grouped, in_words, minimum, per_case, way
 
 BAR = 14.0
 GAP = 10.0

@@ -17,11 +17,11 @@ from tfs_rt_bench.charts.digits import counted, with_unit
 from tfs_rt_bench.charts.drawing import marker, picture
 from tfs_rt_bench.charts.markup import tag, text
 from tfs_rt_bench.latency.record import Bench, Machine, Row, read_bench
+from tfs_rt_bench.latency.row_facts import Quality, grouped, way
 from tfs_rt_bench.latency_page.bar_charts import batches, latency, throughput
 from tfs_rt_bench.latency_page.headline import headline
 from tfs_rt_bench.latency_page.pareto_chart import Point, kind, line_name, pareto, points, shapes, unbeaten
 from tfs_rt_bench.latency_page.prose import DEFINITIONS
-from tfs_rt_bench.latency_page.row_facts import Quality, grouped, way
 from tfs_rt_bench.latency_page.strip import strips
 from tfs_rt_bench.latency_page.style import STYLE
 from tfs_rt_bench.latency_page.table import table

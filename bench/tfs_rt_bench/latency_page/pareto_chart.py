@@ -12,7 +12,7 @@ from tfs_rt_bench.charts.drawing import SMALL, line, marker, path, picture, writ
 from tfs_rt_bench.charts.label_layout import Box, around, place
 from tfs_rt_bench.charts.markup import tag, text, text_width
 from tfs_rt_bench.latency.record import Row
-from tfs_rt_bench.latency_page.row_facts import (
+from tfs_rt_bench.latency.row_facts import (
     CAP,
     Quality,
     Way,

@@ -8,7 +8,7 @@ from tfs_rt.errors import printable
 from tfs_rt_bench.charts.digits import counted
 from tfs_rt_bench.charts.markup import tag, text
 from tfs_rt_bench.latency.record import Bench, Pictures, Row
-from tfs_rt_bench.latency_page.row_facts import level
+from tfs_rt_bench.latency.row_facts import level
 
 BASE64 = re.compile(r"[A-Za-z0-9+/]+={0,2}")
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from tfs_rt_bench.charts.digits import NA, counted, decimal, megabytes, percent, seconds, with_unit
 from tfs_rt_bench.charts.markup import tag, text
 from tfs_rt_bench.latency.record import Accuracy, Bench, Fidelity, Machine, Row, Times
-from tfs_rt_bench.latency_page.row_facts import in_words, level, minimum, per_case
+from tfs_rt_bench.latency.row_facts import in_words, level, minimum, per_case
 
 Lines = tuple[str, ...]  # the figure, then what stands below it in small print
 

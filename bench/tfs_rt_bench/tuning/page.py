@@ -12,6 +12,7 @@ from tfs_rt.output.provenance import RESEARCH_USE
 from tfs_rt.output.results import write_json
 from tfs_rt.spec import Accuracy
 from tfs_rt.system.files import write_file
+from tfs_rt_bench.markdown import table
 from tfs_rt_bench.tuning.chart import chart
 from tfs_rt_bench.tuning.choice import front, within_budget
 from tfs_rt_bench.tuning.prose import HEAD, named, remarks
@@ -55,7 +56,7 @@ def section(tuned: Tuned) -> list[str]:
         "",
         "What nothing cheaper beats in PSNR and in sharpness:",
         "",
-        *_table([_cells(point) for point in front(search.points)], ("recipe", "samples", "calls", *MEASURES)),
+        *table(("recipe", "samples", "calls", *MEASURES), [_cells(point) for point in front(search.points)]),
         "",
         f"By the last sigma, all chains on {len(search.grid[0].scores)} cases, from least to most:",
         "",
@@ -74,7 +75,7 @@ def _tier_table(tuned: Tuned) -> list[str]:
         cost = [str(tier.samples), str(tier.calls), f"{tier.seconds:.3g}"]
         rows.append([f"`{quality}`", named(tier.recipe), *cost, *figures])
     splits = [f"{split} ({accuracy.cases}): {name}" for split, accuracy in _splits(tuned) for name in MEASURES]
-    return _table(rows, ("tier", "recipe", "samples", "calls", "seconds", *splits))
+    return table(("tier", "recipe", "samples", "calls", "seconds", *splits), rows)
 
 
 def _splits(tuned: Tuned) -> list[tuple[str, Accuracy]]:
@@ -87,7 +88,7 @@ def _budget_table(tuned: Tuned) -> list[str]:
         calls = affordable(budget, tuned.second) if budget >= tuned.second else 0
         point = within_budget(tuned.search.points, calls)
         rows.append([f"{budget:.3g}", *(_cells(point) if point else ("none: one call takes longer", *[""] * 5))])
-    return _table(rows, ("seconds", "recipe", "samples", "calls", *MEASURES))
+    return table(("seconds", "recipe", "samples", "calls", *MEASURES), rows)
 
 
 def _last_sigma_table(grid: Sequence[Point]) -> list[str]:
@@ -101,7 +102,7 @@ def _last_sigma_table(grid: Sequence[Point]) -> list[str]:
         psnr, sharp = ([getattr(point, name) for point in points] for name in ("psnr", "sharpness"))
         spans = [f"{min(psnr):.2f} to {max(psnr):.2f}", f"{min(sharp):.3f} to {max(sharp):.3f}"]
         rows.append([f"{sigma:.3g}", str(len(points)), *spans, f"{few} to {max(point.calls for point in points)}"])
-    return _table(rows, ("last sigma", "chains", "PSNR", "sharpness", "calls"))
+    return table(("last sigma", "chains", "PSNR", "sharpness", "calls"), rows)
 
 
 def _cells(point: Point) -> list[str]:
@@ -111,10 +112,6 @@ def _cells(point: Point) -> list[str]:
 
 def _accuracy(accuracy: Accuracy) -> list[str]:
     return [f"{accuracy.psnr:.2f}", f"{accuracy.ssim:.4f}", f"{accuracy.sharpness:.3f}"]
-
-
-def _table(rows: Sequence[Sequence[str]], names: Sequence[str]) -> list[str]:
-    return [f"| {' | '.join(cells)} |" for cells in (names, ["---"] * len(names), *rows)]
 
 
 def to_json(tuned: Tuned) -> dict[str, Any]:

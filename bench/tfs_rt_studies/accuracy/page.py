@@ -1,6 +1,6 @@
 """The accuracy study: every method on the same cases, as a page.
 
-    python -m tfs_rt_studies.accuracy.page SET -o docs --work results
+    python -m tfs_rt_studies.accuracy.page SET -o docs/studies --work results
 
 SET is made by `tfs-rt prepare`; its test split is fused by the shipped model of each scale in 1, 4 and 20 steps and by
 the two-stage methods, and scored by `tfs-rt eval`'s measures in the form of the paper's Table 1. Models that resolve
@@ -31,19 +31,16 @@ from tfs_rt.sampling.stepwise import fuse_batch
 from tfs_rt.sampling.tables import step_table
 from tfs_rt.spec import SLOTS
 from tfs_rt.system.files import write_file
-from tfs_rt_bench.evaluation.report import definitions, table_1
+from tfs_rt_bench.evaluation.report import definitions, table_1, to_json
 from tfs_rt_bench.evaluation.score import Evaluation, Request, evaluate
 from tfs_rt_bench.measures.intervals import compare
 from tfs_rt_reference.data.groups import Group, read_groups
-from tfs_rt_studies.pages import fused, shipped_scales, shown_groups, write_jpeg
+from tfs_rt_studies.pages import fill_page, fused, shipped_scales, shown_groups, write_jpeg
 
 STEPS = (1, 4, 20)
 SHOWN = 3
 BASELINE = "bicubic, then BitonicX"
 RESOLVED = "SR3 of each image, then BitonicX"
-HEAD = """Made by `python -m tfs_rt_studies.accuracy.page`: the test split of a set of `tfs-rt prepare`, degraded by
-Pillow's bicubic filter and fused by each method. The ground truth is the BitonicX fusion at full resolution. Two-stage
-(bicubic, then a classical fusion) is what is done today. Bold: the best; AG is best near the ground truth's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +49,7 @@ class Study:
 
     data: Path
     output: Path
-    work: Path  # where the results lie
+    work: Path  # folder of the results
     resolvers: Sequence[Path] = ()
     further: Sequence[tuple[str, Path]] = ()
     pictures: Path | None = None  # a set whose images may be shown
@@ -94,7 +91,7 @@ def fuse_all(fuser: FusionMethod, groups: Sequence[Group], folder: Path) -> list
     return images
 
 
-def scored(study: Study, scale: int, fusers: dict[str, FusionMethod]) -> Evaluation:
+def score_methods(study: Study, scale: int, fusers: dict[str, FusionMethod]) -> Evaluation:
     """All methods of a scale on the test split."""
     groups = read_groups(study.data, "test")
     root = study.work / f"x{scale}"
@@ -121,7 +118,7 @@ def picture(study: Study, scale: int, fusers: dict[str, FusionMethod], groups: S
     return contact_sheet(rows)
 
 
-def pictured(study: Study) -> list[Group]:
+def picture_groups(study: Study) -> list[Group]:
     """The cases of the pictures."""
     return shown_groups(study.pictures, SHOWN) if study.pictures else []
 
@@ -155,22 +152,25 @@ def better(evaluation: Evaluation) -> list[str]:
 
 
 def write_page(study: Study) -> None:
-    """`accuracy.md` and its pictures."""
+    """The tables, figures and pictures of `accuracy.md`."""
     fusers = check(study)
-    shown = pictured(study)
+    shown = picture_groups(study)
     prepare_output(study.output)
-    lines = ["# Accuracy", "", HEAD, ""]
-    notes = []
+    blocks: dict[str, list[str]] = {}
+    figures = {}
+    notes: list[str] = []
     for scale, found in fusers.items():
-        evaluation = scored(study, scale, found)
-        lines += [f"## x{scale}: {len(evaluation.cases)} cases", "", *table_1(evaluation), "", *better(evaluation), ""]
+        evaluation = score_methods(study, scale, found)
+        figures[f"x{scale}"] = to_json(evaluation)
+        lines = [*table_1(evaluation), "", *better(evaluation)]
         if shown:
             name = f"accuracy-x{scale}.jpg"
             write_jpeg(study.output / name, picture(study, scale, found, shown))
-            lines += [f"![x{scale}: {', '.join(group.id for group in shown)} by all methods]({name})", ""]
+            lines += ["", f"![x{scale}: {', '.join(group.id for group in shown)} by all methods]({name})"]
+        blocks[f"x{scale}"] = lines
         notes += [note for note in definitions(evaluation) if note not in notes]
-    lines += ["## Definitions", "", *(f"* {note}" for note in notes), ""]
-    write_file(study.output / "accuracy.md", "\n".join(lines).encode())
+    blocks["definitions"] = [f"* {note}" for note in notes]
+    fill_page(study.output / "accuracy.md", blocks, figures)
 
 
 def main() -> None:

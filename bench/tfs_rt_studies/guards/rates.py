@@ -1,6 +1,6 @@
 """Detection rates of the guards: injected faults found, and sound cases with a finding.
 
-    python -m tfs_rt_studies.guards.rates SET -o docs/guards.md --others examples
+    python -m tfs_rt_studies.guards.rates SET -o docs/studies/guards.md --others examples
 
 SET is made by `tfs-rt prepare`; the cases of --others are taken at the size that they have.
 """
@@ -25,42 +25,16 @@ from tfs_rt.methods.diffusion import load_pipeline
 from tfs_rt.methods.method import FusionMethod
 from tfs_rt.sampling.engine import ImageBatch
 from tfs_rt.spec import SLOTS
-from tfs_rt.system.files import write_file
+from tfs_rt_bench.markdown import table
 from tfs_rt_reference.data.groups import Group, low_resolution, read_cases, read_groups
 from tfs_rt_studies.guards.faults import Fault, faults, substitutes
-from tfs_rt_studies.pages import fused, shipped_scales
+from tfs_rt_studies.pages import fill_page, fused, shipped_scales
 
 SCALES = (1, 2, 4, 8)
-LARGEST = 128  # pixels: of images at full resolution no result is made
+LARGEST = 128  # pixels a side; larger images are not fused
 SPLITS = ("train", "val", "test")
 INPUT_GUARDS = ("empty", "constant", "saturation", "slot order", "registration", "rotation")
 RESULT_GUARDS = ("constant result", "clipped result", "brightness", "likeness", "colours")
-HEAD = """# Guards: what they find
-
-Made by `python -m tfs_rt_studies.guards.rates`. The guards of `tfs_rt/cases/guards.py`
-warn; with `--strict` they fail a case.
-
-A cell is how many of how many: in the patients on whom thresholds were set (train and val), then in the test patient.
-That one is not an independent check of `registration`, nor of `saturation` in functional images: its rates were known
-when the method, `shift_gain` and `capped` were chosen.
-Groups are neighbouring slices of 6 patients, so a rate in others may differ by more than so many cases suggest."""
-SOUND = """## Sound cases
-
-In how many something is found. `x1`: the images at full resolution. Results are those of the shipped models. Other
-cases are taken at the size that they have, and nobody vouches for them: what is found there may be a fault."""
-FAULTS = """## Faults of inputs
-
-In how many images that it befalls the fault is found. Shifts, in a random direction, and turns are made at full
-resolution, before the images are degraded to what x2, x4 and x8 take."""
-ORDERS = """## Wrong orders of the slots
-
-In how many the intake refuses the case, or `slot order` is found. The order is that of what lies in m1, m2, functional.
-m1 and m2 are told apart by their brightness alone, which depends on how they were windowed: no promise. These rates
-hold for functional images that are stored in colour. A DICOM file says what it shows, and is refused in a slot for
-something else; of NIfTI nothing can be known: a grey volume in the functional slot is coloured, whatever it shows."""
-RESULTS = """## Wrong results
-
-In how many something is found, if this stands in the place of the model's result."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,29 +205,27 @@ def found_in_results(cases: dict[str, tuple[RGB, ...]], fuser: FusionMethod) -> 
     return str(found)
 
 
-def table(columns: Sequence[str], rows: Iterator[list[str]]) -> list[str]:
-    """In Markdown."""
-    return [f"| {' | '.join(line)} |" for line in (columns, ["---"] * len(columns), *rows)]
-
-
 def write_page(data: Path, output: Path, others: Sequence[Path]) -> None:
-    """The page of all rates."""
+    """The tables and figures of all rates."""
     groups = members(data)
     fusers = [load_pipeline(f"tfs-rt/x{scale}") for scale in shipped_scales()]
     made = {fuser.scale: fuse_all(fuser, groups) for fuser in fusers}
     inputs = [f"x{scale}" for scale in SCALES]
     results = [f"x{scale}" for scale in made]
-    lines = [HEAD, "", SOUND, "", *table(["found in inputs", *inputs], sound_inputs(groups)), ""]
-    lines += [*table(["found in results", *results], sound_results(groups, made)), ""]
+    thresholds = ([name, str(value)] for name, value in dataclasses.asdict(Thresholds()).items())
+    tables = {
+        "sound inputs": (["found in inputs", *inputs], sound_inputs(groups)),
+        "sound results": (["found in results", *results], sound_results(groups, made)),
+        "faults": (["fault", "affected images", *inputs], faulty_inputs(groups)),
+        "orders": (["order", *inputs], wrong_orders(groups)),
+        "wrong results": (["result", *results], wrong_results(groups, made)),
+        "thresholds": (["threshold", "value"], thresholds),
+    }
     if others:
         columns = ["other cases, as they are", "cases", *INPUT_GUARDS, *(f"results of {scale}" for scale in results)]
-        lines += [*table(columns, other_cases(others, fusers)), ""]
-    lines += [FAULTS, "", *table(["fault", "befalls", *inputs], faulty_inputs(groups)), ""]
-    lines += [ORDERS, "", *table(["order", *inputs], wrong_orders(groups)), ""]
-    lines += [RESULTS, "", *table(["result", *results], wrong_results(groups, made)), "", "## Thresholds", ""]
-    chosen = ([name, str(value)] for name, value in dataclasses.asdict(Thresholds()).items())
-    lines += [*table(["threshold", "value"], chosen), ""]
-    write_file(output, "\n".join(lines).encode())
+        tables["other cases"] = (columns, other_cases(others, fusers))
+    figures = {name: [columns, *rows] for name, (columns, rows) in tables.items()}
+    fill_page(output, {name: table(lines[0], lines[1:]) for name, lines in figures.items()}, figures)
 
 
 def main() -> None:
@@ -266,7 +238,7 @@ def main() -> None:
     try:
         write_page(arguments.data, arguments.output, arguments.others)
     except TfsRtError as error:
-        sys.exit(f"guard_rates: {error}")
+        sys.exit(f"guards: {error}")
 
 
 if __name__ == "__main__":

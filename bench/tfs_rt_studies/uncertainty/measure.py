@@ -1,10 +1,10 @@
 """Calibration of the spread of a model's samples as a predictor of its error, on cases with ground truth.
 
-    python -m tfs_rt_studies.uncertainty.measure SET --pictures SHOWN -o docs/uncertainty.md
+    python -m tfs_rt_studies.uncertainty.measure SET --pictures SHOWN -o docs/studies/uncertainty.md
 
 SET and SHOWN are made by `tfs-rt prepare`; the images of SHOWN may be published. The validation and test splits of SET
-are measured, by default for every shipped model and several recipes: which recipe spreads best, and by what factor its
-spread is too small, is decided on the validation split alone.
+are measured, by default for every shipped model and several recipes. The validation split alone decides which recipe
+spreads best and by what factor its spread is too small.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def main() -> None:
     try:
         run(options())
     except TfsRtError as error:
-        sys.exit(f"calibration: {error}")
+        sys.exit(f"uncertainty: {error}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The page that says what the spread of a model's samples is worth, its plot and its pictures."""
+"""Tables, plot and pictures of docs/studies/uncertainty.md."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from tfs_rt.methods.diffusion import Pipeline
 from tfs_rt.output.contact_sheet import contact_sheet
 from tfs_rt.output.results import prepare_output
 from tfs_rt.system.files import write_file
+from tfs_rt_bench.markdown import table
 from tfs_rt_reference.data.groups import Group
-from tfs_rt_studies.pages import shown_groups, write_jpeg
+from tfs_rt_studies.pages import fill_page, shown_groups, write_jpeg
 from tfs_rt_studies.uncertainty.error_prediction import Field, edges, pixel_error
 from tfs_rt_studies.uncertainty.figures import Figures, Measured, best_recipe, samples_of
 from tfs_rt_studies.uncertainty.plot import Curve, plot
-from tfs_rt_studies.uncertainty.prose import DEFINITION, HOW, NOT, TEXTS, WHY
 
 SHOWN = 2
 
@@ -30,7 +30,7 @@ class Factor(NamedTuple):
 
     fitted: float
     overall: float  # RMS error over the scaled RMS spread
-    worst: float  # of the bins, the same ratio farthest from 1, up or down
+    worst: float  # the same ratio of the bin in which it is farthest from 1
 
 
 def factor_of(val: Measured, test: Measured) -> Factor:
@@ -40,54 +40,13 @@ def factor_of(val: Measured, test: Measured) -> Factor:
     return Factor(val.ratio, test.ratio / val.ratio, worst)
 
 
-def is_little(models: dict[str, Figures], samples: int) -> bool:
-    """True if any model's spread (best recipe) is off by a factor of two or orders pixels no better than edges."""
-    return any(measured.ratio > 2 or _no_better(measured) for measured in _best(models, samples, "test"))
-
-
-def verdict(models: dict[str, Figures], samples: int) -> str:
-    """The page's first sentences, from the test split of the recipes that did best on the validation split."""
-    found = _best(models, samples, "test")
-    ratios = sorted(measured.ratio for measured in found)
-    worse, there = (sum(map(_no_better, _best(models, samples, split))) for split in ("test", "val"))
-    span = f"{ratios[0]:.1f}" if len(ratios) == 1 else f"{ratios[0]:.1f} to {ratios[-1]:.1f}"
-    size = f"the error is {span} times the spread"
-    order = f"in {worse} of {len(found)} models (validation split: {there}) the spread orders pixels by their error no"
-    order += " better than an edge detector"
-    little = "**The spread of the samples says little of the error: do not read it as one.**"
-    opening = little if is_little(models, samples) else "**The spread of the samples says something of the error.**"
-    return f"{opening} On the test split, with the recipes named below, {size}, and {order}."
-
-
-def _best(models: dict[str, Figures], samples: int, split: str) -> list[Measured]:
-    return [figures[best_recipe(figures, samples)][split][samples] for figures in models.values()]
-
-
-def _no_better(measured: Measured) -> bool:
-    return measured.middle("spearman") <= measured.middle("spearman_edges")
-
-
-def advice(models: dict[str, Figures], samples: int) -> list[str]:
-    """Consequences for each model, and for the default."""
-    lines = []
-    gains = []
-    for model, figures in models.items():
-        name = best_recipe(figures, samples)
-        val = figures[name]["val"][samples]
-        test = figures[name]["test"][samples]
-        gains += [_gain(found["test"][samples]) for found in figures.values()]
-        lines.append(
-            f"* `{model}`: of these recipes, {name} orders best on the validation split: Spearman"
-            f" {val.middle('spearman'):.2f}, on the test split {test.middle('spearman'):.2f} (edges"
-            f" {test.middle('spearman_edges'):.2f}). Its spread times {val.ratio:.1f} is the error's size, on the"
-            " validation split."
-        )
-    lines.append(
-        f"* {samples} samples take {samples} times as long as one. Their mean gains {max(gains):.2f} dB at most over"
-        " one sample of the same recipe (test split)."
-    )
-    worth = "**`--samples 1` is the default, and for these models there is no reason for more.**"
-    return [*lines, f"* {worth}" if is_little(models, samples) else f"* `--samples {samples}` is worth its time.", ""]
+def best_rows(figures: Figures, samples: int) -> list[list[str]]:
+    """The recipe that orders best on the validation split: its order on both splits, and its size."""
+    recipe = best_recipe(figures, samples)
+    val = figures[recipe]["val"][samples]
+    test = figures[recipe]["test"][samples]
+    order = [val.middle("spearman"), test.middle("spearman"), test.middle("spearman_edges")]
+    return [[recipe, *(f"{value:.2f}" for value in order), f"{val.ratio:.1f}"]]
 
 
 def order_rows(figures: Figures, samples: int) -> list[list[str]]:
@@ -98,10 +57,12 @@ def order_rows(figures: Figures, samples: int) -> list[list[str]]:
         *areas, nothing = (
             float(np.median([case.ause[name] for case in measured.cases])) for name in ("spread", "edges", "nothing")
         )
-        spread, edge = _bold([_ranged(measured.values(n)) for n in ("spearman", "spearman_edges")], pairs, largest=True)
+        spread, edge = _bold(
+            [_with_range(measured.values(n)) for n in ("spearman", "spearman_edges")], pairs, largest=True
+        )
         ause = _bold([f"{area:.3f}" for area in areas], areas, largest=False)
         whole = f"{measured.middle('spearman_whole'):.2f}"
-        linear = _ranged(measured.values("pearson"))
+        linear = _with_range(measured.values("pearson"))
         rows.append([recipe, split, str(len(measured.cases)), spread, edge, *ause, f"{nothing:.3f}", linear, whole])
     return rows
 
@@ -150,33 +111,60 @@ def count_rows(figures: Figures, samples: int) -> list[list[str]]:
     return rows
 
 
+ORDER_COLUMNS = (
+    "recipe",
+    "split",
+    "cases",
+    "Spearman, spread",
+    "Spearman, edges",
+    "AUSE, spread",
+    "AUSE, edges",
+    "AUSE, no predictor",
+    "Pearson, spread",
+    "Spearman, whole image",
+)
+BEST_COLUMNS = (
+    "recipe that orders best on validation",
+    "Spearman, validation",
+    "Spearman, test",
+    "edges, test",
+    "error / spread, validation",
+)
+SIZE_COLUMNS = (
+    "recipe",
+    "validation: RMS error / RMS spread",
+    "test",
+    "factor",
+    "test, after the factor",
+    "worst bin",
+)
+COUNT_COLUMNS = (
+    "recipe",
+    "split",
+    "K",
+    "Spearman, spread",
+    "RMS error / RMS spread (goal)",
+    "gain in PSNR, dB",
+)
 TABLES = {
-    "order": (
-        order_rows,
-        "recipe | split | cases | Spearman, spread | Spearman, edges | AUSE, spread | AUSE, edges"
-        " | AUSE, nothing known | Pearson, spread | Spearman, whole image",
-    ),
-    "left": (left_rows, "recipe | split | by spread | by edges | by the error itself"),
-    "size": (
-        size_rows,
-        "recipe | validation: RMS error / RMS spread | test | factor | test, after the factor | worst bin",
-    ),
-    "psnr": (psnr_rows, "recipe | split | one sample | mean of all | gain"),
-    "count": (count_rows, "recipe | split | K | Spearman, spread | RMS error / RMS spread (wanted) | gain in PSNR, dB"),
+    "best": (best_rows, BEST_COLUMNS),
+    "order": (order_rows, ORDER_COLUMNS),
+    "left": (left_rows, ("recipe", "split", "by spread", "by edges", "by the error itself")),
+    "size": (size_rows, SIZE_COLUMNS),
+    "psnr": (psnr_rows, ("recipe", "split", "one sample", "mean of all", "gain")),
+    "count": (count_rows, COUNT_COLUMNS),
 }
 
 
-def page(models: dict[str, Figures], samples: int, pictures: Sequence[str]) -> str:
-    """All of it in Markdown."""
-    head = f"Made by `python -m tfs_rt_studies.uncertainty.measure`, {samples} samples of each case.\n\n{DEFINITION}"
-    lines = ["# Uncertainty by samples", "", verdict(models, samples), "", *advice(models, samples), WHY, "", head, ""]
-    lines += [NOT, "", HOW, ""]
-    for key, (rows_of, columns) in TABLES.items():
-        lines += [TEXTS[key], "", f"| model | {columns} |", "|---" * (columns.count("|") + 2) + "|"]
+def tables(models: dict[str, Figures], samples: int) -> dict[str, list[list[str]]]:
+    """All tables by name, each with its columns first."""
+    found = {}
+    for name, (rows_of, columns) in TABLES.items():
+        lines = [["model", *columns]]
         for model, figures in models.items():
-            lines += [f"| {' | '.join([model, *row])} |" for row in rows_of(figures, samples)]
-        lines += [""]
-    return "\n".join([*lines, *pictures])
+            lines += [[model, *row] for row in rows_of(figures, samples)]
+        found[name] = lines
+    return found
 
 
 def _each(figures: Figures, samples: int) -> list[tuple[str, str, Measured]]:
@@ -194,7 +182,7 @@ def _size(measured: Measured) -> tuple[float, float]:
     return error, spread
 
 
-def _ranged(values: Field) -> str:
+def _with_range(values: Field) -> str:
     return f"{np.median(values):.2f} ({values.min():.2f} to {values.max():.2f})" if values.size else "n/a"
 
 
@@ -233,20 +221,21 @@ def picture(pipeline: Pipeline, groups: Sequence[Group], samples: int, factor: f
 def write_page(
     output: Path, models: dict[str, Figures], found: dict[str, dict[str, Pipeline]], shown: Path | None
 ) -> None:
-    """The page, and beside it its plot and, if there is a set to show, its pictures."""
+    """The page's tables and figures, its plot and, if there is a set to show, its pictures."""
     prepare_output(output.parent)
     samples = max(next(iter(next(iter(models.values())).values()))["val"])
     drawn = plot({m: curves(figures, samples) for m, figures in models.items()}, float(np.sqrt(1 + 1 / samples)))
     write_file(output.with_suffix(".png"), encode_png(drawn))
     sizes = [b.pixels for figures in models.values() for _, _, found in curves(figures, samples) for b in found]
-    caption = f"Ten bins by spread of {min(sizes):,} to {max(sizes):,} pixels each, fewer where spreads are equal."
-    lines = ["## In pictures", "", f"{caption} The dashed line is what is wanted: error = sqrt(1 + 1/K) x spread.", ""]
-    lines += [f"![RMS error over RMS spread]({output.stem}.png)", ""]
+    pictures = [f"Ten bins by spread, of {min(sizes):,} to {max(sizes):,} pixels each, fewer where spreads are equal."]
+    pictures += ["", f"![RMS error over RMS spread]({output.stem}.png)"]
     groups = shown_groups(shown, SHOWN) if shown else []
     for model, recipes in found.items() if groups else ():
         recipe = best_recipe(models[model], samples)
         factor = models[model][recipe]["val"][samples].ratio
         name = f"{output.stem}-{recipes[recipe].bundle.manifest.name}.jpg"
         write_jpeg(output.with_name(name), picture(recipes[recipe], groups, samples, factor))
-        lines += [f"![{model}: {recipe}: spread, error and edges in the same colours]({name})", ""]
-    write_file(output, page(models, samples, lines).encode())
+        pictures += ["", f"![{model}: {recipe}: spread, error and edges in the same colours]({name})"]
+    figures = tables(models, samples)
+    blocks = {name: table(lines[0], lines[1:]) for name, lines in figures.items()}
+    fill_page(output, blocks | {"pictures": pictures}, figures)

@@ -23,11 +23,11 @@ from tfs_rt_bench.charts.axes import Linear, Log
 from tfs_rt_bench.charts.digits import percent, ratio, seconds, significant
 from tfs_rt_bench.charts.label_layout import Box, around, place
 from tfs_rt_bench.latency.record import SCHEMA, Accuracy, Bench, Fidelity, Machine, Pictures, Row, Times, write_bench
+from tfs_rt_bench.latency.row_facts import front
 from tfs_rt_bench.latency_page.bar_charts import latency, throughput
 from tfs_rt_bench.latency_page.headline import headline
 from tfs_rt_bench.latency_page.page import WIDTHS, main, page, write_report
 from tfs_rt_bench.latency_page.pareto_chart import pareto, points, unbeaten
-from tfs_rt_bench.latency_page.row_facts import front
 
 GFLOP, PEAK = 14.2, 151.0
 VOID = {"meta", "img", "br", "link", "input"}
