@@ -14,7 +14,7 @@ import pytest
 
 from support.bids import DATATYPE, IDS, SIDE, SUFFIXES, write_dataset, write_session
 from support.cases import find
-from support.crashes import VARYING, killed, watched
+from support.crashes import VARYING, run_and_kill, watch_operations
 from support.helpers import Cli, Here
 from support.pipelines import blend, pipeline
 from tfs_rt.batch import verify as verification
@@ -234,14 +234,14 @@ def test_killed_at_an_operation_and_run_again_it_ends_as_if_it_had_not_been(
     raw: Path, begin: Begin, tmp_path: Path, every: int
 ) -> None:
     source = raw / "sub-02"
-    with watched() as seen:
+    with watch_operations() as seen:
         begin(tmp_path / "clean", source).fuse()
     expected = tree(tmp_path / "clean")
     points = [i for i, (name, arguments, _) in enumerate(seen, 1) if STATE not in str(arguments[0])]
     assert len(points) > 50
     for point in points[::every]:
         out = tmp_path / f"killed{point}"
-        killed(begin(out, source), point)
+        run_and_kill(begin(out, source), point)
         begin(out, source).fuse()
         assert tree(out) == expected, f"killed before operation {point}, {seen[point - 1]}"
         assert not [path for path in out.rglob("*") if TEMPORARY.fullmatch(path.name)]

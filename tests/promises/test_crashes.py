@@ -1,4 +1,4 @@
-"""Nothing is lost: killed at any of its operations, or failing there, a run is ended by the next as if undisturbed."""
+"""Nothing is lost: a run that is killed or fails at any operation is resumed to the tree of an undisturbed run."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from support.crashes import VARYING, killed, watched
+from support.crashes import VARYING, run_and_kill, watch_operations
 from support.helpers import Cli, Here, png, write_case
 from support.pipelines import blend, pipeline
 from tfs_rt.batch import verify as verification
@@ -61,7 +61,7 @@ def begin(source: Path, tmp_path: Path) -> Callable[..., Run]:
 
 
 def tree(folder: Path) -> dict[str, Any]:
-    """What a folder holds, without what may differ between two runs."""
+    """A folder's content, without entries that differ between two runs."""
     found: dict[str, Any] = {}
     for path in sorted(folder.iterdir()):
         if path.suffix == ".png":
@@ -77,8 +77,8 @@ def tree(folder: Path) -> dict[str, Any]:
     return found
 
 
-def whole(folder: Path) -> None:
-    """Every result that can be seen is whole."""
+def check_results_are_whole(folder: Path) -> None:
+    """Check that every visible result is complete."""
     for path in folder.glob("[!.]*.png"):
         Image.open(path).load()
     for path in folder.glob("k*.json"):
@@ -98,7 +98,7 @@ def whole(folder: Path) -> None:
     ],
 )
 @pytest.mark.parametrize("every", [pytest.param(1, marks=pytest.mark.slow, id="all"), pytest.param(3, id="a third")])
-def test_killed_at_any_operation_and_run_again_it_ends_as_if_it_had_not_been(
+def test_a_run_killed_at_any_operation_and_run_again_gives_the_undisturbed_tree(
     begin: Callable[..., Run], source: Path, tmp_path: Path, earlier: str, options: dict[str, Any], every: int
 ) -> None:
     good, bad = ((source / case / "pet.png").read_bytes() for case in ("k0", "k2"))
@@ -113,21 +113,21 @@ def test_killed_at_any_operation_and_run_again_it_ends_as_if_it_had_not_been(
         return tmp_path / name
 
     run = begin(output("clean"), **options)
-    with watched() as seen:
+    with watch_operations() as seen:
         run.fuse()
     expected = tree(tmp_path / "clean")
     assert len(seen) > 40
     for point in range(1, len(seen) + 1, every):
         out = output(f"killed{point}")
-        killed(begin(out, **options), point)
-        whole(out)
+        run_and_kill(begin(out, **options), point)
+        check_results_are_whole(out)
         begin(out, **options).fuse()
         assert tree(out) == expected, f"killed before operation {point}, {seen[point - 1]}"
         assert not [path for path in out.rglob("*") if TEMPORARY.fullmatch(path.name)]
 
 
-def test_what_is_renamed_is_on_the_disk_before_and_its_folder_after(begin: Callable[..., Run], tmp_path: Path) -> None:
-    with watched() as seen:
+def test_a_file_is_flushed_before_it_is_renamed_and_its_folder_after(begin: Callable[..., Run], tmp_path: Path) -> None:
+    with watch_operations() as seen:
         begin(tmp_path / "out", seed=1).fuse()
     opened: dict[int, str] = {}  # what a descriptor stands for
     written, entries, renamed = set(), set(), []  # files and folders with what is not on the disk yet
@@ -151,11 +151,11 @@ def test_what_is_renamed_is_on_the_disk_before_and_its_folder_after(begin: Calla
 
 @pytest.mark.parametrize("name", ["write", "fsync", "replace", "unlink", "mkdir"])
 @pytest.mark.parametrize(("code", "stays"), [(errno.ENOSPC, True), (errno.EIO, False)])
-def test_a_full_or_broken_disk_ends_a_run_that_then_goes_on(
+def test_a_full_or_broken_disk_ends_a_run_that_can_be_resumed(
     begin: Callable[..., Run], tmp_path: Path, name: str, code: int, stays: bool
 ) -> None:
     run = begin(tmp_path / "clean", seed=1)
-    with watched() as seen:
+    with watch_operations() as seen:
         run.fuse()
     expected = tree(tmp_path / "clean")
     for at in range(1, sum(kind == name for kind, *_ in seen) + 1):
@@ -169,9 +169,9 @@ def test_a_full_or_broken_disk_ends_a_run_that_then_goes_on(
                 raise OSError(code, os.strerror(code))
 
         run = begin(out, seed=1)
-        with watched(act), pytest.raises(EnvironmentFault):
+        with watch_operations(act), pytest.raises(EnvironmentFault):
             run.fuse()
-        whole(out)
+        check_results_are_whole(out)
         begin(out, seed=1).fuse()
         assert tree(out) == expected
 
@@ -193,7 +193,7 @@ def test_inputs_that_cannot_be_read_now_cost_no_result(begin: Callable[..., Run]
     }
 
 
-def test_a_case_that_cannot_be_told_now_costs_no_result_but_one_known_to_be_another_does(
+def test_a_case_with_a_missing_file_keeps_its_result_and_one_with_a_changed_file_does_not(
     begin: Callable[..., Run], source: Path, tmp_path: Path
 ) -> None:
     begin(tmp_path / "out").fuse()
@@ -278,7 +278,7 @@ ODD = {
 
 @pytest.mark.parametrize("odd", list(ODD))
 @pytest.mark.parametrize("name", ["k0.json", "k0.png", "report.json", ".tfs-rt/journal.jsonl", ".tfs-rt/lock"])
-def test_whatever_lies_in_the_output_folder_ends_in_one_line(
+def test_odd_files_in_the_output_folder_end_in_one_line(
     begin: Callable[..., Run], source: Path, tmp_path: Path, cli: Cli, odd: str, name: str
 ) -> None:
     out = tmp_path / "out"
@@ -310,7 +310,7 @@ def test_whatever_lies_in_the_output_folder_ends_in_one_line(
         {"recipe_sha256": None},
     ],
 )
-def test_an_odd_sidecar_with_a_good_seal_is_trusted_by_nobody(
+def test_an_invalid_sidecar_with_a_right_digest_is_not_trusted(
     begin: Callable[..., Run], source: Path, tmp_path: Path, cli: Cli, change: dict[str, Any]
 ) -> None:
     out = tmp_path / "out"
@@ -328,7 +328,7 @@ def without_digest(sidecar: Path) -> dict[str, Any]:
     return facts
 
 
-def test_what_is_done_is_kept_and_what_was_touched_is_done_again(
+def test_finished_cases_are_kept_and_changed_ones_are_fused_again(
     begin: Callable[..., Run], source: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
@@ -356,7 +356,7 @@ def test_another_recipe_is_refused_and_named(begin: Callable[..., Run], tmp_path
     assert json.loads((tmp_path / "out" / "k0.json").read_text())["seed"] == 2
 
 
-def test_a_folder_is_one_runs_at_a_time(begin: Callable[..., Run], tmp_path: Path) -> None:
+def test_one_run_at_a_time_writes_to_a_folder(begin: Callable[..., Run], tmp_path: Path) -> None:
     run = begin(tmp_path / "out")
     with lock_output(tmp_path / "out") as journal:
         journal.write("begin", cases=1, pid=4711, host="there")
@@ -365,17 +365,17 @@ def test_a_folder_is_one_runs_at_a_time(begin: Callable[..., Run], tmp_path: Pat
     assert run.fuse().done == 3  # free again
 
 
-def test_of_runs_that_start_together_one_works_and_all_ends_well(tmp_path: Path, source: Path) -> None:
+def test_of_runs_that_start_together_one_works_and_the_others_are_refused(tmp_path: Path, source: Path) -> None:
     command = [sys.executable, "-m", "tfs_rt", "fuse", str(source), "-o", str(tmp_path / "out")]
     processes = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(3)]
     ends = [(process.communicate(timeout=60)[1], process.returncode) for process in processes]
     assert {code for _, code in ends} <= {3, 6}
     assert 3 in {code for _, code in ends}
     assert all("is written to by process" in said for said, code in ends if code == 6)
-    whole(tmp_path / "out")
+    check_results_are_whole(tmp_path / "out")
 
 
-def test_a_disk_without_room_is_told_before_the_first_case(
+def test_a_disk_without_room_is_reported_before_the_first_case(
     begin: Callable[..., Run], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("shutil.disk_usage", lambda folder: type("Usage", (), {"free": 10}))
@@ -404,7 +404,7 @@ def test_verify_finds_every_flipped_bit(begin: Callable[..., Run], tmp_path: Pat
         path.write_bytes(data)
 
 
-def test_verify_tells_what_is_missing_foreign_or_changed(
+def test_verify_reports_missing_renamed_and_changed_files(
     begin: Callable[..., Run], source: Path, tmp_path: Path, cli: Cli
 ) -> None:
     out = tmp_path / "out"
@@ -432,7 +432,7 @@ def test_verify_tells_what_is_missing_foreign_or_changed(
 
 
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
-def test_status_tells_how_far_a_run_is_was_or_came(begin: Callable[..., Run], tmp_path: Path, cli: Cli) -> None:
+def test_status_reports_running_complete_and_killed_runs(begin: Callable[..., Run], tmp_path: Path, cli: Cli) -> None:
     out, run = tmp_path / "out", begin(tmp_path / "out")
     assert cli("status", out).code == 4
     going, looked = threading.Event(), threading.Event()
@@ -453,11 +453,11 @@ def test_status_tells_how_far_a_run_is_was_or_came(begin: Callable[..., Run], tm
     assert during["seconds_left"] is not None
     after = cli("status", out)
     assert after.out.startswith("complete: 3 of 4 done, 1 failed, 0 left\nfailed k2: ")
-    killed(begin(out, seed=3, resume=False), 40)
+    run_and_kill(begin(out, seed=3, resume=False), 40)
     assert cli("status", out).out.startswith("broken off: ")
 
 
-def test_a_torn_line_ends_no_journal(begin: Callable[..., Run], tmp_path: Path) -> None:
+def test_a_journal_goes_on_after_a_torn_line(begin: Callable[..., Run], tmp_path: Path) -> None:
     begin(tmp_path / "out").fuse()
     path = state_folder(tmp_path / "out") / JOURNAL
     events, torn = parse_journal(path.read_bytes())
@@ -510,7 +510,7 @@ EXCHANGES = {
 
 @pytest.mark.parametrize("exchange", list(EXCHANGES))
 @pytest.mark.parametrize("options", [{}, {"batch": 2, "sheet": True}, {"shard": Shard(1, 1)}])
-def test_an_output_folder_that_is_exchanged_during_a_run_ends_it(
+def test_moving_or_replacing_the_output_folder_ends_the_run(
     begin: Callable[..., Run], tmp_path: Path, exchange: str, options: dict[str, Any]
 ) -> None:
     out, away = tmp_path / "out", tmp_path / "away"
@@ -544,9 +544,7 @@ def test_a_file_system_that_reports_no_size_is_not_full(
         assert begin(tmp_path / "out", resume=False).fuse().done == 3
 
 
-def test_an_image_says_what_it_is_and_where_it_comes_from(
-    begin: Callable[..., Run], source: Path, tmp_path: Path
-) -> None:
+def test_an_image_carries_its_provenance_as_text(begin: Callable[..., Run], source: Path, tmp_path: Path) -> None:
     write_case(source / "cas nº 1 ☃")
     begin(tmp_path / "out", seed=7).fuse()
     sidecar = read_sidecar(tmp_path / "out" / "k0.json")

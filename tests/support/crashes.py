@@ -10,21 +10,16 @@ from typing import Any
 
 from tfs_rt.batch.run import Run
 
-OPERATIONS = ("open", "write", "fsync", "replace", "unlink", "mkdir")  # of os, by which everything is written
-
-
-VARYING = ("seconds", "created", "sidecar_sha256", "kept")  # from run to run
-
+OPERATIONS = ("open", "write", "fsync", "replace", "unlink", "mkdir")  # functions of os that change files
+VARYING = ("seconds", "created", "sidecar_sha256", "kept")  # keys that differ between two runs
 
 Operation = tuple[str, tuple, Any]  # name, arguments, result
-
-
-Act = Callable[[int, str, tuple], None]
+Act = Callable[[int, str, tuple], None]  # number, name, arguments
 
 
 @contextlib.contextmanager
-def watched(act: Act = lambda *_: None) -> Iterator[list[Operation]]:
-    """The operations that come to pass; `act` is called before each with its number, its name and its arguments."""
+def watch_operations(act: Act = lambda *_: None) -> Iterator[list[Operation]]:
+    """Collect the operations inside the block; `act` is called before each with its number, name and arguments."""
     plain: dict[str, Callable] = {name: getattr(os, name) for name in OPERATIONS}
     seen: list[Operation] = []
     begun = 0
@@ -49,8 +44,8 @@ def watched(act: Act = lambda *_: None) -> Iterator[list[Operation]]:
             setattr(os, name, function)
 
 
-def killed(run: Run, at: int) -> None:
-    """Run in a child that is killed before its `at`-th operation, or half through it if it writes."""
+def run_and_kill(run: Run, at: int) -> None:
+    """Run in a child process that is killed before its `at`-th operation, or in the middle of it if it writes."""
 
     def act(number: int, name: str, arguments: tuple) -> None:
         if number == at:
@@ -61,7 +56,7 @@ def killed(run: Run, at: int) -> None:
 
     child = os.fork()
     if child == 0:
-        with watched(act):
+        with watch_operations(act):
             run.fuse()
         os._exit(0)
     _, status = os.waitpid(child, 0)

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from support.crashes import watched
+from support.crashes import watch_operations
 from support.helpers import Cli, png, write_case
 from tfs_rt.batch.journal import Journal
 from tfs_rt.cases.load import read_bytes
@@ -199,7 +199,7 @@ def test_a_file_is_read_by_its_size_and_not_by_what_it_may_have(tmp_path: Path) 
 def test_folders_are_on_the_disk_before_what_is_in_them(tmp_path: Path) -> None:
     opened: dict[int, str] = {}
     made, flushed = [], []
-    with watched() as seen:
+    with watch_operations() as seen:
         for name in ("a/b/c/x", "a/b/d/y"):
             write_file(tmp_path / name, b"data", within=tmp_path)
     for name, arguments, result in seen:

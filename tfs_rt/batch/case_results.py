@@ -21,7 +21,7 @@ IN_MEMORY = 2**18  # bytes of rows; more of them go to the disk
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CaseRow:
-    """What became of a case."""
+    """The outcome of a case: a row of the report."""
 
     id: str
     status: Literal["done", "kept", "failed"]  # kept: fused by an earlier run
@@ -80,7 +80,8 @@ class CaseResults:
 
     def remove(self, ids: Collection[str]) -> None:
         """Remove the rows of some cases. This reads all rows, and is rare."""
-        starts, kept_ids = array("Q"), list[str]()
+        starts = array("Q")
+        kept_ids: list[str] = []
         for number, row in enumerate(self):
             if row["id"] in ids:
                 self.counts[row["status"]] -= 1

@@ -109,7 +109,8 @@ class Executor:
 
     def _finish_all(self, failed: list[WorkItem]) -> None:
         """Finish the batch in flight, retry what failed with nothing else in flight, and self-test if it is time."""
-        batch, self.in_flight = self.in_flight, None
+        batch = self.in_flight
+        self.in_flight = None
         if batch:
             failed = failed + self._finish(batch)
         self._retry_one_at_a_time(failed)

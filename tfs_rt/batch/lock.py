@@ -53,7 +53,8 @@ def lock_output(output: Path, job: Job | None = None) -> Iterator[Journal]:
             state.mkdir(parents=True, exist_ok=True)
             journal = _acquire_all(locks, output, job)
         except OSError as error:  # Timeout is not among them: `_acquire` has turned it into an EnvironmentFault
-            path, reason = error.filename or output / STATE, f"cannot be locked ({reason_of(error)})"
+            path = error.filename or output / STATE
+            reason = f"cannot be locked ({reason_of(error)})"
             raise EnvironmentFault(path, reason, remedy_for(error, OTHER_OUTPUT)) from error
         yield journal
 

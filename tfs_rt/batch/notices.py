@@ -48,7 +48,8 @@ def size_warnings(loaded: Loaded, trained_size: int | None) -> list[str]:
     input_height, input_width = loaded.slices[0][0].shape[:2]
     warnings: list[str] = []
     if trained_size:
-        smallest, largest = trained_size / SIZE_RATIO, trained_size * SIZE_RATIO
+        smallest = trained_size / SIZE_RATIO
+        largest = trained_size * SIZE_RATIO
         if not all(smallest <= side <= largest for side in (height, width)):
             warnings.append(
                 f"result is {width}x{height}, the model was trained at {trained_size}x{trained_size}: "

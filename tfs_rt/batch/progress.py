@@ -16,7 +16,9 @@ from tfs_rt.batch.shards import Shard
 from tfs_rt.errors import NothingFound
 
 RECENT = 20  # cases from whose pace the remaining time is estimated
-RUNNING, BROKEN_OFF = "running", "broken off"
+# states of a run, beside those in which it ended
+RUNNING = "running"
+BROKEN_OFF = "broken off"
 REMEDY = "give the --output of tfs-rt fuse"
 
 

@@ -23,7 +23,10 @@ from tfs_rt.facts import Facts
 from tfs_rt.output.folder import REPORT, SHARD_REPORT
 from tfs_rt.system.files import open_regular, write_file
 
-COMPLETE, INTERRUPTED, NOT_BEGUN = "complete", "interrupted", "not begun"
+# how a run or a shard has ended
+COMPLETE = "complete"
+INTERRUPTED = "interrupted"
+NOT_BEGUN = "not begun"
 STATUSES = ("done", "kept", "failed")  # of a case
 COUNTS = ("cases", *STATUSES)
 LONGEST_LINE = 2**28  # bytes: a shard's facts name each case that it has not run
@@ -118,7 +121,7 @@ def write_report(output: Path, job: Job | None, report: Report, case_ids: Sequen
 
 
 def read_report(output: Path, shards: Sequence[Shard], token: str, cases: int) -> Report:
-    """What became of `cases` cases of some shards, by those of their reports that have this token."""
+    """One report of `cases` cases of some shards, merged from those of their reports that have this token."""
     results = CaseResults(state_folder(output))
     reports = _read_shards(output, shards, results, token=token)
     return dataclasses.replace(_merged(reports, shards, results), cases=cases)

@@ -49,7 +49,7 @@ def verify(output: Path) -> Iterator[Checked]:
 
 
 def _find_results(output: Path) -> dict[Path, Path | None]:
-    """By the path of its sidecar, each result; with its image if the sidecar is missing, and else None."""
+    """All results by the path of their sidecars; with the image if the sidecar is missing, and else None."""
     results: dict[Path, Path | None] = {}
     folders = result_folders(output)
     for folder in folders:

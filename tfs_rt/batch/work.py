@@ -103,7 +103,7 @@ class CaseWork:
         self.findings[item.slice] += result_findings(image, item.images)
 
     def reported_findings(self) -> list[tuple[Finding, int]]:
-        """Of each guard, its worst finding and the number of slices with one; rare findings are left out."""
+        """The worst finding of each guard, and the number of slices with one; rare findings are left out."""
         by_guard: dict[str, list[Finding]] = {}
         for findings in self.findings:
             for finding in findings:

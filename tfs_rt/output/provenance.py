@@ -15,7 +15,7 @@ PYTHON = "python"  # key of the versions, without effect on pixels
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Provenance:
-    """What made the results of a run; sidecars and the report hold its entries among their own."""
+    """The model or method, settings and versions of a run; sidecars and the report hold these entries."""
 
     method: Facts  # the method's own entries, such as model, recipe and backend
     scale: int  # how many times larger a result is than its inputs
