@@ -25,16 +25,16 @@ def ellipse(y: float, x: float, height: float, width: float) -> np.ndarray:
 
 
 def phantom(rng: np.random.Generator) -> list[RGB]:
-    """A head of sorts: skull, brain, ventricles and lesions, as T1, T2 and PET show them."""
+    """A simple head: skull, brain, ventricles and lesions, as T1, T2 and PET show them."""
     texture = np.asarray(
         Image.fromarray(rng.uniform(0, 1, (24, 24)).astype(np.float32)).resize((SIZE, SIZE), Image.Resampling.BICUBIC)
     )
     head, brain = ellipse(0.5, 0.5, 0.42, 0.34), ellipse(0.5, 0.5, 0.36, 0.28)
-    liquor = ellipse(0.45, 0.46, 0.12, 0.03) | ellipse(0.45, 0.54, 0.12, 0.03)
+    fluid = ellipse(0.45, 0.46, 0.12, 0.03) | ellipse(0.45, 0.54, 0.12, 0.03)
     active = ellipse(0.35, 0.4, 0.06, 0.08) | ellipse(0.6, 0.62, 0.09, 0.05)
-    t1 = np.select([liquor, brain, head], [30, 140 + 60 * texture, 230], 0)
-    t2 = np.select([liquor, brain, head], [250, 70 + 50 * texture, 60], 0)
-    pet = np.select([active, liquor, brain], [1.0, 0.1, 0.3 + 0.3 * texture], 0)
+    t1 = np.select([fluid, brain, head], [30, 140 + 60 * texture, 230], 0)
+    t2 = np.select([fluid, brain, head], [250, 70 + 50 * texture, 60], 0)
+    pet = np.select([active, fluid, brain], [1.0, 0.1, 0.3 + 0.3 * texture], 0)
     grey = [np.repeat(level.astype(np.uint8)[..., None], 3, axis=2) for level in (t1, t2)]
     colour = np.stack([255 * pet, 255 * pet**2, 180 * np.sqrt(pet) * (pet < 0.9)], axis=2).astype(np.uint8)
     return [*grey, colour]
@@ -54,13 +54,13 @@ def fusion(images: list[RGB]) -> RGB:
     return (images[2] + (luminance.max(axis=0) - luminance[2])[..., None]).clip(0, 255).astype(np.uint8)
 
 
-def found(images: list[RGB]) -> set[str]:
+def input_guards(images: list[RGB]) -> set[str]:
     findings = input_findings(images)
     assert all(finding.message and finding.remedy for finding in findings)
     return {finding.guard for finding in findings}
 
 
-def found_in_result(image: RGB, images: list[RGB]) -> set[str]:
+def result_guards(image: RGB, images: list[RGB]) -> set[str]:
     findings = result_findings(image, images)
     assert all(finding.message and finding.remedy for finding in findings)
     return {finding.guard for finding in findings}
@@ -72,18 +72,18 @@ def example(folder: Path) -> list[RGB]:
 
 
 @pytest.mark.parametrize("scale", [1, 2, 4, 8])
-def test_nothing_is_found_in_a_sound_case(scale: int, rng: np.random.Generator) -> None:
+def test_nothing_is_found_in_a_good_case(scale: int, rng: np.random.Generator) -> None:
     images = phantom(rng)
-    assert found(small(images, scale)) == set()
-    assert found_in_result(fusion(images), small(images, scale)) == set()
+    assert input_guards(small(images, scale)) == set()
+    assert result_guards(fusion(images), small(images, scale)) == set()
 
 
 @pytest.mark.parametrize("folder", EXAMPLES, ids=lambda folder: folder.name)
 def test_nothing_is_found_in_the_examples(folder: Path) -> None:
     images = example(folder)
-    assert found(images) == set()
+    assert input_guards(images) == set()
     large = [resize(image, (SIZE, SIZE)) for image in images]
-    assert found_in_result(fusion(large), images) == set()
+    assert result_guards(fusion(large), images) == set()
 
 
 @pytest.mark.parametrize("scale", [1, 2, 4, 8])
@@ -103,7 +103,7 @@ def test_an_anatomical_image_that_is_turned_is_found(slot: int, rng: np.random.G
     for turn in (-10, -5, 5, 10):
         images = phantom(rng)
         images[slot] = moved(images[slot], turn=turn)
-        assert found(small(images, 4)) & {"rotation", "registration"}
+        assert input_guards(small(images, 4)) & {"rotation", "registration"}
 
 
 def test_deep_values_that_were_cut_off_are_found(rng: np.random.Generator) -> None:
@@ -111,7 +111,7 @@ def test_deep_values_that_were_cut_off_are_found(rng: np.random.Generator) -> No
         for factor in (16, 257):  # 12 and 16 bits
             images = phantom(rng)
             images[slot] = (images[slot].astype(int) * factor).clip(0, 255).astype(np.uint8)
-            assert found(images) == {"saturation"}
+            assert input_guards(images) == {"saturation"}
 
 
 @pytest.mark.parametrize("name", ["atlas-pet", "atlas-spect", "hot", "hot-iron"])
@@ -120,7 +120,7 @@ def test_functional_values_that_were_cut_off_before_their_colours_are_found(
 ) -> None:
     images = phantom(rng)
     level = images[2].max(axis=2, keepdims=True).repeat(3, axis=2) // 2
-    assert found([*images[:2], pseudo_colour(level, name)]) == set()
+    assert input_guards([*images[:2], pseudo_colour(level, name)]) == set()
     for factor in (16, 257):
         cut = (level.astype(int) * factor).clip(0, 255).astype(np.uint8)
         (finding,) = input_findings([*images[:2], pseudo_colour(cut, name)])
@@ -133,12 +133,12 @@ def test_an_image_that_shows_nothing_is_found(slot: int, rng: np.random.Generato
     for level, guard in ((0, "empty"), (128, "constant"), (255, "constant")):
         images = phantom(rng)
         images[slot] = np.full_like(images[slot], level)
-        assert found(images) == {guard}
+        assert input_guards(images) == {guard}
 
 
 def test_t1_and_t2_in_each_others_place_are_found(rng: np.random.Generator) -> None:
     images = phantom(rng)
-    assert found([images[1], images[0], images[2]]) == {"slot order"}
+    assert input_guards([images[1], images[0], images[2]]) == {"slot order"}
 
 
 def test_nothing_is_found_in_nearly_empty_slices(rng: np.random.Generator) -> None:
@@ -148,23 +148,23 @@ def test_nothing_is_found_in_nearly_empty_slices(rng: np.random.Generator) -> No
     speck = black.copy()
     speck[30:36, 30:40] = 200  # 1.5 % of the area
     for images in ([black] * 3, [noise] * 3, [speck, noise, black], [speck, speck, speck], [black, speck, noise]):
-        assert found(images) == set()
-        assert found_in_result(resize(images[0], (256, 256)), images) == set()
-        assert found_in_result(np.zeros((256, 256, 3), np.uint8), images) == set()
+        assert input_guards(images) == set()
+        assert result_guards(resize(images[0], (256, 256)), images) == set()
+        assert result_guards(np.zeros((256, 256, 3), np.uint8), images) == set()
 
 
 def test_a_full_result_of_an_empty_slice_is_found(rng: np.random.Generator) -> None:
     black = np.zeros((64, 64, 3), np.uint8)
-    assert found_in_result(fusion(phantom(rng)), [black] * 3) == {"brightness"}
+    assert result_guards(fusion(phantom(rng)), [black] * 3) == {"brightness"}
 
 
 def test_a_functional_image_beyond_the_activity_is_left_alone(rng: np.random.Generator) -> None:
     """Few pixels of activity, as thallium shows, or a small slice of a head above it."""
     images = phantom(rng)
     sparse = np.where(ellipse(0.6, 0.62, 0.05, 0.04)[..., None], images[2], 0).astype(np.uint8)
-    assert found([*images[:2], sparse]) == set()
+    assert input_guards([*images[:2], sparse]) == set()
     vertex = [np.where(ellipse(0.5, 0.5, 0.25, 0.24)[..., None], image, 0).astype(np.uint8) for image in images[:2]]
-    assert found([*vertex, np.zeros_like(sparse)]) == set()
+    assert input_guards([*vertex, np.zeros_like(sparse)]) == set()
 
 
 def test_wrong_results_are_found(rng: np.random.Generator) -> None:
@@ -179,11 +179,11 @@ def test_wrong_results_are_found(rng: np.random.Generator) -> None:
     }
     for guard, results in wrong.items():
         for spoiled in results:
-            assert found_in_result(spoiled, small(images, 4)) == {guard}
+            assert result_guards(spoiled, small(images, 4)) == {guard}
 
 
 @pytest.mark.parametrize("name", ["hot", "hot-iron", "atlas-pet", "atlas-spect"])
-def test_a_sound_result_in_bright_colours_is_not_clipped(name: str, rng: np.random.Generator) -> None:
+def test_a_good_result_in_bright_colours_is_not_clipped(name: str, rng: np.random.Generator) -> None:
     """Most colours of `hot` have red at its end: that share is the inputs' own, and what is cut beyond it is found."""
     images = phantom(rng)
     level = images[2].max(axis=2, keepdims=True).repeat(3, axis=2)
@@ -191,7 +191,7 @@ def test_a_sound_result_in_bright_colours_is_not_clipped(name: str, rng: np.rand
     result = fusion(images)
     if name == "hot":
         assert (result.max(axis=2) == 255).mean() > 0.2
-    assert "clipped result" not in found_in_result(result, small(images, 4))
+    assert "clipped result" not in result_guards(result, small(images, 4))
     cut = (result.astype(int) * 5).clip(0, 255).astype(np.uint8)
     cut[:, : SIZE // 3] = 255
     (finding,) = result_findings(cut, small(images, 4))
@@ -213,4 +213,4 @@ def test_any_size_is_looked_at(rng: np.random.Generator) -> None:
     for shape in ((1, 1), (2, 300), (17, 9), (300, 40)):
         images = [rng.integers(0, 256, (*shape, 3)).astype(np.uint8) for _ in range(3)]
         input_findings(images)
-        assert found_in_result(images[0], images) <= {"likeness", "colours", "brightness", "constant result"}
+        assert result_guards(images[0], images) <= {"likeness", "colours", "brightness", "constant result"}

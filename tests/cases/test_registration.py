@@ -38,7 +38,7 @@ def test_the_gain_of_a_shift_is_that_of_trying_every_one(rng: np.random.Generato
     levels = [image[..., 0] // 16 for image in images]
 
     def agreement(k: int, dy: int, dx: int) -> float:
-        """Of image k moved back by (dy, dx); its border is uniform, so that rolling it is the same."""
+        """The NMI of image k, moved back by (dy, dx), with the others. The border is uniform: it is rolled."""
         back = np.roll(levels[k], (-dy, -dx), (0, 1))
         return sum(nmi(levels[i], back) for i in range(3) if i != k)
 

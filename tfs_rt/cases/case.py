@@ -37,4 +37,4 @@ class RefusedCase:
     labels: dict[str, str] = field(default_factory=dict)
 
 
-FoundCase = Case | RefusedCase  # what a source holds
+FoundCase = Case | RefusedCase  # a case of a source, usable or refused
