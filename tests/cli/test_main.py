@@ -32,7 +32,11 @@ WRONG_USES = {
     "no model": (["fuse", "{case}", "-o", "{out}", "--model", "{absent}"], 5, "no bundle there"),
     "edited model": (["fuse", "{case}", "-o", "{out}", "--model", "{edited}"], 5, "does not match its SHA-256"),
     "eta without ddim": (["fuse", "{case}", "-o", "{out}", "--sampler", "ddpm", "--eta", "1"], 2, "ddpm has no eta"),
-    "levels never trained": (["fuse", "{case}", "-o", "{out}", "--spacing", "t"], 2, "was trained on"),
+    "levels never trained": (
+        ["fuse", "{case}", "-o", "{out}", "--spacing", "t"],
+        2,
+        "leaves the range of the model's training",
+    ),
     "bad size": (["fuse", "{case}", "-o", "{out}", "--target-size", "big"], 2, "'big' is not a size"),
     "output is a file": (["fuse", "{case}", "-o", "{case}/pet.png"], 6, "cannot be written"),
     "an id alone": (["fuse", "{case}", "--id", "x", "-o", "{out}"], 2, "only some of the three"),
@@ -40,10 +44,14 @@ WRONG_USES = {
     "an image as checkpoint": (
         ["export", "{case}/pet.png", "-o", "{out}", "--scale", "4"],
         5,
-        "is no checkpoint by its ending",
+        "does not end like a checkpoint",
     ),
     "export into a file": (["export", "x.pth", "-o", "{case}/pet.png/b", "--scale", "4"], 6, "cannot be written"),
-    "export onto a folder": (["export", "x.pth", "-o", "{case}", "--scale", "4"], 2, "exists and is no bundle"),
+    "export onto a folder": (
+        ["export", "x.pth", "-o", "{case}", "--scale", "4"],
+        2,
+        "exists and is not a model bundle",
+    ),
     "inspect nothing": (["inspect", "{absent}.pth"], 5, "no such file"),
 }
 
