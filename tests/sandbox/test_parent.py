@@ -75,7 +75,7 @@ def test_one_child_serves_many_calls_and_is_replaced_after_its_share(
 
 @pytest.mark.parametrize(
     ("how", "words"),
-    [("crash", "ended the process that reads it .SIGSEGV"), ("leave", "exit status 3"), ("unplain", "no plain data")],
+    [("crash", "ended the process that reads it .SIGSEGV"), ("leave", "exit status 3"), ("unplain", "not plain data")],
 )
 def test_a_child_that_dies_names_the_file_and_the_next_call_has_another(call: Sandbox, how: str, words: str) -> None:
     for _ in range(2):

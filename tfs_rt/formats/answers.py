@@ -23,19 +23,19 @@ QUATERNION = ("quatern_b", "quatern_c", "quatern_d")  # of a NIfTI header
 Check = Callable[[Any], bool]
 
 
-def checked_picture(answer: Any, form: str | None) -> Picture:
-    """The picture of an answer; ValueError names the part that is wrong. `form` is the format by the file's name."""
+def checked_picture(answer: Any, name: str | None) -> Picture:
+    """The picture in an answer; ValueError names the part that is wrong. `name` is the format by the file's ending."""
     if type(answer) is not tuple or len(answer) != 4:
         raise ValueError("not a picture")
     slices, facts, subject, frame = answer
     count, height, width = _size(slices)
     own = facts.get("format") if type(facts) is dict else None
-    if type(own) is not str or (form and own != form):
+    if type(own) is not str or (name and own != name):
         raise ValueError("another format")
-    checks = FORMATS.get(own, _plain)(count, height, width)
-    for name, part, check in zip(("facts", "subject", "frame"), answer[1:], checks, strict=True):
+    checks = SCHEMAS.get(own, _plain)(count, height, width)
+    for field, part, check in zip(("facts", "subject", "frame"), answer[1:], checks, strict=True):
         if not check(part):
-            raise ValueError(f"its {name} are not those of a {own} file")
+            raise ValueError(f"its {field} are not those of a {own} file")
     return Picture(slices, facts, subject, frame)
 
 
@@ -70,7 +70,7 @@ def _single(value: Any) -> bool:
 
 
 def _single_or_none(value: Any) -> bool:
-    """A float32; NaN and infinity too, which stand in fields that do not count."""
+    """A float32; also NaN and infinity, which fields that do not count may hold."""
     return type(value) is float and (not math.isfinite(value) or _single(value))
 
 
@@ -124,7 +124,7 @@ def _attributes(value: Any) -> bool:
     return all(type(key) is str and key.isidentifier() and len(key) <= TAGS and words(v) for key, v in value.items())
 
 
-# --- formats: what facts, subject and frame are, of so many slices of a size
+# --- formats: the facts, subject and frame of an answer with so many slices of a size
 
 Checks = tuple[Check, Check, Check]
 WINDOW = {"window_from": _one_of("user", "file", "data", "head")}
@@ -135,7 +135,7 @@ def _absent(value: Any) -> bool:
 
 
 def _plain(_count: int, _height: int, _width: int) -> Checks:
-    """PNG, TIFF, JPEG: formats that say nothing of a subject or a place."""
+    """PNG, TIFF, JPEG: formats without a subject and a place."""
     facts = _record({"format": _text, "mode": _text, "levels": _text}, {"window_from": _one_of("user")})
     return facts, _record({}), _absent
 
@@ -194,7 +194,8 @@ def _plane(value: Any) -> bool:
 
 
 def _nifti(count: int, height: int, width: int) -> Checks:
-    voxels, code = count * height * width, _whole(0, 5)
+    voxels = count * height * width
+    code = _whole(0, 5)
     required = {"format": _text, "axes": _text, "levels": _text, "sform_code": code, "qform_code": code}
     facts = _record(
         {**required, "shape": _shape(list, voxels), "voxel_mm": _many(list, _number, 3)},
@@ -210,7 +211,7 @@ def _nifti(count: int, height: int, width: int) -> Checks:
         "sform": form,
         "qform": form,
         "pixdim": _many(list, _single, 4),
-        "copied": _copied,
+        "copied": _header_fields,
     }
     return facts, subject, _record(frame)
 
@@ -222,8 +223,8 @@ def _turn(value: Any) -> bool:
     return {axis for axis, _ in value} == {0.0, 1.0, 2.0} and all(abs(direction) == 1 for _, direction in value)
 
 
-def _copied(value: Any) -> bool:
-    """Fields that a result takes over from its header; the quaternion is finite where its form counts."""
+def _header_fields(value: Any) -> bool:
+    """Header fields that a result takes over; the quaternion must be finite where its form counts."""
     code = _whole(0, 5)
     codes = {"sform_code": code, "qform_code": code, "xyzt_units": _whole(0, 255)}
     if not _record(codes | dict.fromkeys(QUATERNION, _single_or_none))(value):
@@ -238,8 +239,8 @@ def _shape(kind: type, voxels: int) -> Check:
 
 
 def _grid(size: tuple[int, ...], corners: Check) -> Check:
-    """Where slices lie in space."""
+    """The place of slices in space."""
     return _record({"size": _one_of(size), "corners": corners, "within": _number})
 
 
-FORMATS: dict[str, Callable[[int, int, int], Checks]] = {"dicom": _dicom, "nifti": _nifti}
+SCHEMAS: dict[str, Callable[[int, int, int], Checks]] = {"dicom": _dicom, "nifti": _nifti}

@@ -1,4 +1,4 @@
-"""The head window: what CT without a window of its own is shown by.
+"""The head window, for CT without a window of its own.
 
 The percentiles of a CT reach from air, or from padding far below it, to bone. Between them the brain is one flat grey.
 """
@@ -21,11 +21,11 @@ WINDOW = "give its window in its own values, as --window m1=LOW:HIGH"
 AIR = -900.0  # HU: lower is air, or padding (-1024, -2000, -3024)
 LEAST_AIR = -1050.0  # HU: lower is padding
 BONE = 1000.0  # HU: nothing in a head but bone and metal is higher
-WHOLE = 1e-3  # HU: so near, a scaled value is a whole number
+WHOLE = 1e-3  # HU: a scaled value nearer to a whole number is one
 TISSUE = (-200.0, 200.0)  # HU: from fat to blood and brain
 ENOUGH = 0.05  # share of the values that must be air, or tissue
 FEW = 0.1  # share of the values that may lie between air and tissue
-NARROW = 400.0  # between the percentiles: so few values tell the parts of a brain apart
+NARROW = 400.0  # between the percentiles: a wider window does not tell the parts of a brain apart
 WIDE = 1000.0  # HU: in a wider window the grey and the white matter are two levels apart, or less
 SAMPLES = 2**20  # values that are looked at
 
@@ -37,12 +37,12 @@ def sample(stored: NDArray[Any], slope: float, intercept: float) -> NDArray[np.f
 
 
 def has_air(values: NDArray[np.float64]) -> bool:
-    """True if values of a file that is called CT are in HU: some are those of air."""
+    """True if the values of a file named CT are in HU: some of them are air."""
     return bool((values <= AIR).any())
 
 
 def is_hounsfield(values: NDArray[np.float64]) -> bool:
-    """True for values that only CT has: whole numbers, air, tissue, hardly anything between, and bone."""
+    """True for values that only CT has: whole numbers, air, tissue and bone, and few between air and tissue."""
     low, high = TISSUE
     air = float(((values <= AIR) & (values >= LEAST_AIR)).mean())
     tissue = float(((values > low) & (values < high)).mean())
@@ -52,7 +52,7 @@ def is_hounsfield(values: NDArray[np.float64]) -> bool:
 
 
 def check_narrow(window: tuple[float, float], path: Path) -> None:
-    """InputError for a CT whose values are not in HU and reach too far for their percentiles to be a window."""
+    """InputError for CT that is not in HU, if its percentiles are too far apart to be a window."""
     low, high = window
     if high - low > NARROW:
         reason = f"is CT without a window, and its values ({low:.6g} to {high:.6g}) do not look like HU"

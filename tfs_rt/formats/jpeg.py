@@ -12,7 +12,7 @@ from PIL import Image
 
 from tfs_rt.errors import InputError
 from tfs_rt.formats.picture import Picture, Rules
-from tfs_rt.formats.pillow_modes import ENDING, check_upright, decoded, to_picture
+from tfs_rt.formats.pillow_modes import ENDING, check_upright, decode, to_picture
 
 SIGNATURE = b"\xff\xd8\xff"
 LOSSY = "give --allow-lossy, knowing that damage cannot be seen in JPEG and that its blocks are taken for anatomy"
@@ -21,7 +21,7 @@ LOSSY = "give --allow-lossy, knowing that damage cannot be seen in JPEG and that
 def read(data: bytes, path: Path, rules: Rules) -> Picture:
     """One slice from the bytes of a JPEG file; InputError names `path`, the reason and the remedy."""
 
-    def decide(image: Image.Image) -> Picture:
+    def to_slice(image: Image.Image) -> Picture:
         if getattr(image, "n_frames", 1) > 1:
             raise InputError(path, "holds several pictures", "save one of them")
         check_upright(image, path)
@@ -31,4 +31,4 @@ def read(data: bytes, path: Path, rules: Rules) -> Picture:
         raise InputError(path, "is not a JPEG file", f"convert it to 8-bit PNG, {ENDING}")
     if data and not rules.allow_lossy:
         raise InputError(path, "is a JPEG, which loses detail", LOSSY)
-    return decoded(data, path, "JPEG", decide)
+    return decode(data, path, "JPEG", to_slice)

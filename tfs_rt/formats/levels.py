@@ -1,9 +1,9 @@
-"""The words by which every format says how its values became levels."""
+"""Words for the sidecar, the same for all formats: how a file's values became levels."""
 
 from __future__ import annotations
 
 AS_STORED = "8-bit levels as stored"
-SHOWS = "tfs-rt:shows"  # in the text of an image that is not the result itself, but shows something of it
+SHOWS = "tfs-rt:shows"  # key in the text of an image that is not a result, but shows a property of one
 
 
 def window_words(window: tuple[float, float], source: str = "given") -> str:

@@ -1,4 +1,4 @@
-"""What a file holds once it is decoded, whatever its format, and the rule by which values become levels."""
+"""A decoded picture, the same for all formats, and the rule by which values become levels."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from numpy.typing import NDArray
 from tfs_rt.images import RGB
 
 MAX_PIXELS = 4096 * 4096  # of one slice
-NEAR = 0.05  # of the smallest voxel: so near, corners are one place; more than float32 and rounded decimals move them
+NEAR = 0.05  # of the smallest voxel: nearer corners are one place; float32 and rounded decimals move them by less
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rules:
-    """What the user decided of values that are no 8-bit levels as they stand."""
+    """The user's choices for reading a file: how its values become levels, and what is accepted."""
 
-    window: tuple[float, float] | None = None  # what becomes black and white, in the file's own units (HU, SUV ...)
+    window: tuple[float, float] | None = None  # the values of black and white, in the file's own units (HU, SUV ...)
     allow_lossy: bool = False  # read JPEG, in which no damage can be seen
-    modality: str | None = None  # what the file is called by, as in ct.nii.gz
-    may_be_ct: bool = False  # its slot may hold CT, so that values can tell CT where no name does
+    modality: str | None = None  # by the file's name, as in ct.nii.gz
+    may_be_ct: bool = False  # its slot may hold CT, so that values may show it where no name does
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,10 +30,9 @@ class Picture:
 
     slices: tuple[RGB, ...]  # each (H, W, 3) uint8, of one size
     facts: dict[str, Any]  # JSON, for the sidecar: the format, and by which rule its values became levels
-    subject: dict[str, Any] = field(
-        default_factory=dict
-    )  # must agree in the files of a case (a grid nearly); never written down
-    frame: dict[str, Any] | None = None  # plain data: what a result in this format takes over from the file
+    # Patient and place. They must agree in the files of a case (a grid nearly), and are never written down.
+    subject: dict[str, Any] = field(default_factory=dict)
+    frame: dict[str, Any] | None = None  # plain data that a result in this format takes over
 
 
 def to_levels(values: NDArray[Any], window: tuple[float, float]) -> NDArray[np.uint8]:

@@ -1,4 +1,4 @@
-"""What PNG, TIFF and JPEG share: one door that Pillow's exceptions do not pass, and which of its modes become levels.
+"""Decode PNG, TIFF and JPEG by Pillow: its exceptions become InputError, its modes become levels or are refused.
 
 Taken as they are: 8-bit grey and RGB, palettes, 1-bit, fewer bits of grey spread over 0 to 255; alpha only where every
 pixel is opaque. Deeper grey only through `Rules.window`, which changes nothing in the others.
@@ -30,23 +30,23 @@ DEEP = ("I;16", "I;16B", "I", "F")
 WORDS = {"1": "1-bit, black and white", "P": "8-bit colours of its palette", "PA": "8-bit colours of its palette"}
 
 
-def decoded(data: bytes, path: Path, kind: str, decide: Callable[[Image.Image], Picture]) -> Picture:
-    """What `decide` makes of the image that Pillow opens as `kind`; InputError whatever else either raises."""
+def decode(data: bytes, path: Path, kind: str, to_slice: Callable[[Image.Image], Picture]) -> Picture:
+    """Open an image as `kind` and return what `to_slice` makes of it. Any fault of either becomes InputError."""
     if not data:
         raise InputError(path, "is empty", AGAIN)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("error", UserWarning)  # Pillow warns of damage, and goes on
-            warnings.filterwarnings("ignore", "Metadata Warning", UserWarning)  # of tags that nothing here depends on
+            warnings.simplefilter("error", UserWarning)  # Pillow warns of damage and goes on
+            warnings.filterwarnings("ignore", "Metadata Warning", UserWarning)  # about tags that are not used here
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the limit below is lower
             with Image.open(io.BytesIO(data), formats=[kind]) as image:
                 _check_size(image.size, path)
-                return decide(image)
+                return to_slice(image)
     except (InputError, MemoryError):
         raise
     except Image.DecompressionBombError as error:
         raise InputError(path, "more than 4096x4096 pixels", "crop or shrink it") from error
-    except UnidentifiedImageError as error:  # whose words name an address in memory
+    except UnidentifiedImageError as error:  # its message has an address in memory
         raise InputError(path, f"damaged {kind}, or of a kind that is not read", PLAIN) from error
     except Exception as error:  # Pillow raises OSError, SyntaxError, ValueError, zlib.error, struct.error ...
         raise InputError(path, f"damaged {kind} ({first_line(error)})", AGAIN) from error
@@ -65,7 +65,7 @@ def check_upright(image: Image.Image, path: Path) -> None:
 
 
 def inflates_to(compressed: bytes, size: int) -> bool:
-    """Whether a zlib stream is whole and gives `size` bytes: Pillow would fill up missing rows with black."""
+    """True if a zlib stream is complete and gives `size` bytes: Pillow would fill missing rows with black."""
     inflater = zlib.decompressobj()
     try:
         return len(inflater.decompress(compressed, size + 1)) == size and inflater.eof
@@ -77,16 +77,16 @@ def to_picture(image: Image.Image, path: Path, rules: Rules, *, bits: int = 8, w
     """An open image as one slice, of `bits` a sample; `white_is_low` inverts deep grey (Pillow inverts the rest)."""
     mode = image.mode
     if mode in DEEP:
-        pixels, words = _windowed(image, path, rules, white_is_low)
+        pixels, words = _apply_window(image, path, rules, white_is_low)
         facts = {"window_from": "user"}
     else:
-        spread = f"{bits}-bit levels spread over 0 to 255"
-        pixels, words = _to_rgb(image, path), WORDS.get(mode) or (AS_STORED if bits == 8 else spread)
+        pixels = _to_rgb(image, path)
+        words = WORDS.get(mode) or (AS_STORED if bits == 8 else f"{bits}-bit levels spread over 0 to 255")
         facts = {}
     return Picture((pixels,), {"format": (image.format or "").lower(), "mode": mode, "levels": words, **facts})
 
 
-def _windowed(image: Image.Image, path: Path, rules: Rules, white_is_low: bool) -> tuple[RGB, str]:
+def _apply_window(image: Image.Image, path: Path, rules: Rules, white_is_low: bool) -> tuple[RGB, str]:
     if rules.window is None:
         raise InputError(path, "holds grey values of more than 8 bits", WINDOW)
     if "transparency" in image.info:

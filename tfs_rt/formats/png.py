@@ -19,7 +19,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from tfs_rt.errors import InputError
 from tfs_rt.formats.picture import MAX_PIXELS, Picture, Rules
-from tfs_rt.formats.pillow_modes import ENDING, WINDOW, check_upright, decoded, inflates_to, to_picture
+from tfs_rt.formats.pillow_modes import ENDING, WINDOW, check_upright, decode, inflates_to, to_picture
 from tfs_rt.images import RGB
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -40,13 +40,13 @@ def read(data: bytes, path: Path, rules: Rules) -> Picture:
     """One slice from the bytes of a PNG file; InputError names `path`, the reason and the remedy."""
     bits = _check_file(data, path, rules)
 
-    def decide(image: Image.Image) -> Picture:
+    def to_slice(image: Image.Image) -> Picture:
         if getattr(image, "n_frames", 1) > 1:
             raise InputError(path, "animated PNG", "save one frame")
         check_upright(image, path)
         return to_picture(image, path, rules, bits=bits)
 
-    return decoded(data, path, "PNG", decide)
+    return decode(data, path, "PNG", to_slice)
 
 
 def encode(slices: Sequence[RGB], frames: dict[str, Any], text: dict[str, str]) -> bytes:
@@ -66,7 +66,7 @@ def encode_png(image: RGB, text: dict[str, str] | None = None) -> bytes:
 
 
 def _check_file(data: bytes, path: Path, rules: Rules) -> int:
-    """The bits of a sample, of a file that is whole."""
+    """Check that a file is complete; returns the bits of a sample."""
     if not data:
         raise InputError(path, "is empty", "write the file again")
     if not data.startswith(SIGNATURE):
@@ -89,7 +89,8 @@ def _check_file(data: bytes, path: Path, rules: Rules) -> int:
 
 def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
     """(kind, content) of every chunk up to IEND; ValueError where one is cut off or fails its CRC."""
-    position, kind = len(SIGNATURE), b""
+    position = len(SIGNATURE)
+    kind = b""
     while kind != b"IEND":
         if position + 12 > len(data):
             raise ValueError("no end")

@@ -19,7 +19,7 @@ from PIL import TiffImagePlugin as Tag
 from tfs_rt.errors import InputError
 from tfs_rt.formats.jpeg import LOSSY
 from tfs_rt.formats.picture import Picture, Rules
-from tfs_rt.formats.pillow_modes import AGAIN, ENDING, check_upright, decoded, inflates_to, to_picture
+from tfs_rt.formats.pillow_modes import AGAIN, ENDING, check_upright, decode, inflates_to, to_picture
 
 SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # the last two: BigTIFF
 BIG_ENDIAN = b"MM"
@@ -45,7 +45,7 @@ Tags = Tag.ImageFileDirectory_v2
 def read(data: bytes, path: Path, rules: Rules) -> Picture:
     """One slice from the bytes of a TIFF file; InputError names `path`, the reason and the remedy."""
 
-    def decide(image: Image.Image) -> Picture:
+    def to_slice(image: Image.Image) -> Picture:
         assert isinstance(image, Tag.TiffImageFile)
         if image.n_frames > 1:
             raise InputError(path, f"holds {image.n_frames} pages", "save one of them, or the volume as NIfTI")
@@ -53,15 +53,15 @@ def read(data: bytes, path: Path, rules: Rules) -> Picture:
         tags = image.tag_v2
         _check_compression(tags, path, rules)
         _check_samples(image.mode, tags, path)
-        how = tags.get(Tag.COMPRESSION, RAW)
-        if not all(_whole(how, data[at : at + n], n, pixels) for at, n, pixels in _parts(tags, image.size)):
+        compression = tags.get(Tag.COMPRESSION, RAW)
+        if not all(_is_whole(compression, data[at : at + n], n, pixels) for at, n, pixels in _parts(tags, image.size)):
             raise InputError(path, "damaged or truncated TIFF", AGAIN)
-        bits, white_is_low = max(_bits(tags)), tags[Tag.PHOTOMETRIC_INTERPRETATION] == WHITE_IS_LOW
-        return to_picture(image, path, rules, bits=bits, white_is_low=white_is_low)
+        white_is_low = tags[Tag.PHOTOMETRIC_INTERPRETATION] == WHITE_IS_LOW
+        return to_picture(image, path, rules, bits=max(_bits(tags)), white_is_low=white_is_low)
 
     if data and not data.startswith(SIGNATURES):
         raise InputError(path, "is not a TIFF file", f"convert it to 8-bit TIFF or PNG, {ENDING}")
-    return decoded(data, path, "TIFF", decide)
+    return decode(data, path, "TIFF", to_slice)
 
 
 def _check_compression(tags: Tags, path: Path, rules: Rules) -> None:
@@ -74,8 +74,9 @@ def _check_compression(tags: Tags, path: Path, rules: Rules) -> None:
 
 
 def _check_samples(mode: str, tags: Tags, path: Path) -> None:
-    """Refuse what Pillow opens, but guesses, cuts or wraps."""
-    photometric, bits = tags.get(Tag.PHOTOMETRIC_INTERPRETATION), max(_bits(tags))
+    """Refuse samples that Pillow opens, but guesses, cuts or wraps."""
+    photometric = tags.get(Tag.PHOTOMETRIC_INTERPRETATION)
+    bits = max(_bits(tags))
     converted = photometric == YCBCR and tags.get(Tag.COMPRESSION) == JPEG  # by libtiff, to RGB
     if photometric not in PHOTOMETRIC and not converted:
         raise InputError(path, f"has colours that are not read ({mode})", "convert it to 8-bit grey or RGB")
@@ -95,10 +96,12 @@ def _check_samples(mode: str, tags: Tags, path: Path) -> None:
 def _parts(tags: Tags, size: tuple[int, int]) -> Iterator[tuple[int, int, int]]:
     """(offset, length, bytes of pixels) of every strip or tile; ValueError where they are not as many as it takes."""
     width, height = size
-    samples, bits = tags.get(Tag.SAMPLESPERPIXEL, 1), _bits(tags)[0]
+    samples = tags.get(Tag.SAMPLESPERPIXEL, 1)
+    bits = _bits(tags)[0]
     planes = samples if tags.get(Tag.PLANAR_CONFIGURATION, 1) == SEPARATE else 1
     tiled = Tag.TILEOFFSETS in tags
-    across, down = (tags[Tag.TILEWIDTH], tags[Tag.TILELENGTH]) if tiled else (width, tags.get(Tag.ROWSPERSTRIP, height))
+    across = tags[Tag.TILEWIDTH] if tiled else width
+    down = tags[Tag.TILELENGTH] if tiled else tags.get(Tag.ROWSPERSTRIP, height)
     offsets = tags[Tag.TILEOFFSETS if tiled else Tag.STRIPOFFSETS]
     lengths = tags[Tag.TILEBYTECOUNTS if tiled else Tag.STRIPBYTECOUNTS]
     rows = -(-height // down)
@@ -110,8 +113,8 @@ def _parts(tags: Tags, size: tuple[int, int]) -> Iterator[tuple[int, int, int]]:
         yield offset, length, shown * row_bytes
 
 
-def _whole(compression: int, part: bytes, length: int, pixel_bytes: int) -> bool:
-    """Whether a strip or tile is all there: Pillow does not look, and libtiff fills up."""
+def _is_whole(compression: int, part: bytes, length: int, pixel_bytes: int) -> bool:
+    """True if a strip or tile is complete: Pillow does not check, and libtiff fills gaps."""
     if len(part) < length or pixel_bytes > MAX_PART_BYTES:
         return False
     if compression in DEFLATE:

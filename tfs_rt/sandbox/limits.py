@@ -37,6 +37,7 @@ def restrict_process(memory: int) -> tuple[list[str], int]:
 
     That is `memory` bytes beyond what is mapped, or less where this process was given less.
     """
+    # Files, network, capabilities and the parent's death.
     for kind, value in ((resource.RLIMIT_CORE, 0), (resource.RLIMIT_FSIZE, 0), (resource.RLIMIT_NOFILE, FILES)):
         _lower(kind, value)
     held = [NETWORK] if leave_network() else []
@@ -45,10 +46,12 @@ def restrict_process(memory: int) -> tuple[list[str], int]:
     if restrict_files():
         held.append(LANDLOCK)
     _lower(resource.RLIMIT_NPROC, 0)
-    mapped = _mapped()  # what is above maps memory
+    # Memory comes after the steps above, which map some.
+    mapped = _mapped_bytes()
     limit = _lower(resource.RLIMIT_AS, mapped + memory)
     if limit is not None:
         held.append(MEMORY)
+    # System calls come last: the filter would forbid the steps above.
     if restrict_calls():
         held.append(SECCOMP)
     return held, memory if limit is None else limit - mapped
@@ -56,9 +59,10 @@ def restrict_process(memory: int) -> tuple[list[str], int]:
 
 @contextmanager
 def time_limit(seconds: float, cpu_seconds: float) -> Iterator[None]:
-    """End this process unless the block takes less than so many seconds, of the clock and of processors."""
+    """End this process if the block takes longer than so many seconds, of the clock or of processors."""
     signal.setitimer(signal.ITIMER_REAL, seconds + GRACE)
-    usage, (_, hard) = resource.getrusage(resource.RUSAGE_SELF), resource.getrlimit(resource.RLIMIT_CPU)
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    _, hard = resource.getrlimit(resource.RLIMIT_CPU)
     soft = math.ceil(usage.ru_utime + usage.ru_stime + cpu_seconds + GRACE)
     resource.setrlimit(resource.RLIMIT_CPU, (soft if hard == resource.RLIM_INFINITY else min(soft, hard), hard))
     try:
@@ -68,7 +72,7 @@ def time_limit(seconds: float, cpu_seconds: float) -> Iterator[None]:
 
 
 def leave_network() -> bool:
-    """Move to a network of its own, without devices; False where that is not permitted.
+    """Move this process to a network namespace without devices; False where that is not permitted.
 
     A new user namespace would take away the right to read any file, so a process that has this right makes none.
     """
@@ -81,35 +85,36 @@ def leave_network() -> bool:
 
 
 def drop_capabilities() -> None:
-    """Give up root's rights, and those that a new namespace brings, but for reading any file."""
+    """Give up root's rights, and those that a new namespace brings, except for reading any file."""
     if sys.platform != "linux":
         return
     libc = ctypes.CDLL(None, use_errno=True)
-    header, kept = struct.pack("=Ii", CAPABILITY_VERSION, 0), READ_ANY_FILE if _is_capable() else 0
+    header = struct.pack("=Ii", CAPABILITY_VERSION, 0)
+    kept = READ_ANY_FILE if _is_capable() else 0
     if libc.capset(header, struct.pack("=6I", kept, kept, 0, 0, 0, 0)) != 0:
         raise OSError(ctypes.get_errno(), "capabilities cannot be dropped")
 
 
 def die_with_parent() -> None:
-    """Be killed when the thread that started this process ends.
+    """Have this process killed when the thread that started it ends.
 
-    It comes after all that changes rights, which would undo it. A parent that has ended before sends no request: its
-    pipe has ended too.
+    Call it after all changes of rights, which would undo it. A parent that ended before sends no request: its pipe has
+    ended too.
     """
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PARENT_DEATH_SIGNAL, signal.SIGKILL, 0, 0, 0)
 
 
 def restrict_files() -> bool:
-    """Lock the file system by Landlock."""
+    """Forbid all use of files but reading, by Landlock; False where that is not possible."""
     if sys.platform != "linux":
         return False
     libc = ctypes.CDLL(None)
     version = libc.syscall(CREATE_RULESET, None, ctypes.c_size_t(0), 1)
     if version < 1:
         return False
-    asked = ruleset(version)
-    handle = libc.syscall(CREATE_RULESET, asked, ctypes.c_size_t(len(asked)), 0)
+    rules = ruleset(version)
+    handle = libc.syscall(CREATE_RULESET, rules, ctypes.c_size_t(len(rules)), 0)
     if handle < 0:
         return False
     locked = libc.prctl(NO_NEW_PRIVILEGES, 1, 0, 0, 0) == 0 and libc.syscall(RESTRICT_SELF, handle, 0) == 0
@@ -118,7 +123,7 @@ def restrict_files() -> bool:
 
 
 def ruleset(version: int) -> bytes:
-    """Landlock's struct ruleset_attr of an ABI: every right that it knows is given up, but for reading."""
+    """Landlock's struct ruleset_attr of an ABI: every right that it knows is given up, except for reading."""
     on_files = (1 << RIGHTS.get(version, 16)) - 1 & ~READ
     asked = struct.pack("=QQQ", on_files, CONNECT if version >= 4 else 0, APART if version >= 6 else 0)
     return asked[: 24 if version >= 6 else 16 if version >= 4 else 8]
@@ -134,7 +139,7 @@ def _is_capable() -> bool:
 
 
 def _lower(kind: int, value: int) -> int | None:
-    """The limit that holds then; None where there is none of this kind."""
+    """Lower a limit and return it; None where the system has no such limit."""
     wanted = min([value, *(limit for limit in resource.getrlimit(kind) if limit != resource.RLIM_INFINITY)])
     with suppress(ValueError, OSError):  # a system that has no such limit, or maps more than it from the start
         resource.setrlimit(kind, (wanted, wanted))
@@ -142,7 +147,7 @@ def _lower(kind: int, value: int) -> int | None:
     return None
 
 
-def _mapped() -> int:
+def _mapped_bytes() -> int:
     """Bytes of address space in use."""
     with suppress(OSError):
         return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0]) * resource.getpagesize()

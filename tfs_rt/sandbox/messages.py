@@ -1,4 +1,4 @@
-"""Plain data between two processes: read without unpickling, so that a reader that was taken over can only lie.
+"""Messages between two processes: plain data, read without unpickling, so that a hostile child can only lie.
 
 A message is 8 bytes of length, that much JSON, and then the bytes of its arrays and byte strings in order. In the JSON
 every object is a tag for what JSON lacks: {"dict": [[key, value], ...]}, {"tuple": [...]}, {"bytes": length},
@@ -27,9 +27,9 @@ def pack(value: Any) -> list[Any]:
     Raises TypeError for anything else.
     """
     buffers: list[Any] = []
-    text = json.dumps(_tagged(value, buffers)).encode()
+    text = json.dumps(_to_json(value, buffers)).encode()
     if len(text) > TEXT:
-        raise TypeError(f"{len(text)} bytes of text are more than a message holds")
+        raise TypeError(f"{len(text)} bytes of text are more than a message may hold")
     return [len(text).to_bytes(8, "little") + text, *buffers]
 
 
@@ -42,36 +42,36 @@ def send(descriptor: int, message: list[Any]) -> None:
 def receive(descriptor: int, limit: int) -> Any:
     """The value of the next message in a pipe, of at most `limit` bytes of arrays and byte strings.
 
-    Raises EOFError where the pipe ends; whatever else it raises, the message is malformed.
+    Raises EOFError where the pipe ends; any other exception means a malformed message.
     """
-    length = int.from_bytes(_exactly(descriptor, 8), "little")
+    length = int.from_bytes(_read_exactly(descriptor, 8), "little")
     if length > TEXT:
         raise ValueError(f"{length} bytes of text")
-    return _Untagging(descriptor, limit).value(json.loads(bytes(_exactly(descriptor, length))))
+    return _Reader(descriptor, limit).value(json.loads(bytes(_read_exactly(descriptor, length))))
 
 
-def _tagged(value: Any, buffers: list[Any]) -> Any:
+def _to_json(value: Any, buffers: list[Any]) -> Any:
     if isinstance(value, np.generic):
         value = value.item()
     if value is None or isinstance(value, bool | int | float | str):
         return value
     if isinstance(value, list):
-        return [_tagged(item, buffers) for item in value]
+        return [_to_json(item, buffers) for item in value]
     if isinstance(value, tuple):
-        return {"tuple": [_tagged(item, buffers) for item in value]}
+        return {"tuple": [_to_json(item, buffers) for item in value]}
     if isinstance(value, dict):
-        return {"dict": [[_tagged(key, buffers), _tagged(item, buffers)] for key, item in value.items()]}
+        return {"dict": [[_to_json(key, buffers), _to_json(item, buffers)] for key, item in value.items()]}
     if isinstance(value, bytes):
         buffers.append(value)
         return {"bytes": len(value)}
     if isinstance(value, np.ndarray) and NUMBERS.fullmatch(value.dtype.str):
         buffers.append(np.ascontiguousarray(value).reshape(-1).view(np.uint8).data)
         return {"array": [value.dtype.str, list(value.shape)]}
-    raise TypeError(f"{type(value).__name__} is no plain data")
+    raise TypeError(f"{type(value).__name__} is not plain data")
 
 
-class _Untagging:
-    """Values from their tags, the bytes taken from the pipe as they come up."""
+class _Reader:
+    """Values from their tags; their bytes are read from the pipe in order."""
 
     def __init__(self, descriptor: int, limit: int) -> None:
         self.descriptor = descriptor
@@ -91,33 +91,33 @@ class _Untagging:
             return bytes(self.take(content))
         if tag == "array":
             return self.array(*content)
-        raise ValueError(f"no such tag: {tag}")
+        raise ValueError(f"unknown tag: {tag}")
 
     def array(self, dtype: str, shape: list[int]) -> np.ndarray:
         if not NUMBERS.fullmatch(dtype) or not all(type(size) is int and size >= 0 for size in shape):
-            raise ValueError(f"no array of numbers: {dtype} {shape}")
+            raise ValueError(f"not an array of numbers: {dtype} {shape}")
         return np.frombuffer(self.take(math.prod(shape) * np.dtype(dtype).itemsize), dtype).reshape(shape)
 
     def take(self, count: int) -> bytearray:
         if not 0 <= count <= self.left:
             raise ValueError(f"{count} bytes, {self.left} are allowed")
         self.left -= count
-        return _exactly(self.descriptor, count)
+        return _read_exactly(self.descriptor, count)
 
 
-def _exactly(descriptor: int, count: int) -> bytearray:
+def _read_exactly(descriptor: int, count: int) -> bytearray:
     data = bytearray(count)
     view = memoryview(data)
     while view:
-        got = os.readv(descriptor, [view]) if hasattr(os, "readv") else _copied(descriptor, view)
+        got = os.readv(descriptor, [view]) if hasattr(os, "readv") else _read_into(descriptor, view)
         if not got:
             raise EOFError
         view = view[got:]
     return data
 
 
-def _copied(descriptor: int, view: memoryview) -> int:
-    """What `os.readv` does, on Windows."""
+def _read_into(descriptor: int, view: memoryview) -> int:
+    """`os.readv` for Windows, which lacks it."""
     data = os.read(descriptor, len(view))
     view[: len(data)] = data
     return len(data)

@@ -144,13 +144,13 @@ def conditions(pid: int) -> dict[str, Condition]:
 
 def program(machine: Machine, pid: int) -> bytes:
     """The filter for a process, as an array of struct sock_filter."""
-    limited = conditions(pid)
+    by_name = conditions(pid)
     code = [(LOAD, 0, 0, MACHINE), (EQUAL, 1, 0, machine.audit), (RETURN, 0, 0, ERRNO | errno.ENOSYS)]
     code.append((LOAD, 0, 0, NUMBER))
     for name, numbers in CALLS.items():
         number = numbers[machine.column]
         if number is not None:
-            block = _block(limited[name]) if name in limited else [(RETURN, 0, 0, ALLOW)]
+            block = _block(by_name[name]) if name in by_name else [(RETURN, 0, 0, ALLOW)]
             code += [(EQUAL, 0, len(block), number), *block]
     code.append((RETURN, 0, 0, ERRNO | errno.ENOSYS))
     return b"".join(struct.pack("=HBBI", *instruction) for instruction in code)
@@ -170,7 +170,7 @@ def restrict_calls() -> bool:
 
 
 def _block(condition: Condition) -> list[tuple[int, int, int, int]]:
-    """The verdict on a call by the lower half of an argument: these are all ints of 32 bits to the kernel."""
+    """Allow or refuse a call by the lower half of an argument: to the kernel all of these are 32-bit integers."""
     block = [(LOAD, 0, 0, ARGUMENTS + 8 * condition.argument)]
     for value in condition.values:
         block += [(EQUAL, 0, 1, value), (RETURN, 0, 0, ALLOW)]

@@ -44,14 +44,16 @@ def number(dataset: Dataset, keyword: str, path: Path) -> float | None:
 
 def integer(dataset: Dataset, keyword: str, path: Path) -> int | None:
     """The one whole number of an element, None if it is absent or empty."""
-    found = next(iter(numbers(dataset, keyword, path, 1)), None)
-    if found is not None and found != int(found):
+    value = next(iter(numbers(dataset, keyword, path, 1)), None)
+    if value is None:
+        return None
+    if value != int(value):
         raise unreadable(dataset, keyword, path, "not a whole number")
-    return None if found is None else int(found)
+    return int(value)
 
 
 def unreadable(dataset: Dataset, keyword: str, path: Path, fault: str) -> InputError:
-    """The refusal of an element, which quotes its value."""
+    """The error for an element that cannot be read; it quotes the value."""
     tag = Tag(tag_for_keyword(keyword) or 0)
     name = f"{dictionary_description(tag)} ({tag.group:04X},{tag.element:04X})"
     value = printable("\\".join(_texts(dataset, keyword)))[:LONGEST]

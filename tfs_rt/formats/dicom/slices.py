@@ -81,7 +81,7 @@ def slice_numbers(dataset: Dataset, frames: int, path: Path) -> tuple[Numbers, s
 
 
 def is_nuclear(dataset: Dataset) -> bool:
-    """True for nuclear medicine, whose frames may be something else than slices."""
+    """True for nuclear medicine, whose frames need not be slices."""
     named = dataset.get("Modality") == "NM" or dataset.get("SOPClassUID") == uid.NuclearMedicineImageStorage
     numbered = dataset.get("DetectorInformationSequence") or dataset.get("SliceVector") is not None
     return bool(named or numbered) and PER_FRAME not in dataset

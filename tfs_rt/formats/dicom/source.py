@@ -1,4 +1,4 @@
-"""What a DICOM file says of its patient, study and place, apart from its pixels.
+"""Patient, study and place of a DICOM file.
 
 A result takes over the patient and the study; the sidecar gets neither.
 """
@@ -36,7 +36,7 @@ OLD_DATE = re.compile(r"(\d{4})\.(\d\d)\.(\d\d)")  # as ACR-NEMA wrote it
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """What a result takes over from one of its sources."""
+    """Attributes that a result takes over from one of its sources."""
 
     sop_class_uid: str
     sop_instance_uid: str
@@ -45,7 +45,9 @@ class Source:
     planes: tuple[Plane | None, ...]  # by frame
     spacing: tuple[float, ...] = ()  # between rows and between columns, in mm
     lossy: bool = False
-    attributes: dict[str, tuple[str, ...]] = field(default_factory=dict)  # by keyword; what is not valid is not there
+    attributes: dict[str, tuple[str, ...]] = field(
+        default_factory=dict
+    )  # by keyword; values that are not valid are left out
     deidentified_by: tuple[tuple[str, str, str], ...] = ()  # codes: value, scheme, meaning
 
 
@@ -65,7 +67,7 @@ def source_of(dataset: Dataset, stack: Stack, lossy: bool, path: Path) -> Source
 
 
 def subject_of(dataset: Dataset, source: Source, stack: Stack) -> dict[str, Any]:
-    """What must agree in the files of a case: whose image it is, and where it lies.
+    """Attributes that must agree in the files of a case: the patient, and the place.
 
     Values against the standard count too: an id of 65 characters tells patients apart as well as one of 64.
     """
@@ -83,7 +85,7 @@ def subject_of(dataset: Dataset, source: Source, stack: Stack) -> dict[str, Any]
 
 
 def _place(source: Source, stack: Stack) -> dict[str, Any]:
-    """Where the frames lie, as far as the file says it."""
+    """The place of the frames, as far as the file gives it."""
     planes = [plane for plane in source.planes if plane]
     spacings = [distance for plane in planes for distance in plane[2]] or list(source.spacing)
     near = NEAR * min(spacings) if spacings else UNSPACED
@@ -106,21 +108,22 @@ def _letters(dataset: Dataset) -> str:
 
 
 def _plain_name(name: str) -> str:
-    """Family and given name in their first spelling, without what two exports of one name may differ in."""
+    """Family and given name in their first spelling, folded so that two exports of one name are equal."""
     first = next(filter(None, (group.strip(" ^") for group in name.split("="))), "")
     return "^".join(" ".join(fold_name(part).split()) for part in first.split("^")[:2]).strip("^ ")
 
 
 def _corners(plane: Plane, size: tuple[int, int]) -> list[list[float]]:
-    """Where the outer corners of a frame lie, in mm (PS3.3 C.7.6.2.1.1)."""
+    """The outer corners of a frame, in mm (PS3.3 C.7.6.2.1.1)."""
     position, across, spacing = (np.array(part) for part in plane)
-    right, down = across[:3] * spacing[1], across[3:] * spacing[0]
+    right = across[:3] * spacing[1]
+    down = across[3:] * spacing[0]
     places = [(row - 0.5, column - 0.5) for row in (0, size[0]) for column in (0, size[1])]
     return [(position + down * row + right * column).tolist() for row, column in places]
 
 
 def uids(dataset: Dataset) -> dict[str, str]:
-    """The identifiers that a sidecar may hold, of those that are there."""
+    """The identifiers that a sidecar may hold."""
     keywords = {
         "sop_class_uid": "SOPClassUID",
         "sop_instance_uid": "SOPInstanceUID",

@@ -29,7 +29,7 @@ class Stack:
     planes: tuple[Plane | None, ...]  # in that order
     position: Numbers  # of the first slice, () if unknown
     directions: Numbers  # along rows and columns, () if unknown
-    order_from: str = ""  # what the order was read from, if anything says it
+    order_from: str = ""  # the element that gave the order; empty without one
 
     @property
     def is_reordered(self) -> bool:
@@ -85,20 +85,24 @@ def _is_parallel(one: Numbers, other: Numbers) -> bool:
 def _order_by_position(planes: list[Plane], path: Path) -> tuple[int, ...]:
     """The frames by their place along the normal of the first; InputError names two that are not neighbours in a stack.
 
-    Frames are counted from 1, as stored.
+    Messages count frames from 1, as stored.
     """
+    # All frames are parallel, with one pixel spacing.
     for index, plane in enumerate(planes):
         for part, name in ((1, "is turned against"), (2, "has another pixel spacing than")):
             if not _is_parallel(plane[part], planes[0][part]):
                 raise InputError(path, f"frame {index + 1} {name} frame 1", STACK)
+    # Sort them along the normal.
     positions = np.array([plane[0] for plane in planes])
     normal = np.cross(planes[0][1][:3], planes[0][1][3:])
     order = np.argsort(positions @ normal, kind="stable")
     steps = np.diff(positions[order], axis=0)
     along = steps @ normal
     usual = np.median(along)
+    # Neighbours are evenly spaced, on one line, and at different places.
     for index, (step, distance) in enumerate(zip(steps, along, strict=True)):
-        one, other = order[index] + 1, order[index + 1] + 1
+        one = order[index] + 1
+        other = order[index + 1] + 1
         if distance <= ONE_PLACE:
             reason = f"frames {one} and {other} lie at one place: time points, echoes or phases"
             raise InputError(path, reason, "extract the one volume to be fused")

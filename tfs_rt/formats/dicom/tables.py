@@ -18,7 +18,7 @@ MAX_ENTRIES = 2**16
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A lookup table: what is before its first entry takes the first, what is behind its last takes the last."""
+    """A lookup table. Values before its first entry take the first, values after its last take the last."""
 
     first: int  # the value that takes the first entry
     entries: tuple[int, ...]
@@ -38,7 +38,9 @@ def is_little_endian(dataset: Dataset) -> bool:
 def table_of(dataset: Dataset, descriptor: str, data: str, little: bool) -> Table:
     """The table under two keywords; ValueError if it is short, or its entries are wider than it says."""
     count, first, bits = (int(v) for v in dataset[descriptor].value)
-    return _checked(_entries(dataset[data].value, count or MAX_ENTRIES, little), count or MAX_ENTRIES, first, bits)
+    return _checked_table(
+        _entries(dataset[data].value, count or MAX_ENTRIES, little), count or MAX_ENTRIES, first, bits
+    )
 
 
 def palette_of(dataset: Dataset, little: bool) -> tuple[Table, Table, Table]:
@@ -55,20 +57,21 @@ def to_rgb(stored: NDArray[Any], palette: tuple[Table, Table, Table]) -> NDArray
 
 
 def _colour(dataset: Dataset, name: str, little: bool) -> Table:
-    descriptor, data = f"{name}PaletteColorLookupTableDescriptor", f"{name}PaletteColorLookupTableData"
+    descriptor = f"{name}PaletteColorLookupTableDescriptor"
+    data = f"{name}PaletteColorLookupTableData"
     if data in dataset:
         table = table_of(dataset, descriptor, data, little)
     else:
         count, first, bits = (int(v) for v in dataset[descriptor].value)
         content = dataset[f"Segmented{data}"].value
         segments = _words(content, little).view(np.uint8) if bits == 8 else _words(content, little)
-        table = _checked(_expanded(segments.tolist()), count or MAX_ENTRIES, first, bits)
+        table = _checked_table(_expand_segments(segments.tolist()), count or MAX_ENTRIES, first, bits)
     if table.bits not in (8, 16) or (table.bits == 16 and 0 < max(table.entries) < 256):
         raise ValueError(f"a palette of {table.bits}-bit entries up to {max(table.entries)}")
     return table
 
 
-def _checked(entries: list[int], count: int, first: int, bits: int) -> Table:
+def _checked_table(entries: list[int], count: int, first: int, bits: int) -> Table:
     if len(entries) < count or not 8 <= bits <= 16 or max(entries[:count]) >= 2**bits:
         raise ValueError(f"a lookup table of {len(entries)} entries that should have {count} of {bits} bits")
     return Table(first, tuple(entries[:count]), bits)
@@ -87,7 +90,7 @@ def _words(value: bytes, little: bool) -> NDArray[np.uint16]:
     return np.frombuffer(value, "<u2" if little else ">u2").astype("<u2")
 
 
-def _expanded(data: list[int]) -> list[int]:
+def _expand_segments(data: list[int]) -> list[int]:
     """The entries of a palette in segments."""
     entries: list[int] = []
     for kind, length, content in _segments(data):
@@ -102,7 +105,10 @@ def _expanded(data: list[int]) -> list[int]:
 
 
 def _segments(data: list[int]) -> Iterator[tuple[int, int, list[int]]]:
-    """(kind, length, content) of each segment; what points back into the file is refused: it could grow without end."""
+    """(kind, length, content) of each segment.
+
+    Segments that point back into the data are refused: they could expand without end.
+    """
     position = 0
     while position + 2 < len(data):
         kind, length = data[position : position + 2]

@@ -55,7 +55,8 @@ PROCESSING = ("109102", "DCM", "Processing Equipment")
 def encode(slices: Sequence[RGB], frames: dict[str, Any], text: dict[str, str]) -> bytes:
     """A DICOM file of fused slices (H, W, 3) uint8; InputError if they are more than a file can hold.
 
-    `frames` has each slot's `Picture.frame`, of which those of DICOM files are used; `text` says what made the result.
+    `frames` has each slot's `Picture.frame`, of which those of DICOM files are used.
+    `text` says how the result was made.
     """
     if sum(image.nbytes for image in slices) > MAX_BYTES:
         reason = "its result has more pixels than a DICOM file can hold (4 GiB)"
@@ -113,21 +114,22 @@ def _put_subject(dataset: Dataset, sources: list[Source], text: dict[str, str]) 
 
 
 def _series(text: dict[str, str]) -> str:
-    """What a series is called: as a result, or as what its image shows of one."""
-    what, made_by = text.get(SHOWS, "fusion").capitalize(), text["tfs-rt:made-by"]
-    return f"{what} {clean(made_by, 64 - len(what) - len(RESEARCH) - 3)}, {RESEARCH}"
+    """Name of the series of a result, or of an image that shows a property of one."""
+    kind = text.get(SHOWS, "fusion").capitalize()
+    method = clean(text["tfs-rt:made-by"], 64 - len(kind) - len(RESEARCH) - 3)
+    return f"{kind} {method}, {RESEARCH}"
 
 
 def _put_made_by(dataset: Dataset, sources: list[Source], text: dict[str, str]) -> None:
-    """What made the image of what."""
+    """Equipment and derivation attributes: which software made the image, from which sources."""
     software = clean(text["Software"], 64)
     dataset.Manufacturer = dataset.ManufacturerModelName = "tfs-rt"
     dataset.SoftwareVersions = software
     dataset.ConversionType = "WSD"
     dataset.ImageType = ["DERIVED", "SECONDARY"]
-    said = "; ".join(f"{key} {clean(value, 300)}" for key, value in text.items())
+    details = "; ".join(f"{key} {clean(value, 300)}" for key, value in text.items())
     what = f"{text[SHOWS].capitalize()} in the fusion" if SHOWS in text else "Fusion"
-    dataset.DerivationDescription = clean(f"{what} of registered images by super-resolution. {said}", 1024)
+    dataset.DerivationDescription = clean(f"{what} of registered images by super-resolution. {details}", 1024)
     if referred := [_reference(source) for source in sources if source.sop_class_uid and source.sop_instance_uid]:
         dataset.SourceImageSequence = referred
     equipment = Dataset()
@@ -158,16 +160,20 @@ def _put_image(dataset: Dataset, pixels: np.ndarray, sources: list[Source], comp
     dataset.BurnedInAnnotation = "YES" if burned else "NO"
     _put_compression(dataset, sources, complete)
     _put_spacing(dataset, rows, columns, sources)
-    dataset.SamplesPerPixel, dataset.PhotometricInterpretation, dataset.PlanarConfiguration = 3, "RGB", 0
-    dataset.Rows, dataset.Columns = rows, columns
+    dataset.SamplesPerPixel = 3
+    dataset.PhotometricInterpretation = "RGB"
+    dataset.PlanarConfiguration = 0
+    dataset.Rows = rows
+    dataset.Columns = columns
     dataset.BitsAllocated = dataset.BitsStored = 8
-    dataset.HighBit, dataset.PixelRepresentation = 7, 0
+    dataset.HighBit = 7
+    dataset.PixelRepresentation = 0
     content = pixels.tobytes()
     dataset.add_new("PixelData", "OB", content + b"\0" * (len(content) % 2))
 
 
 def _put_frames(dataset: Dataset, count: int, sources: list[Source]) -> None:
-    """What the frames are a sequence of: places along a source's normal if known and different, else numbers."""
+    """The order of frames: by their places along a source's normal if these are known and differ, else by numbers."""
     dataset.NumberOfFrames = count
     places = next((places for source in sources if len(set(places := _places(source))) == count), None)
     if places:
@@ -179,7 +185,7 @@ def _put_frames(dataset: Dataset, count: int, sources: list[Source]) -> None:
 
 
 def _places(source: Source) -> list[float]:
-    """Where each frame lies along the normal of the first, in mm."""
+    """Position of each frame along the normal of the first, in mm."""
     if not all(source.planes):
         return []
     planes = [plane for plane in source.planes if plane]
@@ -188,18 +194,18 @@ def _places(source: Source) -> list[float]:
 
 
 def _put_compression(dataset: Dataset, sources: list[Source], complete: bool) -> None:
-    """Lossy if a source was; that nothing ever was is said only where all sources say it."""
-    said = [source.attributes.get("LossyImageCompression") for source in sources]
+    """Lossy if a source was. Lossless is written only if all sources say so."""
+    declared = [source.attributes.get("LossyImageCompression") for source in sources]
     if any(source.lossy for source in sources):
         dataset.LossyImageCompression = "01"
         for keyword in ("LossyImageCompressionRatio", "LossyImageCompressionMethod"):
             _put_first(dataset, [source for source in sources if source.lossy], keyword)
-    elif complete and all(value == ("00",) for value in said):
+    elif complete and all(value == ("00",) for value in declared):
         dataset.LossyImageCompression = "00"
 
 
 def _put_spacing(dataset: Dataset, rows: int, columns: int, sources: list[Source]) -> None:
-    """The spacing of the first source that has one, smaller by as much as the image has more pixels."""
+    """The spacing of the first source that has one, divided by the magnification."""
     for source in sources:
         if source.spacing:
             row, column = source.spacing
@@ -229,6 +235,6 @@ def _code(code: tuple[str, str, str]) -> Dataset:
 
 
 def clean(text: str, limit: int) -> str:
-    """Text as an attribute may hold it: on one line, without what would separate values, of `limit` characters."""
+    """Text that is valid in an attribute: on one line, without separators of values, of at most `limit` characters."""
     line = "".join(c if c.isprintable() else " " for c in text.replace("\\", "/"))
     return line.encode(errors="replace").decode()[:limit].strip()

@@ -37,7 +37,7 @@ SCALARS = {
 }  # by NIfTI's datatype
 RGB24 = 128
 GZIP_MAGIC = b"\x1f\x8b"
-MAGIC = {348: (344, b"n+1\0"), 540: (4, b"n+2\0\r\n\x1a\n")}  # by the header's size: where it stands, and what
+MAGIC = {348: (344, b"n+1\0"), 540: (4, b"n+2\0\r\n\x1a\n")}  # by the header's size: position and bytes of the magic
 AGAIN = "write the file again"
 
 
@@ -49,7 +49,7 @@ class Stored(NamedTuple):
 
 
 def read_stored(data: bytes, path: Path) -> Stored:
-    """The header and the one volume of a single-file NIfTI-1 or -2; InputError or whatever the damage raises."""
+    """The header and the one volume of a single-file NIfTI-1 or -2; InputError, or any other error if it is damaged."""
     if not data:
         raise InputError(path, "is empty", AGAIN)
     compressed = path.name.lower().endswith(".gz")
