@@ -1,8 +1,8 @@
-// The step counter of a captured graph, which is the same at every launch:
+// Raise the step counter of a captured graph, whose launches are all the same:
 //
 //   *step = *step + 1
 //
-// Threads: 1. Bytes: 4 read, 4 written: a launch is all it costs.
+// Threads: 1. Bytes: 4 read, 4 written; the cost is that of a launch.
 
 extern "C" __global__ void tfs_advance(int* step) {
     if (blockIdx.x * blockDim.x + threadIdx.x == 0) ++*step;

@@ -1,12 +1,13 @@
-// The network's range to pixels, the last 3 channels of x (batch, channels, padded_height, padded_width), cropped
-// -> image (batch, height, width, 3):
+// From the network's range to pixels: the last 3 channels of x (batch, channels, padded_height, padded_width),
+// cropped, -> image (batch, height, width, 3):
 //
 //   image = round((clip(x, -1, 1) + 1) 127.5), half to even;  *bad = 1 where any value is NaN or infinite
 //
-// Source: tfs_rt.images.from_model; the padding is looked at too, as tfs_rt.pipeline does. All threads that find a bad
-// value store the same 1, so their race is none. *bad is never cleared here, and pixels of a bad image are anything.
+// Source: tfs_rt.images.from_model. Values in the padding count as well, as in tfs_rt.methods.diffusion. Threads that
+// find a bad value all store the same 1, so their race does no harm. *bad is never cleared here, and the pixels of a bad
+// image are undefined.
 //
-// Threads: batch * padded_height * padded_width, one a pixel; x has fewer than 2^31 elements. Bytes per element:
+// Threads: batch * padded_height * padded_width, one for each pixel; x has fewer than 2^31 elements. Bytes per element:
 // 4 read, 1 written: 1.0 MB for 256x256, 1 us at 1 TB/s.
 
 extern "C" __global__ void tfs_finish(const float* x, unsigned char* image, int* bad, int batch, int channels,

@@ -1,4 +1,4 @@
-// All kernels in one translation unit, which is what is compiled: with --fmad=false, see README.md.
+// All kernels in one translation unit, which is compiled with --fmad=false (see README.md).
 
 #include "resample.cu"
 #include "normalise.cu"

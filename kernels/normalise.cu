@@ -1,12 +1,12 @@
-// Pixels to the network's range, images (batch, slots, height, width, 3) -> the first 3 slots channels of
+// From pixels to the network's range: images (batch, slots, height, width, 3) -> the first 3 slots channels of
 // x (batch, channels, padded_height, padded_width), padded at the bottom and on the right by reflection:
 //
 //   x = v / 127.5 - 1
 //
-// Source: tfs_rt.images.to_model and numpy.pad(mode="reflect"), which goes to and fro where the pad is the larger and
-// repeats a side of 1.
+// Source: tfs_rt.images.to_model and numpy.pad(mode="reflect"), which reflects again where the pad is larger than the
+// image, and repeats a side of 1.
 //
-// Threads: batch * slots * padded_height * padded_width, one a pixel; x has fewer than 2^31 elements. Bytes per
+// Threads: batch * slots * padded_height * padded_width, one for each pixel; x has fewer than 2^31 elements. Bytes per
 // element: 1 read, 4 written: 2.9 MB for three 256x256 images, 3 us at 1 TB/s.
 
 __device__ inline int reflect(int i, int n) {

@@ -1,10 +1,11 @@
-// Standard normal numbers by counter: those of tfs_rt.noise.gaussian(key, draw, shape), any eight of them on their own.
+// Standard normal numbers by counter, any eight of them by themselves. They are those of
+// tfs_rt.sampling.noise.gaussian(key, draw, shape).
 //
-//   words = Philox4x64-10(counter = (block + 1, draw, 0, 0), key)    Salmon et al., SC 2011; + 1 is NumPy's way
+//   words = Philox4x64-10(counter = (block + 1, draw, 0, 0), key)    Salmon et al., SC 2011; + 1 as in NumPy
 //   u1 = (low 32 bits + 1/2) / 2^32,  u2 = (high 32 bits + 1/2) / 2^32
 //   z_2k = sqrt(-2 ln u1) cos(2 pi u2),  z_2k+1 = sqrt(-2 ln u1) sin(2 pi u2)    Box-Muller, in float64
 //
-// sincospi, not sincos: nothing to round before it, and no slow path of range reduction, hence no stack.
+// sincospi, not sincos: 2 pi u2 is not rounded first, and there is no range reduction, which would need a stack.
 
 #pragma once
 

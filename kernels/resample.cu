@@ -3,8 +3,8 @@
 //   target[j] = clip((2^21 + sum_k weights[j, k] source[first[j] + k]) >> 22, 0, 255),  k < taps[j]
 //
 // Source: Pillow's Resample.c, 8 bits per channel (PRECISION_BITS = 22). first[n_out], taps[n_out] and
-// weights[n_out, most_taps] are those of tfs_rt.gpu.resampling.tables. Along x: outer = images * height, inner = 3;
-// along y: outer = images, inner = width * 3.
+// weights[n_out, most_taps] are those of tfs_rt.backends.gpu.resampling.tables. Along x: outer = images * height,
+// inner = 3; along y: outer = images, inner = width * 3.
 //
 // Threads: outer * n_out * inner; source and target have fewer than 2^31 elements. Bytes per element of the target:
 // 1 written, n_in / n_out read (the taps overlap in cache): 0.25 MB for an RGB image's second pass from 64x256 to

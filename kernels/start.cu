@@ -1,9 +1,9 @@
-// Where a chain starts: the last 3 channels of x (batch, channels, height, width), from the images before them:
+// The start of a chain: the last 3 channels of x (batch, channels, height, width), from the images before them:
 //
 //   x = start[0] clip(functional + max over images of luma - luma of functional, -1, 1) + start[1] z
 //   luma = 0.299 R + 0.587 G + 0.114 B,  functional = the last image,  z = draw 0 of the case's noise
 //
-// Source: tfs_rt.sampler.warm_start and sample. keys (batch, 2) are Philox keys as (low, high) 64-bit words.
+// Source: tfs_rt.sampling.loop, warm_start and sample. keys (batch, 2) are Philox keys as (low, high) 64-bit words.
 //
 // Threads: batch * ceil(3 height width / 8), one for 8 consecutive elements; x has fewer than 2^31 elements. Bytes per
 // element: 4 written, 4 (channels - 3) / 3 read if the images stay in cache for all three channels: 3.1 MB for 256x256

@@ -1,13 +1,13 @@
 // One reverse step, for x_t = the last 3 channels of x (batch, channels, height, width), in place:
 //
 //   x_0    = clip(r_xt x_t + r_pred prediction, -1, 1)
-//   x_prev = c_x0 x_0 + c_xt x_t + c_z z + c_x0_prev x_0'    x_0' is what x_0 held, the previous step's
+//   x_prev = c_x0 x_0 + c_xt x_t + c_z z + c_x0_prev x_0'    x_0' is the previous step's, which x_0 held
 //
-// Source: tfs_rt.table and tfs_rt.engine.reverse_step, in its order of operations. rows (steps, 8) holds (noise_level,
-// r_xt, r_pred, c_x0, c_xt, c_z, c_x0_prev, -); z is draw *step + 1 of the case's noise, with keys as in start.cu. A
-// coefficient of 0 leaves its term out, for x_0 may hold anything before the first step. An infinite guess
-// becomes NaN, as infinity less infinity is, and not a plausible pixel; the clip lets NaN through, as NumPy's does and
-// fminf does not: finish.cu reports it.
+// Source: tfs_rt.sampling.tables and tfs_rt.sampling.engine.reverse_step, in its order of operations.
+// rows (steps, 8) holds (noise_level, r_xt, r_pred, c_x0, c_xt, c_z, c_x0_prev, -). z is draw *step + 1 of the case's
+// noise, with keys as in start.cu. A coefficient of 0 leaves its term out: x_0 is undefined before the first step. An
+// infinite guess becomes NaN (infinity - infinity), not a plausible pixel. The clip lets NaN through, as NumPy's does
+// and fminf does not; finish.cu reports it.
 //
 // Threads: batch * ceil(3 height width / 8), one for 8 consecutive elements; x has fewer than 2^31 elements. Bytes per
 // element: 8 read and 8 written, 4 more read by a multistep method: 3.1 to 3.9 MB for 256x256, 4 us at 1 TB/s. Where

@@ -89,7 +89,7 @@ def test_a_read_only_folder_is_refused(cache: Cache, tmp_path: Path) -> None:
     with pytest.raises(EnvironmentFault, match="cannot be written: set TFS_RT_CACHE"):
         open_cache()
     tmp_path.chmod(0o500)
-    with pytest.raises(EnvironmentFault, match="there can be none"):
+    with pytest.raises(EnvironmentFault, match="cannot be made"):
         open_cache(tmp_path / "other")
     tmp_path.chmod(0o700)
 
@@ -176,7 +176,7 @@ def resealed(sidecar: Path, change: Callable[[dict], None], *, keyed: bool = Fal
     text = json.dumps(content)
     sidecar.write_text(text)
     if keyed:
-        sidecar.with_name(f"{module._key(content['kind'], content['facts'])}.json").write_text(text)
+        sidecar.with_name(f"{module.cache_key(content['kind'], content['facts'])}.json").write_text(text)
 
 
 def truncated(entry: Entry, sidecar: Path) -> None:
@@ -422,7 +422,7 @@ def test_a_file_of_somebody_else_is_never_used(cache: Cache, tmp_path: Path, mon
     assert entry.is_intact()
     entry.path.chmod(0o666)
     assert cache.get("engine", FACTS) is None
-    with pytest.raises(EnvironmentFault, match="is not yours alone, and would be run"):
+    with pytest.raises(EnvironmentFault, match="can be written by others, and would be run"):
         entry.read()
     entry.path.chmod(0o600)
     entry.path.rename(tmp_path / "elsewhere")
@@ -443,7 +443,7 @@ def test_the_cache_is_one_place_wherever_one_is(monkeypatch: pytest.MonkeyPatch,
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
-def test_cleaning_takes_away_halves_and_leaves_what_is_not_ours(cache: Cache, tmp_path: Path) -> None:
+def test_cleaning_deletes_leftovers_and_keeps_the_files_of_others(cache: Cache, tmp_path: Path) -> None:
     killed(started(tmp_path, before=WHILE_WRITING), "stopped")
     mine = {"notes.txt", "package.json", "poetry.lock", "my.engine", ".my.engine.0123abcd.tmp"}
     for name in mine:
@@ -457,7 +457,7 @@ def test_cleaning_takes_away_halves_and_leaves_what_is_not_ours(cache: Cache, tm
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGSTOP")
 @pytest.mark.parametrize("before", [WHILE_WRITING, BEFORE_THE_SIDECAR])
-def test_cleaning_leaves_alone_what_is_being_built(cache: Cache, tmp_path: Path, before: str, cli: Cli) -> None:
+def test_cleaning_keeps_an_entry_under_construction(cache: Cache, tmp_path: Path, before: str, cli: Cli) -> None:
     process = started(tmp_path, before=before)
     assert process.stdout
     assert any(line.startswith("stopped") for line in process.stdout)

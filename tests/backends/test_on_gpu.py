@@ -1,6 +1,6 @@
 """What only a GPU can show: `pytest -m gpu -s`, or `-k` with a backend's name for one alone. Figures are printed.
 
-Engines are built into a cache of the tests' own. The kernels' tests are test_kernels.py's, with a GPU's `launch`.
+Engines are built into a cache of the tests' own.
 """
 
 from __future__ import annotations
@@ -17,30 +17,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from backends.gpu.test_cuda_device import uploaded
-from backends.gpu.test_kernels import (  # noqa: F401 - collected here again
-    GUARD,
-    Guarded,
-    Launch,
-    test_a_chain_starts_where_the_sampler_starts_it,
-    test_a_chain_without_noise_reads_no_key,
-    test_finish_gives_the_pixels_of_the_cpu,
-    test_finish_reports_one_bad_value_anywhere,
-    test_noise_is_that_of_the_cpu,
-    test_philox_meets_random123s_known_answers,
-    test_pixels_become_the_padded_condition,
-    test_select_takes_the_steps_row_and_advance_goes_on,
-    test_two_passes_are_pillows_bicubic,
-    test_update_is_the_engines_reverse_step,
-    test_what_the_network_breaks_stays_broken,
-)
 from PIL import Image
 
+from support.device_arrays import upload_array
 from support.host_kernels import HOST, KERNELS, kernels
+from support.kernel_checks import GUARD, Guarded, KernelChecks, Launch
 from support.paths import ROOT
 from tfs_rt.backends.cache import Cache, open_cache
 from tfs_rt.backends.trt.build import Profile
-from tfs_rt.backends.trt.engine_store import Gpu, Order, build_engine, find_engine, gpu_of
+from tfs_rt.backends.trt.engine_store import BuildRequest, Gpu, build_engine, describe_gpu, find_engine
 from tfs_rt.doctor.ask import ask
 from tfs_rt.doctor.examine import examine
 from tfs_rt.doctor.gpus import flavours
@@ -100,7 +85,9 @@ def backend(request: pytest.FixtureRequest, device: Any, cache: Cache, bundles: 
     name = request.param
     if name in flavours(device.compute_capability) and ask(("flavour", name)).found:
         for bundle in bundles.values():
-            build_engine(order_of(bundle, name, device), cache, gpu=lambda: gpu_of(device), on_step=lambda text: None)
+            build_engine(
+                order_of(bundle, name, device), cache, gpu=lambda: describe_gpu(device), on_step=lambda text: None
+            )
     (verdict,) = (verdict for verdict in examine().backends if verdict.backend == name)
     if not verdict.runs:
         pytest.skip(f"{name}: {verdict.reason}: {verdict.remedy}")
@@ -153,10 +140,10 @@ def say(capsys: pytest.CaptureFixture[str]) -> Say:
     return line
 
 
-def order_of(bundle: Bundle, flavour: Any, device: Any) -> Order:
+def order_of(bundle: Bundle, flavour: Any, device: Any) -> BuildRequest:
     capabilities = (device.compute_capability,) if flavour == "tensorrt-rtx" else ()
     profile = Profile(batch=len(IDS), low=(32, 32), high=(256, 256))
-    return Order(bundle=bundle, flavour=flavour, profile=profile, capabilities=capabilities)
+    return BuildRequest(bundle=bundle, flavour=flavour, profile=profile, capabilities=capabilities)
 
 
 def recipe_of(model: str, sampler: Any, steps: int) -> Recipe:
@@ -226,7 +213,7 @@ def launch(kernel_device: Any) -> Launch:
 
     def run(name: str, threads: int, *arguments: Any) -> None:
         copies = {i: Guarded(array) for i, array in enumerate(arguments) if isinstance(array, np.ndarray)}
-        held = {i: uploaded(kernel_device, copy.memory) for i, copy in copies.items()}
+        held = {i: upload_array(kernel_device, copy.memory) for i, copy in copies.items()}
         inside = {i: np.uint64(buffer.pointer + len(GUARD)) for i, buffer in held.items()}
         kernel_device.launch(name, threads, *[inside.get(i, argument) for i, argument in enumerate(arguments)])
         for i, copy in copies.items():
@@ -237,6 +224,10 @@ def launch(kernel_device: Any) -> Launch:
             arguments[i][...] = copy.array
 
     return run
+
+
+class TestKernelsOnTheGpu(KernelChecks):
+    """The kernels compiled for the GPU."""
 
 
 # --------------------------------------------------------------------------- images
@@ -290,7 +281,7 @@ def test_two_processes_share_a_gpu(backend: str, bundles: dict[str, Bundle], cac
 def test_an_engine_is_built_for_this_gpu(
     flavour: Any, device: Any, cache: Cache, bundles: dict[str, Bundle], say: Say
 ) -> None:
-    gpu, bundle = gpu_of(device), bundles["x4"]
+    gpu, bundle = describe_gpu(device), bundles["x4"]
     entry = find_engine(bundle, flavour, gpu, cache, len(IDS), (256, 256))
     say(f"{flavour}: built in {entry.notes['seconds']} s, {entry.size / 1e6:.1f} MB, {entry.notes['layers']}")
     assert entry.notes["layers"]["CONVOLUTION HALF"] > 0
@@ -306,7 +297,7 @@ def test_what_no_engine_takes_is_said_with_the_command_that_builds_it(
     flavour: Any, device: Any, cache: Cache, bundles: dict[str, Bundle], batch: int, size: tuple[int, int]
 ) -> None:
     with pytest.raises(InputError, match=f"asked for {size[1]}x{size[0]} in {batch}") as caught:
-        find_engine(bundles["x4"], flavour, gpu_of(device), cache, batch, size)
+        find_engine(bundles["x4"], flavour, describe_gpu(device), cache, batch, size)
     assert f"--size {size[1]}x{size[0]} --batch {batch}" in caught.value.remedy
     another = Gpu("another GPU", "7.2", "13.0")
     with pytest.raises(EnvironmentFault, match="another GPU|this GPU has 7.2"):

@@ -12,7 +12,7 @@ import pytest
 
 from support.helpers import Cli, write_case
 from tfs_rt.backends import ort_cuda
-from tfs_rt.backends.ort_cpu import OrtCpuEngine, started
+from tfs_rt.backends.ort_cpu import OrtCpuEngine, start_engine
 from tfs_rt.models.bundle import load_bundle
 
 
@@ -22,12 +22,12 @@ def with_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def on_the_cpu(bundle: Any, engine: Any, providers: Any) -> Any:
         assert providers[0] == ("CUDAExecutionProvider", {"use_tf32": "0"})
-        return started(bundle, engine, ["CPUExecutionProvider"])
+        return start_engine(bundle, engine, ["CPUExecutionProvider"])
 
     monkeypatch.setattr(ort, "get_available_providers", lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"])
     monkeypatch.setattr(ort, "preload_dlls", lambda: sys.stdout.write("Failed to load libcublas.so.13: no such file\n"))
     monkeypatch.setattr(ort, "set_default_logger_severity", lambda severity: None)
-    monkeypatch.setattr(ort_cuda, "started", on_the_cpu)
+    monkeypatch.setattr(ort_cuda, "start_engine", on_the_cpu)
 
 
 def fused(cli: Cli, tmp_path: Path) -> Any:
@@ -56,8 +56,8 @@ def test_an_onnxruntime_without_cuda_is_refused(cli: Cli, tmp_path: Path) -> Non
 
 def test_a_batch_is_one_call_and_the_same_numbers(x4: Path, rng: np.random.Generator) -> None:
     bundle = load_bundle(x4)
-    cpu = started(bundle, OrtCpuEngine, ["CPUExecutionProvider"])
-    ours = started(bundle, ort_cuda.OrtCudaEngine, ["CPUExecutionProvider"])
+    cpu = start_engine(bundle, OrtCpuEngine, ["CPUExecutionProvider"])
+    ours = start_engine(bundle, ort_cuda.OrtCudaEngine, ["CPUExecutionProvider"])
     shapes = ((3, 9, 32, 48), (3, 3, 32, 48), (3, 1))
     inputs = [rng.uniform(0, 1, shape).astype(np.float32) for shape in shapes]
     np.testing.assert_allclose(ours.predict(*inputs), cpu.predict(*inputs), atol=1e-5)

@@ -144,7 +144,7 @@ def test_a_self_test_that_fails_names_the_model_first(
 
 def test_a_self_test_that_holds_or_cannot_be_fused_ends_no_run(tmp_path: Path) -> None:
     self_test_of(tmp_path, blend)
-    self_test_of(tmp_path, raising(InputError("x4", "none of its engines fits", "tfs-rt build")))
+    self_test_of(tmp_path, raising(InputError("x4", "none of its engines is compatible", "tfs-rt build")))
 
 
 @pytest.mark.parametrize(

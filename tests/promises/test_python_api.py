@@ -260,7 +260,7 @@ def test_a_fork_during_a_call_that_does_not_end_is_told_to_the_child(monkeypatch
 import os, signal
 from tfs_rt.backends.host import ForkGuard
 from tfs_rt.errors import EnvironmentFault
-ForkGuard.PATIENCE_SECONDS = 0.05
+ForkGuard.LONGEST_WAIT_SECONDS = 0.05
 guard = ForkGuard("openvino")
 def fork(*_):
     global child

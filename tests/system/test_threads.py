@@ -272,7 +272,7 @@ from tfs_rt.models.bundle import load_bundle
 from tfs_rt.backends.winograd import backend as winograd
 bundle = load_bundle("tfs-rt/x4")
 bundle.weights()
-winograd._compiled()
+winograd._compile_kernels()
 resource.setrlimit(resource.RLIMIT_NPROC, (3, 3))
 os.setuid(54321)
 try: winograd.load(bundle, 8)

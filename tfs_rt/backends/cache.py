@@ -1,8 +1,8 @@
-"""The per-user cache: engines, compiled kernels and what a driver compiled of them. All of it can be made again.
+"""The per-user cache of engines, compiled kernels and TensorRT-RTX's compiled code. All of it can be made again.
 
-An entry is a file and, written after it, a sealed sidecar with everything that decided its content (`facts`: the key is
-their hash) and the content's SHA-256. A file without its sidecar, or other than its sidecar says, is no entry. What
-lies here is run on the GPU, so the folder is private: nobody else may write to it.
+An entry is a file and, written after it, a sidecar with a digest of its own. The sidecar holds everything that decided
+the content (`facts`) and the content's SHA-256; the cache key is a hash of the facts. A file without its sidecar is not
+an entry. Entries are run on the GPU, so the folder is private: no other user may write to it.
 """
 
 from __future__ import annotations
@@ -30,35 +30,35 @@ from tfs_rt.system.os_errors import remedy_for, write_fault
 
 Kind = Literal["engine", "kernels", "jit"]
 
-SCHEMA = 1  # of facts: raised when an old entry must not be found any more
+SCHEMA = 1  # part of the cache key: raised when old entries must not be found any more
 LARGEST = 2**33  # bytes
 OURS = re.compile(rf"([0-9a-f]{{40}})\.({'|'.join(get_args(Kind))}|json|lock)")
-PATIENCE = 3600.0  # seconds: longer than it takes to build an engine
+LOCK_TIMEOUT = 3600.0  # seconds: longer than it takes to build an engine
 REMEDY = "set TFS_RT_CACHE to a folder of your own, with space left"
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A cached file, as its sidecar tells it."""
+    """A cached file, as its sidecar describes it."""
 
     path: Path
     kind: Kind
     facts: Facts  # what decided the content
-    notes: Facts  # what is good to know: seconds, layers, ...
+    notes: Facts  # for information: seconds, layers, ...
     sha256: str
     size: int
 
     @property
     def key(self) -> str:
-        """Its name: the hash of kind and facts."""
+        """The cache key, which is the file's name: a hash of kind and facts."""
         return self.path.stem
 
     def read(self) -> bytes:
-        """The content, held to its SHA-256; EnvironmentFault if it is damaged or gone."""
+        """The content, checked by its SHA-256; EnvironmentFault if it is damaged or missing."""
         remedy = "remove it (tfs-rt cache rm) and build it again (tfs-rt build)"
         try:
             if not _is_private(self.path):
-                raise EnvironmentFault(self.path, "is not yours alone, and would be run", remedy)
+                raise EnvironmentFault(self.path, "can be written by others, and would be run", remedy)
             data = read_regular(self.path, LARGEST)
         except OSError as error:
             raise EnvironmentFault(self.path, f"cannot be read ({error.strerror})", remedy) from error
@@ -67,43 +67,43 @@ class Entry:
         return data
 
     def is_intact(self) -> bool:
-        """Whether the content is what was written."""
+        """True if the file is private and matches its SHA-256."""
         try:
             return _is_private(self.path) and file_sha256(self.path) == self.sha256
         except OSError:
             return False
 
     def remove(self) -> None:
-        """Take it away, the sidecar first."""
-        _take_away(self.path.with_suffix(".json"))
-        _take_away(self.path)
+        """Delete it, the sidecar first."""
+        _delete(self.path.with_suffix(".json"))
+        _delete(self.path)
 
 
 @dataclass(frozen=True, slots=True)
 class Cache:
-    """A cache folder that is there and private; `open_cache` makes one."""
+    """A cache folder that exists and is private; `open_cache` makes one."""
 
     folder: Path
 
     def entries(self, kind: Kind | None = None) -> Iterator[Entry]:
-        """What is there, whole or not, but for what has no true sidecar."""
+        """All entries, damaged ones too. A file without a valid sidecar is not an entry."""
         for sidecar in sorted(self.folder.glob("*.json")):
-            entry = _entry(sidecar)
+            entry = _read_entry(sidecar)
             if entry and kind in (None, entry.kind):
                 yield entry
 
     def get(self, kind: Kind, facts: Facts) -> Entry | None:
-        """The entry of these facts, if there is a whole one."""
-        entry = _entry(self._path(kind, facts).with_suffix(".json"))
+        """The entry of these facts; None if there is none, or if it is damaged."""
+        entry = _read_entry(self._path(kind, facts).with_suffix(".json"))
         return entry if entry and entry.is_intact() else None
 
     def put(self, kind: Kind, facts: Facts, data: bytes, notes: Facts) -> Entry:
-        """Write an entry in place of what is there, one process at a time."""
+        """Write an entry, in place of an older one; one process at a time."""
         with self._locked(kind, facts):
             return self._write(kind, facts, data, notes)
 
     def get_or_make(self, kind: Kind, facts: Facts, make: Callable[[], tuple[bytes, Facts]]) -> Entry:
-        """The entry of these facts, made if there is none; of several processes at once one makes it."""
+        """The entry of these facts. If there is none, make it: of several processes, only one does."""
         if entry := self.get(kind, facts):
             return entry
         with self._locked(kind, facts):
@@ -117,7 +117,7 @@ class Cache:
         content = {"kind": kind, "facts": facts, "notes": notes, "sha256": entry.sha256, "size": entry.size}
         sidecar = as_json(content | {"digest": digest(content)})
         try:
-            entry.remove()  # the old sidecar may not stand beside the new file
+            entry.remove()  # or the old sidecar would stand beside the new file
             for path, written in ((entry.path, data), (entry.path.with_suffix(".json"), sidecar)):
                 write_file(path, written, mode=0o600)
         except EnvironmentFault as error:
@@ -128,21 +128,21 @@ class Cache:
         return _locked(self._path(kind, facts).with_suffix(".lock"))
 
     def _path(self, kind: Kind, facts: Facts) -> Path:
-        return self.folder / f"{_key(kind, facts)}.{kind}"
+        return self.folder / f"{cache_key(kind, facts)}.{kind}"
 
 
 def open_cache(folder: Path | None = None) -> Cache:
-    """The user's cache, made if it is not there; EnvironmentFault if it cannot be written, or by others too."""
+    """The user's cache, made if necessary; EnvironmentFault if it cannot be written, or if others can write to it."""
     try:
         folder = folder or default_folder()
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         found = folder.stat()
         if os.name == "posix" and (found.st_uid != os.getuid() or found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)):
-            raise EnvironmentFault(folder, "others can write to this cache, and what lies there is run", REMEDY)
+            raise EnvironmentFault(folder, "others can write to this cache, and its content is run", REMEDY)
         if not os.access(folder, os.W_OK | os.X_OK):
             raise EnvironmentFault(folder, "cannot be written", REMEDY)
     except (OSError, RuntimeError) as error:  # the latter for a user who has no home
-        raise EnvironmentFault(folder or "cache", f"there can be none ({first_line(error)})", REMEDY) from error
+        raise EnvironmentFault(folder or "cache", f"cannot be made ({first_line(error)})", REMEDY) from error
     return Cache(folder)
 
 
@@ -158,21 +158,22 @@ def default_folder() -> Path:
 
 
 def clean(cache: Cache) -> None:
-    """Take away what is no entry: halves that a killed build left, and locks. What is being built is left alone."""
+    """Delete leftovers: files without a sidecar, from killed builds, and unused locks. Builds under way are kept."""
+    # entries under construction have a lock that is held
     locks = {path.with_name(path.name.removesuffix(MARKER)) for path in cache.folder.glob("*.lock*")}
     busy = {lock.stem for lock in locks if OURS.fullmatch(lock.name) and _is_held(lock)}
     whole = {entry.key for entry in cache.entries()}
     for path in cache.folder.iterdir():
         name = path.name[1:-13] if TEMPORARY.fullmatch(path.name) else path.name
-        ours = OURS.fullmatch(name)  # whatever else lies there is somebody's
+        ours = OURS.fullmatch(name)  # other names are files that we did not write
         if ours and ours[1] not in busy and (name != path.name or ours[1] not in whole):
-            _take_away(path)
+            _delete(path)
 
 
 @contextmanager
 def _locked(lock: Path) -> Iterator[None]:
     try:
-        held = acquire(lock, PATIENCE, mode=0o600)
+        held = acquire(lock, LOCK_TIMEOUT, mode=0o600)
     except Timeout as error:
         remedy = f"wait for it, or, if it has ended, remove {error.lock_file}"
         raise EnvironmentFault(lock, "is held by another process", remedy) from error
@@ -191,8 +192,8 @@ def _is_held(lock: Path) -> bool:
         return False
 
 
-def _take_away(path: Path) -> None:
-    """Remove a file, or whatever stands in its place."""
+def _delete(path: Path) -> None:
+    """Delete a file, or a folder that stands in its place."""
     try:
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
@@ -203,24 +204,27 @@ def _take_away(path: Path) -> None:
 
 
 def _is_private(path: Path) -> bool:
-    """Whether a file is the user's own, no link, and nobody else may write to it; OSError if there is none."""
+    """True for a regular file of the user's own that nobody else can write; OSError if it does not exist."""
     found = path.lstat()
     shared = os.name == "posix" and (found.st_uid != os.getuid() or found.st_mode & (stat.S_IWGRP | stat.S_IWOTH))
     return stat.S_ISREG(found.st_mode) and not shared
 
 
-def _key(kind: Kind, facts: Facts) -> str:
+def cache_key(kind: Kind, facts: Facts) -> str:
+    """The name of the entry with these facts: 40 hexadecimal digits."""
     return digest({"schema": SCHEMA, "kind": kind, "facts": facts})[:40]
 
 
-def _entry(sidecar: Path) -> Entry | None:
+def _read_entry(sidecar: Path) -> Entry | None:
+    """The entry that a sidecar describes; None if the sidecar is not valid."""
     try:
         content: Any = json.loads(read_regular(sidecar, 2**20))
-        seal = content.pop("digest")
-        if seal != digest(content):
+        own_digest = content.pop("digest")
+        if own_digest != digest(content):
             return None
-        kind, facts = content["kind"], content["facts"]
-        if _key(kind, facts) != sidecar.stem:  # renamed, or of another schema
+        kind = content["kind"]
+        facts = content["facts"]
+        if cache_key(kind, facts) != sidecar.stem:  # renamed, or of another schema
             return None
         entry = Entry(
             sidecar.with_suffix(f".{kind}"), kind, facts, content["notes"], content["sha256"], content["size"]

@@ -1,7 +1,7 @@
-"""What the backends on the CPU share: an engine around a function of one image, whose handles are NumPy arrays.
+"""Shared by the backends on the CPU: an engine around a function of one image, and a guard for forks.
 
-Images of a batch are run one by one: some libraries choose their kernels' blocking by the batch, and then the same
-case would give other last bits in other company. On a CPU a batch gains no speed.
+Handles are NumPy arrays. Images of a batch are run one by one: some libraries choose their kernels' blocking by the
+batch, and then a case's last bits would depend on the other cases of its batch. On a CPU a batch gains no speed.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Network = Callable[[Array, Array, Array], Array]  # condition (1, 9, H, W), x_t 
 
 
 class HostEngine:
-    """A network on the host, an image at a time; `facts` beside the backend's name and versions may decide a pixel."""
+    """A network on the host, an image at a time. `facts` are settings that can change pixels."""
 
     def __init__(self, spec: ModelSpec, network: Network, facts: dict[str, Any] | None = None) -> None:
         self.spec = spec
@@ -47,7 +47,8 @@ class HostEngine:
 
     def try_out(self) -> None:
         """Run once on a small image, so that a network that does not fit its manifest is found out at once."""
-        arch, size = self.spec.architecture, (2 * self.spec.architecture.stride, 3 * self.spec.architecture.stride)
+        arch = self.spec.architecture
+        size = (2 * arch.stride, 3 * arch.stride)
         condition, x_t = (
             np.zeros((1, channels, *size), dtype=np.float32) for channels in (arch.condition_channels, arch.out_channel)
         )
@@ -65,15 +66,15 @@ class HostEngine:
 
 
 class ForkGuard:
-    """Keeps a fork and a library's calls apart.
+    """Lets a process fork only while no thread is inside a library's call.
 
     A child has none of the library's threads, but all of its locks as they were: forked during a call, it would wait
     for them for ever. So a fork waits for the calls under way, and no call begins meanwhile.
-    There is no lock here, for a signal's handler may fork too; a set's methods and a flag are whole at any instant.
+    There is no lock here, for a signal's handler may fork too; a set's methods and a flag are atomic.
     """
 
-    LOOK_SECONDS = 0.001
-    PATIENCE_SECONDS = 60.0
+    POLL_SECONDS = 0.001
+    LONGEST_WAIT_SECONDS = 60.0
 
     def __init__(self, backend: str) -> None:
         self.backend = backend
@@ -82,7 +83,7 @@ class ForkGuard:
         self.broken = False
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(
-                before=self._wait_for_calls, after_in_parent=self._go_on, after_in_child=self._begin_in_child
+                before=self._wait_for_calls, after_in_parent=self._allow_calls, after_in_child=self._reset_in_child
             )
 
     @contextmanager
@@ -106,20 +107,20 @@ class ForkGuard:
         self.active.add(thread)
         while self.forking:
             self.active.discard(thread)
-            time.sleep(self.LOOK_SECONDS)
+            time.sleep(self.POLL_SECONDS)
             self.active.add(thread)
 
     def _wait_for_calls(self) -> None:
-        """Before a fork; the forking thread's own call, if a signal's handler forks, cannot be waited for."""
+        """Before a fork, wait for all calls but the forking thread's own, which a signal's handler interrupts."""
         self.forking = True
-        deadline = time.monotonic() + self.PATIENCE_SECONDS
+        deadline = time.monotonic() + self.LONGEST_WAIT_SECONDS
         while self.active - {get_ident()} and time.monotonic() < deadline:
-            time.sleep(self.LOOK_SECONDS)
+            time.sleep(self.POLL_SECONDS)
 
-    def _go_on(self) -> None:
+    def _allow_calls(self) -> None:
         self.forking = False
 
-    def _begin_in_child(self) -> None:
+    def _reset_in_child(self) -> None:
         self.forking = False
         self.broken = self.broken or bool(self.active)
         self.active.clear()

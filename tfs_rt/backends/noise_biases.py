@@ -1,7 +1,7 @@
-"""The noise level's way into the network, computed once for a whole table of steps: a row of biases for each.
+"""Biases that the noise level adds in each block of the network: a row for each step of a table, computed once.
 
-SR3's embedding of the noise level (sinusoids, two linear layers), and each block's linear layer on it. An FP16 engine
-takes the row as an input: the same numbers in float32, with no small matrix products left in the loop.
+The row is SR3's embedding of the noise level (sinusoids, two linear layers), passed through each block's linear layer.
+An FP16 engine takes it as an input: the numbers stay in float32, and the loop has no small matrix products.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from tfs_rt.sampling.schedule import Float64
 from tfs_rt.spec import Architecture
 
 
-@np.errstate(over="ignore", invalid="ignore")  # of huge weights; what is not finite is found in the image
+@np.errstate(over="ignore", invalid="ignore")  # huge weights may overflow: NaN and infinity are found in the image
 def bias_rows(arch: Architecture, weights: Weights, biases: Sequence[str], noise_level: Float64) -> Array:
     """(steps,) noise levels -> (steps, n) float32: the biases of each module of `biases`, one after the other.
 
-    For a preconditioned network (`sigma_data`) two more columns follow: eps = row[-2] x_t - row[-1] said.
+    For a preconditioned network (`sigma_data`) two more columns follow: eps = row[-2] x_t - row[-1] output.
     Raises KeyError if a weight is missing.
     """
     weights = {name: weights[name].astype(np.float64) for name in _names(biases)}

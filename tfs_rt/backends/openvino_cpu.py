@@ -1,7 +1,8 @@
 """`openvino` and `openvino-bf16`: OpenVINO on the CPU, through its own API, in the precision that the name states.
 
-Left alone it computes in bfloat16 wherever the processor can. A network compiled for all sizes is as fast as one that
-is compiled for this one; its last bits depend on the number of threads, and not on what it computed before.
+The precision is always set: by default OpenVINO computes in bfloat16 wherever the processor can. A network compiled
+for all sizes is as fast as one compiled for a single size. Its last bits depend on the number of threads, but not on
+earlier calls.
 """
 
 from __future__ import annotations
@@ -43,16 +44,17 @@ with without_converter():
 
 @contextmanager
 def same_signal_stack() -> Iterator[None]:
-    """Leave this thread the stack that its signals are handled on.
+    """Restore the stack on which this thread handles signals.
 
-    OpenVINO's plug-in gives it one of its own, and takes that away when it ends: of two that do not end in the order
-    opposite to their making, one leaves what the other has freed, and the next signal kills the process. A plug-in
-    that does not find its own stack leaves everything as it is.
+    OpenVINO's plug-in sets a stack of its own, and restores the earlier one as it ends. If two plug-ins do not end in
+    the order opposite to their making, the second restores a stack that is already freed, and the next signal kills
+    the process. A plug-in that does not find its own stack restores nothing.
     """
     if sys.platform == "win32":
         yield
         return
-    libc, stack = ctypes.CDLL(None), ctypes.create_string_buffer(64)  # a stack_t has 24 bytes
+    libc = ctypes.CDLL(None)
+    stack = ctypes.create_string_buffer(64)  # a stack_t has 24 bytes
     libc.sigaltstack(None, stack)
     try:
         yield
@@ -64,7 +66,7 @@ GUARD = ForkGuard("openvino")
 
 
 class CompiledNetwork:
-    """A compiled network, called by one thread at a time: it has one request, which is busy meanwhile."""
+    """A compiled network, called by one thread at a time: it has a single inference request."""
 
     def __init__(self, compiled: ov.CompiledModel) -> None:
         self.compiled = compiled
@@ -74,10 +76,10 @@ class CompiledNetwork:
         """(1, 9, H, W), (1, 3, H, W), (1, 1) -> (1, 3, H, W)."""
         with GUARD.call(), self.lock:
             try:
-                answers = self.compiled({"condition": condition, "x_t": x_t, "noise_level": noise_level})
+                results = self.compiled({"condition": condition, "x_t": x_t, "noise_level": noise_level})
             except RuntimeError as error:
                 raise RuntimeError(last_line(error)) from error
-            return cast(Array, answers["prediction"])
+            return cast(Array, results["prediction"])
 
 
 @GUARD.call()
@@ -98,14 +100,14 @@ def load(bundle: Bundle, threads: int | None = None, *, precision: Literal["f32"
         engine.try_out()
     except MemoryError:
         raise
-    except Exception as error:  # OpenVINO's own are RuntimeErrors, what it answers may be anything
+    except Exception as error:  # OpenVINO raises RuntimeErrors; its results may be of any kind
         if fault := limit_fault(error):
             raise fault from error
         if "bad_alloc" in str(error):
             raise MemoryError from error
         file = bundle.path / bundle.manifest.files["fp32"].path
         reason = f"cannot be run ({last_line(error)})"
-        raise ModelError(file, reason, "update openvino, or export the bundle anew") from error
+        raise ModelError(file, reason, "update openvino, or export the bundle again") from error
     return engine
 
 
@@ -113,5 +115,5 @@ load_bf16 = partial(load, precision="bf16")
 
 
 def last_line(error: BaseException) -> str:
-    """What OpenVINO says: above it stand the lines of its sources."""
+    """The message of OpenVINO's error, which is its last line: file names and line numbers stand above it."""
     return next((line for line in reversed(str(error).splitlines()) if line.strip()), type(error).__name__)

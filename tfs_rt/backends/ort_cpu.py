@@ -23,7 +23,7 @@ OrtEngine = TypeVar("OrtEngine", bound="OrtCpuEngine")
 
 
 class OrtCpuEngine(HostEngine):
-    """A session on the CPU; a forked child makes one anew by `make`, for it has none of the session's threads."""
+    """A session on the CPU. A forked child makes a new one by `make`, for it has none of the session's threads."""
 
     def __init__(
         self, spec: ModelSpec, session: ort.InferenceSession, make: Callable[[], ort.InferenceSession] | None = None
@@ -43,27 +43,31 @@ class OrtCpuEngine(HostEngine):
             return cast(Array, self.session.run(["prediction"], inputs)[0])
 
     def after_fork(self) -> None:
-        """In the child: never end the session, which would wait for its threads and crash."""
+        """In the forked child: keep the parent's session for ever. Ending it would wait for its threads, and crash."""
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(self.session))
         self.forked = True
 
 
 def load(bundle: Bundle, threads: int | None = None) -> OrtCpuEngine:
-    """The bundle's float32 network in a session; ModelError if it is not a graph that stands alone."""
-    return started(bundle, OrtCpuEngine, ["CPUExecutionProvider"], threads)
+    """The bundle's float32 network in a session; ModelError if the graph refers to other files."""
+    return start_engine(bundle, OrtCpuEngine, ["CPUExecutionProvider"], threads)
 
 
-def started(bundle: Bundle, engine: type[OrtEngine], providers: Sequence[Any], threads: int | None = None) -> OrtEngine:
-    """An engine of a kind for the bundle's float32 network, tried out; ModelError if it cannot be run."""
-    ort.disable_telemetry_events()  # for a program that imported it before tfs_rt, which disables its reports
-    file, spec = bundle.path / bundle.manifest.files["fp32"].path, bundle.manifest.model
+def start_engine(
+    bundle: Bundle, engine: type[OrtEngine], providers: Sequence[Any], threads: int | None = None
+) -> OrtEngine:
+    """An engine for the bundle's float32 network, tried out; ModelError if it cannot be run."""
+    # tfs_rt disables reports by an environment variable, too late if a program imported onnxruntime before it
+    ort.disable_telemetry_events()
+    file = bundle.path / bundle.manifest.files["fp32"].path
+    spec = bundle.manifest.model
 
     def make() -> ort.InferenceSession:
         options = ort.SessionOptions()
         options.log_severity_level = 4  # errors reach us as exceptions; the rest is for developers
         options.intra_op_num_threads = count
         session = ort.InferenceSession(bundle.read("fp32"), options, providers=providers)
-        session.disable_fallback()  # which would go on elsewhere after a failure, and say so on stdout
+        session.disable_fallback()  # a fallback would go on elsewhere after a failure, and print that on stdout
         return session
 
     count = library_threads(threads)
@@ -72,13 +76,13 @@ def started(bundle: Bundle, engine: type[OrtEngine], providers: Sequence[Any], t
         ready.try_out()
     except (TfsRtError, MemoryError):
         raise
-    except Exception as error:  # ONNX Runtime raises a class of its own for each of a dozen faults
+    except Exception as error:  # ONNX Runtime has about a dozen classes of its own
         if fault := limit_fault(error):
             raise fault from error
         if "bad_alloc" in str(error):
             raise MemoryError from error
         reason = f"cannot be run ({first_line(error)})"
-        raise ModelError(file, reason, "update onnxruntime, or export the bundle anew") from error
+        raise ModelError(file, reason, "update onnxruntime, or export the bundle again") from error
     return ready
 
 

@@ -139,7 +139,7 @@ def backends_on(device: Device) -> tuple[str, ...]:
 
 
 def automatic_backends() -> tuple[str, ...]:
-    """What `auto` tries, in order; the first that runs is taken. All compute in float32, and the fastest is first."""
+    """The candidates of `auto`, in order; the first that runs is taken. All compute in float32, the fastest first."""
     order = {name: backend.auto_order for name, backend in BACKENDS.items() if backend.auto_order is not None}
     return tuple(sorted(order, key=order.__getitem__))
 

@@ -100,13 +100,13 @@ def build_for(
 ) -> dict[str, object]:
     """Build an engine of a bundle, unless the cache has it already. Returns its facts."""
     from tfs_rt.backends.cache import open_cache
-    from tfs_rt.backends.trt.engine_store import Order, build_engine
+    from tfs_rt.backends.trt.engine_store import BuildRequest, build_engine
 
     # Build.
     model = bundle.manifest.model
     profile = _parse_profile(size, batch, model.trained_size, model.architecture.stride)
     capabilities = _parse_capabilities(compute_capability)
-    order = Order(bundle=bundle, flavour=engine, profile=profile, capabilities=capabilities)
+    order = BuildRequest(bundle=bundle, flavour=engine, profile=profile, capabilities=capabilities)
     console.info(f"building {bundle.manifest.name} for {engine}")
     with console.status("building") as on_step:
         entry, is_new = build_engine(order, open_cache(), gpu=_gpu, on_step=on_step)
@@ -139,9 +139,9 @@ def _peak_memory() -> str:
 
 def _gpu() -> Gpu:
     from tfs_rt.backends.gpu.cuda_device import CudaDevice
-    from tfs_rt.backends.trt.engine_store import gpu_of
+    from tfs_rt.backends.trt.engine_store import describe_gpu
 
-    return gpu_of(CudaDevice())
+    return describe_gpu(CudaDevice())
 
 
 def _parse_capabilities(text: str | None) -> tuple[str, ...]:

@@ -19,7 +19,7 @@ Probe: TypeAlias = tuple[str, ...]  # a probe's name and its arguments
 
 
 class Answer(NamedTuple):
-    """What a probe found; if it found nothing, why."""
+    """A probe's findings; without any, the reason and the remedy."""
 
     found: Facts | None
     reason: str = ""
@@ -51,7 +51,7 @@ def ask(probe: Probe) -> Answer:
 
 
 def _describe_end(ended: subprocess.CompletedProcess[bytes]) -> str:
-    """How a process ended that gave no answer."""
+    """The end of a process that gave no answer."""
     if ended.returncode < 0 and -ended.returncode in list(signal.Signals):
         return f"it crashes while it loads ({signal.Signals(-ended.returncode).name})"
     last = ended.stderr.decode(errors="replace").strip().splitlines()[-1:]

@@ -21,8 +21,9 @@ def examine_gpus(report: Report, answer: Answer) -> None:
         problem = Problem(reason=answer.reason, remedy=answer.remedy or NEWER_DRIVER)
         report.driver = Driver(cuda=None, problem=problem)
         return
-    version, error, gpus = answer.found["cuda"], answer.found["error"], answer.found["gpus"]
-    problem = _driver_problem(version, error, len(gpus))
+    version = answer.found["cuda"]
+    gpus = answer.found["gpus"]
+    problem = _driver_problem(version, answer.found["error"], len(gpus))
     report.driver = Driver(cuda=f"{version // 1000}.{version % 1000 // 10}", problem=problem)
     report.gpus = [GpuFound(**gpu, flavours=flavours(gpu["capability"])) for gpu in gpus]
 

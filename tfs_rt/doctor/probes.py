@@ -1,4 +1,4 @@
-"""What the doctor tries out. A library may crash or hang while it loads, so each runs in a process of its own."""
+"""Probes: what the doctor tries out. A library may crash or hang while it loads, so each probe is a process."""
 
 from __future__ import annotations
 
@@ -12,19 +12,20 @@ from typing import Any
 from tfs_rt.backends.gpu.device import NEWER_DRIVER
 from tfs_rt.errors import EnvironmentFault, TfsRtError, first_line
 
-MARK = "tfs-rt probe: "  # before the answer, among whatever else a library prints
+MARK = "tfs-rt probe: "  # before the answer, since a library may print other lines
 LIBRARY = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
 CAPABILITY = (75, 76)  # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR and _MINOR
 
 
 def gpus() -> dict[str, Any]:
-    """The driver's CUDA version, what starting it says if it fails, and the visible GPUs: by ctypes alone."""
+    """The driver's CUDA version, the error if it cannot be started, and the visible GPUs: by ctypes alone."""
     try:
         cuda = ctypes.CDLL(LIBRARY)
     except OSError as error:
         about = "" if "No such file" in str(error) else f" that loads ({first_line(error)})"
         raise EnvironmentFault("driver", f"there is no NVIDIA driver here{about}", NEWER_DRIVER) from error
-    version, count = ctypes.c_int(), ctypes.c_int()
+    version = ctypes.c_int()
+    count = ctypes.c_int()
     cuda.cuDriverGetVersion(ctypes.byref(version))
     code = cuda.cuInit(0) or cuda.cuDeviceGetCount(ctypes.byref(count))
     found = [_gpu(cuda, ordinal) for ordinal in range(count.value)]
@@ -32,7 +33,9 @@ def gpus() -> dict[str, Any]:
 
 
 def _gpu(cuda: ctypes.CDLL, ordinal: int) -> dict[str, Any]:
-    device, name, memory = ctypes.c_int(), ctypes.create_string_buffer(256), ctypes.c_size_t()
+    device = ctypes.c_int()
+    name = ctypes.create_string_buffer(256)
+    memory = ctypes.c_size_t()
     parts = [ctypes.c_int(), ctypes.c_int()]
     cuda.cuDeviceGet(ctypes.byref(device), ordinal)
     cuda.cuDeviceGetName(name, len(name), device)
@@ -53,7 +56,7 @@ def device() -> dict[str, Any]:
     """The first visible GPU as `tensorrt` and `tensorrt-rtx` open it, and the compiler of their kernels."""
     from cuda.bindings import nvrtc  # pyright: ignore[reportAttributeAccessIssue, reportMissingImports]
 
-    import tfs_rt.backends.trt.backend  # noqa: F401 - all that they import
+    import tfs_rt.backends.trt.backend  # noqa: F401 - imports everything that they need
     from tfs_rt.backends.gpu.cuda_device import CudaDevice
 
     opened = CudaDevice()
@@ -85,14 +88,14 @@ PROBES: dict[str, Callable[..., dict[str, Any]]] = {f.__name__: f for f in (gpus
 
 
 def main(name: str, *arguments: str) -> None:
-    """Run a probe and print its answer; a library's own farewell is not waited for."""
+    """Run a probe, print its answer, and end at once: a library's clean-up may hang."""
     try:
         answer = {"found": PROBES[name](*arguments)}
     except TfsRtError as error:
         answer = {"fault": [error.reason, error.remedy]}
     except ModuleNotFoundError as error:
         answer = {"fault": [f"the package {error.name!r} is not installed", ""]}
-    except BaseException as error:  # whatever it is, the doctor tells it
+    except BaseException as error:  # the doctor reports all of them
         answer = {"fault": [f"{type(error).__name__}: {first_line(error)}", ""]}
     sys.stdout.write(f"\n{MARK}{json.dumps(answer)}\n")
     sys.stdout.flush()

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from support import fake_gpu
+from support.device_arrays import download_array, upload_array
 from tfs_rt.backends.gpu.device import Buffer, Device
 from tfs_rt.errors import EnvironmentFault
 
@@ -76,29 +77,16 @@ def outcome(act: Callable[[], Any]) -> str:
         return f"{type(error).__name__}: {error}"
 
 
-def uploaded(device: Device, values: np.ndarray) -> Buffer:
-    buffer = device.empty(values.nbytes)
-    device.upload(buffer, values)
-    return buffer
-
-
-def downloaded(device: Device, buffer: Buffer, like: np.ndarray) -> np.ndarray:
-    target = device.pinned(like.shape, like.dtype)
-    device.download(target, buffer)
-    device.synchronize()
-    return target
-
-
 def ramp() -> np.ndarray:
     return np.arange(COUNT, dtype=np.float32)
 
 
 def step_counter(device: Device, value: int) -> Buffer:
-    return uploaded(device, np.array([value], np.int32))
+    return upload_array(device, np.array([value], np.int32))
 
 
 def value_of(device: Device, step: Buffer) -> int:
-    return int(downloaded(device, step, np.zeros(1, np.int32))[0])
+    return int(download_array(device, step, np.zeros(1, np.int32))[0])
 
 
 def step_of(device: Device, x: Buffer, step: Buffer) -> None:
@@ -126,9 +114,9 @@ def round_trip(device: Device) -> list[bool]:
     pinned = device.pinned(values.shape, values.dtype)
     pinned[:] = values
     pageable = np.empty_like(values)
-    device.download(pageable, uploaded(device, values))
+    device.download(pageable, upload_array(device, values))
     return [
-        bool((downloaded(device, uploaded(device, pinned), values) == values).all()),
+        bool((download_array(device, upload_array(device, pinned), values) == values).all()),
         bool((pageable == values).all()),
         pinned.flags.writeable and pinned.flags.c_contiguous,
     ]
@@ -138,7 +126,7 @@ def round_trip(device: Device) -> list[bool]:
 def nothing_runs_before_the_wait(device: Device) -> list[bool]:
     target = device.pinned(COUNT, np.float32)
     target[:] = -1
-    buffer = uploaded(device, ramp())
+    buffer = upload_array(device, ramp())
     device.download(target, buffer)
     early = bool((target == -1).all())
     device.synchronize()
@@ -147,20 +135,20 @@ def nothing_runs_before_the_wait(device: Device) -> list[bool]:
 
 @scenario
 def scalars_and_buffers(device: Device) -> list[float]:
-    x, step = uploaded(device, ramp()), step_counter(device, 2)
+    x, step = upload_array(device, ramp()), step_counter(device, 2)
     device.launch("mix", COUNT, x, step, np.float32(10), np.int32(3))
-    return downloaded(device, x, ramp())[:5].tolist()
+    return download_array(device, x, ramp())[:5].tolist()
 
 
 @scenario
 def captured_loop(device: Device) -> dict[str, Any]:
     def loop(enqueue: Callable[[Callable[[], None]], Callable[[], None]]) -> np.ndarray:
-        x, step = uploaded(device, ramp()), step_counter(device, 0)
+        x, step = upload_array(device, ramp()), step_counter(device, 0)
         one_step = enqueue(lambda: step_of(device, x, step))
         for _ in range(STEPS):
             one_step()
         assert value_of(device, step) == STEPS
-        return downloaded(device, x, ramp())
+        return download_array(device, x, ramp())
 
     straight = loop(lambda body: body)
     fake_gpu.reset()
@@ -195,7 +183,7 @@ def a_foreign_enqueue(device: Device) -> list[int]:
 
 @scenario
 def wrong_arguments(device: Device) -> dict[str, str]:
-    x, step = uploaded(device, ramp()), step_counter(device, 0)
+    x, step = upload_array(device, ramp()), step_counter(device, 0)
     given: dict[str, tuple[Any, ...]] = {
         "float": (x, step, 0.5, np.int32(COUNT)),
         "int": (x, step, np.float32(0.5), COUNT),

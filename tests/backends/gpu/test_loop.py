@@ -53,7 +53,7 @@ class StandIn:
         self.calls += 1
         self.device.launch("test_network", self.threads, *self.arguments)
 
-    def warmed_up(self) -> None:
+    def after_warm_up(self) -> None:
         self.warm = True
 
 

@@ -22,7 +22,7 @@ from onnx import TensorProto, helper
 from support.helpers import Cli
 from support.paths import ROOT
 from tfs_rt.backends.cache import Cache, open_cache
-from tfs_rt.backends.trt.build import Built, Profile, build, logger
+from tfs_rt.backends.trt.build import BuiltEngine, Profile, build, logger
 from tfs_rt.backends.trt.engine_store import Gpu, find_engine, largest_batch
 from tfs_rt.backends.trt.flavour import capabilities, load_flavour
 from tfs_rt.cli import build as command
@@ -55,7 +55,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cache:
     return open_cache()
 
 
-def built(graph: bytes, profile: Profile = SMALL, *chosen: str) -> Built:
+def built(graph: bytes, profile: Profile = SMALL, *chosen: str) -> BuiltEngine:
     return build(trt, graph, profile, list(chosen or ["8.9"]), on_step=lambda step: None)
 
 
@@ -133,7 +133,7 @@ def retyped(graph: bytes, operator: str, kind: int) -> tuple[bytes, str]:
 def test_a_layer_of_the_wrong_precision_is_refused_by_name(graph: bytes, operator: str, layer: str, kind: int) -> None:
     wrong, name = retyped(graph, operator, kind)
     precision = "FLOAT" if kind == TensorProto.FLOAT else "HALF"
-    with pytest.raises(ModelError, match=f"{name}.* is a {layer} in {precision}: export the bundle anew"):
+    with pytest.raises(ModelError, match=f"{name}.* is a {layer} in {precision}: export the bundle again"):
         built(wrong)
 
 
@@ -149,7 +149,7 @@ def test_a_layer_of_the_wrong_precision_is_refused_by_name(graph: bytes, operato
     ],
 )
 def test_what_is_no_half_graph_is_refused_in_one_line(bundle: Bundle, graph: bytes, spoil: Callable) -> None:
-    with pytest.raises(ModelError, match="^the half graph: .*: export the bundle anew$") as caught:
+    with pytest.raises(ModelError, match="^the half-precision graph: .*: export the bundle again$") as caught:
         built(spoil(bundle, graph))
     assert "\n" not in str(caught.value)
 
@@ -157,8 +157,8 @@ def test_what_is_no_half_graph_is_refused_in_one_line(bundle: Bundle, graph: byt
 @pytest.mark.parametrize(
     ("profile", "words"),
     [
-        (Profile(batch=1, low=(128, 64), high=(64, 64)), "is no range of sizes"),
-        (Profile(batch=0, low=(64, 64), high=(64, 64)), "is no range of sizes"),
+        (Profile(batch=1, low=(128, 64), high=(64, 64)), "is not a valid range of sizes"),
+        (Profile(batch=0, low=(64, 64), high=(64, 64)), "is not a valid range of sizes"),
         (Profile(batch=1, low=(63, 63), high=(63, 63)), "could not build the engine .*ask for a smaller --size"),
         (Profile(batch=256, low=(4096, 4096), high=(4096, 4096)), "could not build the engine"),
     ],
@@ -215,7 +215,7 @@ def test_sizes_are_width_by_height_and_rounded_up_to_the_stride(
     bundle: Bundle, size: str | None, low: tuple[int, int], high: tuple[int, int]
 ) -> None:
     model = bundle.manifest.model
-    found = command._profile(size, 2, model.trained_size, model.architecture.stride)
+    found = command._parse_profile(size, 2, model.trained_size, model.architecture.stride)
     assert found == Profile(batch=2, low=low, high=high)
 
 
@@ -258,7 +258,7 @@ def test_a_bundle_without_the_half_graph_is_refused(bundle: Bundle, cli: Cli, tm
     write_manifest(tmp_path / "b", dataclasses.replace(bundle.manifest, files=files, biases=()))
     code, _, err = cli("build", tmp_path / "b", "--engine", "tensorrt-rtx")
     assert code == 5
-    assert "has no half graph: export it with --precision fp32,fp16" in err
+    assert "has no half-precision graph: export it with --precision fp32,fp16" in err
 
 
 def test_a_half_graph_that_was_tampered_with_is_not_built(
@@ -424,7 +424,7 @@ def test_a_signal_ends_a_build_and_leaves_nothing_to_be_found(
         assert rtx(cli, bundle, "--compute-capability", "8.9", "--size", "64")["built"]
 
 
-# --- which engine fits
+# --- compatible engines
 
 GEFORCE = Gpu("NVIDIA GeForce RTX 4090", "8.9", "13.0")
 H100 = Gpu("NVIDIA H100 80GB HBM3", "9.0", "13.0")

@@ -225,7 +225,7 @@ def test_a_case_of_a_size_that_no_engine_takes_fails_alone(command: Any, tmp_pat
     ended = command()
     assert ended["code"] == 3
     assert (
-        "failed k1: x4: none of its engines fits: built for 16x16 to 256x256 in batches of up to 2, asked for"
+        "failed k1: x4: none of its engines is compatible: built for 16x16 to 256x256 in batches of up to 2, asked for"
         in (ended["said"])
     )
     assert "400x400 in 1: tfs-rt build " in ended["said"]

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import os
 import shutil
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -18,70 +15,18 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from llvmlite import binding as llvm
 
-import tfs_rt.backends
 from support.helpers import TINY
-from tfs_rt.backends.winograd import layout, toom
+from support.winograd_networks import ARCHITECTURES, HOST, SHAPES, WIDE, images, reference, relative
+from tfs_rt.backends.winograd import layout
 from tfs_rt.backends.winograd.kernels import Shape
-from tfs_rt.backends.winograd.machine import host_shape, source
 from tfs_rt.backends.winograd.network import Network
-from tfs_rt.errors import EnvironmentFault, ModelError
-from tfs_rt.images import Array
+from tfs_rt.errors import ModelError
 from tfs_rt.methods.diffusion import load_pipeline
 from tfs_rt.models.bundle import load_bundle
 from tfs_rt.models.manifest import write_manifest
 from tfs_rt.models.onnx.weights import Weights
 from tfs_rt.models.self_test import SIDE, synthetic_case
-from tfs_rt.spec import Architecture
-from tfs_rt_reference.network import UNet
-
-WIDE = dataclasses.replace(TINY, inner_channel=32, norm_groups=8)
-HOST = host_shape()
-SHAPES = [HOST, Shape(4, 6, 4), Shape(16, 12, 2)]  # those of other processors run here too, in more instructions
-ARCHITECTURES = {
-    "gate over all": WIDE,
-    "gate over the condition": dataclasses.replace(WIDE, gate="condition"),
-    "SR3": dataclasses.replace(WIDE, gate="none", in_channel=6),
-    "three levels, attention on two": dataclasses.replace(
-        WIDE, channel_multiplier=(1, 2, 4), attention_levels=(1, 2), res_blocks=2
-    ),
-    "folded, with a skip": dataclasses.replace(WIDE, patch_size=2, condition_skip=True),
-    "not folded, with a skip": dataclasses.replace(WIDE, condition_skip=True),
-    "folded, a layer as large as the condition": dataclasses.replace(
-        WIDE, patch_size=4, condition_skip=True, inner_channel=144, norm_groups=16
-    ),
-    "levels that narrow": dataclasses.replace(WIDE, channel_multiplier=(4, 2, 1), attention_levels=()),
-    "preconditioned": dataclasses.replace(WIDE, patch_size=4, sigma_data=0.05),
-    "as many channels in as in a layer": dataclasses.replace(WIDE, patch_size=4, inner_channel=96, norm_groups=16),
-}
-
-
-def reference(arch: Architecture, seed: int = 0) -> tuple[UNet, Weights]:
-    torch.manual_seed(seed)
-    network = UNet(arch).eval().requires_grad_(requires_grad=False)
-    for tensor in network.state_dict().values():
-        if tensor.ndim == 1:  # norms and biases that do nothing would hide what is wrong with them
-            tensor += 0.2 * torch.randn(tensor.shape)
-    return network, {name: tensor.numpy() for name, tensor in network.state_dict().items()}
-
-
-def images(arch: Architecture, h: int, w: int) -> tuple[Array, Array, Array]:
-    random = np.random.default_rng(h * w)
-    condition = random.uniform(-1, 1, (1, arch.condition_channels, h, w)).astype(np.float32)
-    return condition, random.standard_normal((1, 3, h, w)).astype(np.float32), np.array([[0.3]], dtype=np.float32)
-
-
-def relative(found: Array, expected: Array) -> float:
-    return float(np.linalg.norm(found - expected) / np.linalg.norm(expected))
-
-
-def test_winograds_products_are_a_convolution() -> None:
-    random = np.random.default_rng(0)
-    d, g = random.standard_normal((6, 6)), random.standard_normal((3, 3))
-    products = (toom.filters() @ g @ toom.filters().T) * (toom.inputs() @ d @ toom.inputs().T)
-    direct = [[(d[i : i + 3, j : j + 3] * g).sum() for j in range(4)] for i in range(4)]
-    np.testing.assert_allclose(toom.outputs() @ products @ toom.outputs().T, direct, atol=1e-13)
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
@@ -178,126 +123,6 @@ def test_callers_on_several_threads_get_their_own_answers() -> None:
             np.testing.assert_array_equal(answer, expected[i % 3])
 
 
-def in_a_process(code: str) -> str:
-    """What it prints; without PyTorch, which takes seconds to import."""
-    command = [sys.executable, "-W", "ignore", "-c", code]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False).stdout
-
-
-ON_FOUR_THREADS = """
-import os, signal
-import numpy as np
-from tfs_rt.models.bundle import load_bundle
-from tfs_rt.backends.winograd.machine import host_shape
-from tfs_rt.backends.winograd.network import Network
-bundle = load_bundle("tfs-rt/x4")
-ours = Network(bundle.manifest.model.architecture, bundle.weights(), host_shape(), 4)
-given = [np.full((1, channels, 32, 32), 0.5, np.float32) for channels in (9, 3)] + [np.full((1, 1), 0.5, np.float32)]
-expected = ours(*given)
-"""
-
-
-def test_a_signal_in_the_midst_of_a_step_leaves_no_thread_waiting() -> None:
-    code = """
-signal.signal(signal.SIGALRM, signal.default_int_handler)
-for i in range(100):
-    try:
-        signal.setitimer(signal.ITIMER_REAL, 1e-4 + i * 5e-5)
-        while True: assert np.array_equal(ours(*given), expected)
-    except KeyboardInterrupt: pass
-print("ended")
-"""
-    assert in_a_process(ON_FOUR_THREADS + code) == "ended\n"
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
-def test_a_forked_process_has_threads_of_its_own() -> None:
-    code = """
-child = os.fork()
-if not child: os._exit(not np.array_equal(ours(*given), expected))
-print(os.waitpid(child, 0)[1])
-"""
-    assert in_a_process(ON_FOUR_THREADS + code) == "0\n"
-
-
-BUSY = """
-import threading, time
-def compute():
-    while True: ours(*given)
-for _ in range(2): threading.Thread(target=compute, daemon=True).start()
-answers = []
-for _ in range(12):
-    time.sleep(0.01)
-    child = os.fork()
-    if not child:
-        signal.alarm(20)  # ends it, if it waits for what is not there
-        os._exit(not np.array_equal(ours(*given), expected))
-    answers.append(os.waitpid(child, 0)[1])
-print(answers)
-os._exit(0)
-"""
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
-def test_a_process_forked_while_other_threads_compute_does_not_wait_for_them() -> None:
-    """Their lock, and their program half done, come along without them."""
-    assert in_a_process(ON_FOUR_THREADS + BUSY) == f"{[0] * 12}\n"
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
-def test_a_process_forked_while_weights_are_packed_has_all_of_them() -> None:
-    code = """
-from tfs_rt.backends.winograd.packing import Packing
-def fork_then(packing, matrices):
-    global child
-    Packing._panels = real
-    child = os.fork()
-    if not child:
-        signal.alarm(20)
-        os._exit(not np.array_equal(fresh(*given), expected))
-    return real(packing, matrices)
-real, fresh = Packing._panels, Network(bundle.manifest.model.architecture, bundle.weights(), host_shape(), 2)
-Packing._panels = fork_then
-def compute(): assert np.array_equal(fresh(*given), expected)
-import threading
-thread = threading.Thread(target=compute)
-thread.start()
-thread.join()
-print(os.waitpid(child, 0)[1])
-"""
-    assert in_a_process(ON_FOUR_THREADS + code) == "0\n"
-
-
-def test_an_interrupt_while_weights_are_packed_loses_none() -> None:
-    arch = WIDE
-    ours = Network(arch, reference(arch)[1], HOST, 2)
-    real = ours.packing._panels
-
-    def interrupt(matrices: Array) -> Array:
-        ours.packing._panels = real
-        raise KeyboardInterrupt
-
-    ours.packing._panels = interrupt
-    with pytest.raises(KeyboardInterrupt):
-        ours(*images(arch, 16, 16))
-    np.testing.assert_array_equal(
-        ours(*images(arch, 16, 16)), Network(arch, reference(arch)[1], HOST, 1)(*images(arch, 16, 16))
-    )
-
-
-def test_a_program_under_way_at_the_end_of_a_process_does_not_crash_it() -> None:
-    code = """
-import threading
-from tfs_rt.backends.winograd.thread_pool import Job
-(program,) = ours.programs.values()
-for _ in range(20): ours.thread_pool.jobs.put(Job(program.table, program, __import__("queue").SimpleQueue()))
-print("ended")
-"""
-    command = [sys.executable, "-W", "ignore", "-c", ON_FOUR_THREADS + code]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-    assert (ended.returncode, ended.stdout) == (0, "ended\n"), ended.stderr
-
-
 def test_one_call_at_a_time_enters_the_thread_pool() -> None:
     """Two calls share the program's buffers: without a lock, one would write its image over the other's."""
     ours = Network(WIDE, reference(WIDE)[1], HOST, 2)
@@ -322,81 +147,6 @@ def test_one_call_at_a_time_enters_the_thread_pool() -> None:
         other = pool.submit(ours, *second)
         np.testing.assert_array_equal(one.result(), expected[0])
         np.testing.assert_array_equal(other.result(), expected[1])
-
-
-WITHOUT_PROC = 'mount -t tmpfs none /proc && exec "$@"'
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's")
-def test_without_proc_it_runs_and_auto_takes_it() -> None:
-    code = """
-import os
-from tfs_rt.methods.diffusion import load_pipeline
-from tfs_rt.doctor.probes import backend
-assert not os.path.exists("/proc/self")
-pipeline = load_pipeline("tfs-rt/x4")
-print(pipeline.backend, repr(pipeline.reason), backend("winograd")["version"] != "")
-"""
-    namespace = ["unshare", "--mount", "--map-root-user", "sh", "-c", WITHOUT_PROC, "sh"]
-    if shutil.which("unshare") is None or subprocess.run([*namespace, "true"], check=False, stderr=-3).returncode:
-        pytest.skip("this system lets /proc not be hidden")
-    command = [*namespace, sys.executable, "-W", "ignore", "-c", code]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-    assert ended.stdout == "winograd '' True\n", ended.stderr
-
-
-def test_where_generated_code_may_not_run_it_says_so_and_auto_takes_another() -> None:
-    code = """
-import ctypes
-from tfs_rt.errors import EnvironmentFault
-from tfs_rt.methods.diffusion import load_pipeline
-print(getattr(ctypes.CDLL(None), "prctl", lambda *_: -1)(65, 1, 0, 0, 0))  # PR_SET_MDWE, Linux 6.3
-pipeline = load_pipeline("tfs-rt/x4")
-print(pipeline.backend)
-print(pipeline.reason)
-try: load_pipeline("tfs-rt/x4", backend="winograd")
-except EnvironmentFault as fault: print(fault.reason)
-"""
-    forbidden, *said = in_a_process(code).splitlines()
-    if forbidden != "0":
-        pytest.skip("this system cannot forbid it")
-    reason = "this system does not let a program run code that it has generated"
-    assert said == ["ort-cpu", f"winograd does not run: {reason}", reason]
-
-
-@pytest.mark.parametrize(
-    ("module", "fault"),
-    [
-        ("llvmlite", OSError("Could not find libllvmlite.so")),
-        ("tfs_rt.backends.winograd.emit", TypeError("of an old llvmlite")),
-    ],
-)
-def test_an_llvmlite_that_does_not_do_is_told_and_auto_takes_another(
-    module: str, fault: Exception, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    class Broken:
-        def find_spec(self, name: str, *_: object) -> None:
-            if name == module:
-                raise fault
-
-    # the package's attribute is set back as well, not only sys.modules
-    monkeypatch.setattr(tfs_rt.backends, "winograd", sys.modules["tfs_rt.backends.winograd"])
-    for name in [name for name in sys.modules if name.startswith(("llvmlite", "tfs_rt.backends.winograd"))]:
-        monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setattr(sys, "meta_path", [Broken(), *sys.meta_path])
-    assert load_pipeline("tfs-rt/x4").backend == "ort-cpu"
-    with pytest.raises(EnvironmentFault, match=rf"cannot be loaded \({fault}\): pip install"):
-        load_pipeline("tfs-rt/x4", backend="winograd")
-
-
-def test_kernels_that_cannot_be_compiled_are_an_environments_fault(monkeypatch: pytest.MonkeyPatch) -> None:
-    def machine(shape: Shape) -> None:
-        raise AttributeError("of another llvmlite")
-
-    monkeypatch.setattr("tfs_rt.backends.winograd.backend.machine", machine)
-    assert load_pipeline("tfs-rt/x4").backend == "ort-cpu"
-    with pytest.raises(EnvironmentFault, match="cannot be compiled"):
-        load_pipeline("tfs-rt/x4", backend="winograd")
 
 
 def test_every_weight_of_another_shape_is_refused_before_machine_code_reads_it() -> None:
@@ -437,21 +187,6 @@ def test_weights_that_the_manifest_does_not_mention_are_refused(change: dict[str
     other = dataclasses.replace(arch, **change)
     with pytest.raises(ValueError, match="is not expected"):
         Network(other, weights, HOST, 1)(*images(other, 16, 16))
-
-
-def test_it_compiles_for_processors_that_are_not_here() -> None:
-    llvm.initialize_all_targets()
-    llvm.initialize_all_asmprinters()
-    for shape, triple, processor in (
-        (Shape(16, 12, 2), "x86_64-unknown-linux-gnu", "skylake-avx512"),
-        (Shape(8, 6, 2), "x86_64-pc-windows-msvc", "haswell"),
-        (Shape(4, 6, 4), "aarch64-unknown-linux-gnu", "neoverse-n1"),
-        (Shape(4, 6, 4), "arm64-apple-macosx14", "apple-m1"),
-    ):
-        target = llvm.Target.from_triple(triple).create_target_machine(cpu=processor, opt=2)
-        module = llvm.parse_assembly(source(shape))
-        module.verify()
-        assert len(target.emit_object(module)) > 10_000
 
 
 def test_a_shipped_model_gives_the_references_image() -> None:

@@ -1,1 +1,1 @@
-"""Our CUDA kernels and the reverse loop in CUDA graphs, around any engine on an NVIDIA GPU."""
+"""CUDA kernels and the reverse loop in CUDA graphs, around any network on an NVIDIA GPU."""

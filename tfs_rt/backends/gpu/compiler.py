@@ -1,7 +1,7 @@
-"""Our CUDA kernels compiled for a GPU, once, by NVRTC: sources ship, machine code does not."""
+"""Compile the CUDA kernels for a GPU, once, by NVRTC: sources ship, machine code does not."""
 
 # pyright: reportAttributeAccessIssue=false, reportMissingImports=false
-# (cuda-core makes its names while it is imported; no static reader sees them)
+# (cuda-core makes its names while it is imported, so that no type checker sees them)
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def kernel_code(capability: str, cache: Cache) -> bytes:
     texts = [path.read_bytes() for path in sorted(sources.glob("*.cu*"))]
     try:
         _, *version = nvrtc.nvrtcVersion()
-    except Exception as error:  # pathfinder's own, where there is no library to load
+    except Exception as error:  # pathfinder has a class of its own for a missing library
         raise EnvironmentFault(
             "NVRTC", f"cannot be loaded ({first_line(error)})", "pip install 'tfs-rt[cuda]'"
         ) from error
@@ -44,19 +44,19 @@ def kernel_code(capability: str, cache: Cache) -> bytes:
     }
 
     def make() -> tuple[bytes, Facts]:
-        return _compiled(sources, capability), {}
+        return _compile(sources, capability), {}
 
     return cache.get_or_make("kernels", facts, make).read()
 
 
-def _compiled(sources: Path, capability: str) -> bytes:
-    # no fused multiply-adds: memory sets the pace, and without them the numbers are NumPy's
+def _compile(sources: Path, capability: str) -> bytes:
+    # no fused multiply-adds: memory bandwidth is the limit, and without them the numbers are NumPy's
     options = core.ProgramOptions(
         arch=f"sm_{capability.replace('.', '')}", std="c++17", include_path=str(sources), fma=False
     )
     try:
         program = core.Program((sources / "kernels.cu").read_text(encoding="utf-8"), "c++", options)
         return bytes(program.compile("cubin").code)
-    except Exception as error:  # NVRTC's and cuda-core's own
+    except Exception as error:  # of NVRTC's and cuda-core's own classes
         reason = f"cannot be compiled for compute capability {capability} ({printable(str(error))})"
         raise EnvironmentFault(sources, reason, "update nvidia-cuda-nvrtc, which may not know this GPU") from error

@@ -1,4 +1,4 @@
-"""The network's input on the device, and what fills its condition from pixels, as `tfs_rt.images.to_condition` does."""
+"""The network's input on the device. Its condition is made from pixels, as `tfs_rt.images.to_condition` makes it."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from tfs_rt.backends.gpu.resampling import rows_first, tables
 LARGEST = 2**31  # elements of x, which kernels count in 32 bits
 
 
-class Mirror:
-    """An array in page-locked memory and its place on the device."""
+class MirroredArray:
+    """An array in page-locked memory, and a buffer of its size on the device."""
 
     def __init__(self, device: Device, values: Array) -> None:
         self.device = device
@@ -21,8 +21,8 @@ class Mirror:
         self.host[...] = values
         self.buffer = device.empty(self.host.nbytes)
 
-    def send(self) -> None:
-        """Enqueue the upload; the host's side must stay as it is until that is waited for."""
+    def upload(self) -> None:
+        """Enqueue the upload; the array must not change until the upload has been waited for."""
         self.device.upload(self.buffer, self.host)
 
 
@@ -42,7 +42,7 @@ class Shape:
 
     @property
     def channels(self) -> int:
-        """Of the network's input: the images, and x_t."""
+        """Channels of the network's input: the images' and those of x_t."""
         return 3 * self.slots + 3
 
     @property
@@ -55,22 +55,31 @@ class Condition:
     """x (B, C, H, W) float32: the condition, and room for x_t in the last three channels."""
 
     def __init__(self, device: Device, shape: Shape) -> None:
-        self.device, self.shape = device, shape
-        (h, w), (height, width), images = shape.size, shape.target, shape.batch * shape.slots
-        if rows_first(shape.size, shape.target):  # each pass: outer, n_in, n_out, inner
+        self.device = device
+        self.shape = shape
+        h, w = shape.size
+        height, width = shape.target
+        images = shape.batch * shape.slots
+
+        # two passes of resampling, each (outer, n_in, n_out, inner)
+        if rows_first(shape.size, shape.target):
             self.passes = [(images, h, height, w * 3), (images * height, w, width, 3)]
         else:
             self.passes = [(images * h, w, width, 3), (images, h, height, width * 3)]
-        self.tables = [[Mirror(device, table) for table in tables(n_in, n_out)] for _, n_in, n_out, _ in self.passes]
+        self.tables = [
+            [MirroredArray(device, table) for table in tables(n_in, n_out)] for _, n_in, n_out, _ in self.passes
+        ]
         for mirror in (mirror for axis in self.tables for mirror in axis):
-            mirror.send()
-        self.pixels = [device.empty(images * h * w * 3)]  # as they come, resampled along one axis, along both
+            mirror.upload()
+        # pixels as uploaded, resampled along one axis, and along both
+        self.pixels = [device.empty(images * h * w * 3)]
         self.pixels += [device.empty(outer * n_out * inner) for outer, _, n_out, inner in self.passes]
         self.x = device.empty(4 * shape.batch * shape.channels * shape.padded[0] * shape.padded[1])
 
     def enqueue(self, images: Array) -> None:
         """From (B, slots, h, w, 3) uint8 in page-locked memory: upload, resample along both axes, normalise and pad."""
-        launch, shape = self.device.launch, self.shape
+        launch = self.device.launch
+        shape = self.shape
         self.device.upload(self.pixels[0], images)
         passes = zip(self.passes, self.tables, self.pixels, self.pixels[1:], strict=False)
         for sizes, axis, source, target in passes:

@@ -1,11 +1,11 @@
-"""The device of an NVIDIA GPU, by cuda-core.
+"""An NVIDIA GPU as a device of the loop, by cuda-core.
 
 Memory comes from cuMemAlloc, not from the stream-ordered pools: inside a capture those make their allocations and
 frees part of the graph (CUDA Driver API, cuMemFreeAsync), and ours outlive every graph.
 """
 
 # pyright: reportAttributeAccessIssue=false, reportMissingImports=false
-# (cuda-core makes its names while it is imported; no static reader sees them)
+# (cuda-core makes its names while it is imported, so that no type checker sees them)
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tfs_rt.backends.gpu.device import NEWER_DRIVER, OLDEST_CUDA, Array, Buffer
 from tfs_rt.errors import EnvironmentFault, first_line
 
 DRIVER_REMEDY = f"{NEWER_DRIVER}, or choose another backend"
-BLOCK = 256
+BLOCK = 256  # threads
 
 
 class CudaDevice:
@@ -42,28 +42,28 @@ class CudaDevice:
 
     def empty(self, nbytes: int) -> DeviceMemory:
         """Plain device memory; MemoryError if there is not enough."""
-        with self._working():
+        with self._translate_errors():
             return DeviceMemory(nbytes, self._device, self._stream)
 
     def pinned(self, shape: int | tuple[int, ...], dtype: DTypeLike) -> Array:
         """An array in page-locked memory; MemoryError if there is not enough."""
-        shape, dtype = (shape,) if isinstance(shape, int) else shape, np.dtype(dtype)
-        with self._working():
-            return np.asarray(PinnedMemory(shape, dtype, self._device, self._stream))
+        dimensions = (shape,) if isinstance(shape, int) else shape
+        with self._translate_errors():
+            return np.asarray(PinnedMemory(dimensions, np.dtype(dtype), self._device, self._stream))
 
     def upload(self, target: Buffer, source: Array) -> None:
         """Enqueue a copy of a contiguous array into a buffer of its size."""
-        matching = _matching(source, target)
-        with self._working():
-            _memory(target).copy_from(matching, stream=self._stream)
+        host = _as_cuda_buffer(source, target)
+        with self._translate_errors():
+            _memory(target).copy_from(host, stream=self._stream)
 
     def download(self, target: Array, source: Buffer) -> None:
         """Enqueue a copy of a buffer into a contiguous array of its size."""
         if not target.flags.writeable:
             raise ValueError("the array to download into is read-only")
-        matching = _matching(target, source)
-        with self._working():
-            _memory(source).copy_to(matching, stream=self._stream)
+        host = _as_cuda_buffer(target, source)
+        with self._translate_errors():
+            _memory(source).copy_to(host, stream=self._stream)
 
     def load(self, cubin: bytes, names: Sequence[str]) -> None:
         """Load a cubin's kernels; EnvironmentFault if it is not for this GPU."""
@@ -76,59 +76,59 @@ class CudaDevice:
             raise EnvironmentFault(self.name, f"cannot load the kernels ({first_line(error)})", remedy) from error
 
     def launch(self, name: str, threads: int, *arguments: Buffer | np.generic) -> None:
-        """Enqueue a kernel; its arguments are held against the compiled kernel's parameters, which CUDA does not do."""
+        """Enqueue a kernel, whose arguments are checked against the compiled parameters' sizes: CUDA does not check."""
         kernel, sizes = self._kernels[name]
-        values = [_value(argument) for argument in arguments]
+        values = [_kernel_argument(argument) for argument in arguments]
         if [value.nbytes for value in values] != sizes:
             given = [type(argument).__name__ for argument in arguments]
             raise TypeError(f"{name} takes parameters of {sizes} bytes, not {given}")
         config = core.LaunchConfig(grid=-(-threads // BLOCK), block=BLOCK)
-        with self._working():
+        with self._translate_errors():
             core.launch(self._stream, config, kernel, *values)
 
     def capture(self, body: Callable[[], object]) -> Callable[[], None]:
         """`body` as a graph; its exception ends the capture and leaves the device as it was."""
-        with self._working():
-            graph = self._captured(body)
+        with self._translate_errors():
+            graph = self._capture_graph(body)
 
-        def replay() -> None:  # which keeps the graph
-            with self._working():
+        def replay() -> None:  # keeps a reference to the graph
+            with self._translate_errors():
                 graph.launch(self._stream)
 
         return replay
 
-    def _captured(self, body: Callable[[], object]) -> core.graph.Graph:
+    def _capture_graph(self, body: Callable[[], object]) -> core.graph.Graph:
         builder = self._stream.create_graph_builder()
-        with _collector_paused():
+        with _garbage_collector_paused():
             builder.begin_building("thread_local")
             try:
                 body()
                 graph = builder.end_building().complete()
             finally:
-                with suppress(CUDAError):  # to end a broken capture is an error too, but not the one to tell
+                with suppress(CUDAError):  # ending a broken capture is an error too, but not the one to report
                     builder.close()
         graph.upload(self._stream)
         return graph
 
     def mark(self) -> Callable[[], None]:
         """An event on the stream, as the function that waits for it."""
-        with self._working():
+        with self._translate_errors():
             event = self._stream.record()
 
         def wait() -> None:
-            with self._working():
+            with self._translate_errors():
                 event.sync()
 
         return wait
 
     def synchronize(self) -> None:
         """Wait until everything enqueued has run; EnvironmentFault if any of it failed."""
-        with self._working():
+        with self._translate_errors():
             self._stream.sync()
 
     @contextmanager
-    def _working(self) -> Iterator[None]:
-        """What fails while a GPU works is told by whatever call comes next, and ends all work on it."""
+    def _translate_errors(self) -> Iterator[None]:
+        """Turn CUDA's errors into ours. An error of earlier work is raised by the next call, and ends all work."""
         try:
             yield
         except CUDAError as error:
@@ -148,7 +148,7 @@ class DeviceMemory:
 
 
 class PinnedMemory:
-    """Page-locked memory that NumPy takes for an array's, freed with the last array on it."""
+    """Page-locked memory as a NumPy array's, freed with the last array on it."""
 
     def __init__(self, shape: tuple[int, ...], dtype: np.dtype, device: core.Device, stream: core.Stream) -> None:
         pointer = int(handle_return(driver.cuMemAllocHost(math.prod(shape) * dtype.itemsize)))
@@ -156,11 +156,11 @@ class PinnedMemory:
         weakref.finalize(self, _free, driver.cuMemFreeHost, pointer, device, stream)
 
 
-def _free(give_back: Callable[[int], tuple], pointer: int, device: core.Device, stream: core.Stream) -> None:
-    with suppress(CUDAError):  # a context that failed has nothing to give back
+def _free(free: Callable[[int], tuple], pointer: int, device: core.Device, stream: core.Stream) -> None:
+    with suppress(CUDAError):  # a context that failed has no memory to free
         device.set_current()  # the collector runs on any thread
         stream.sync()
-        handle_return(give_back(pointer))
+        handle_return(free(pointer))
 
 
 def _driver() -> str:
@@ -191,7 +191,7 @@ def _memory(buffer: Buffer) -> core.Buffer:
     return core.Buffer.from_handle(buffer.pointer, buffer.nbytes, owner=buffer)
 
 
-def _matching(array: Array, buffer: Buffer) -> core.Buffer:
+def _as_cuda_buffer(array: Array, buffer: Buffer) -> core.Buffer:
     if not array.flags.c_contiguous:
         raise ValueError("the array to copy is not contiguous")
     if array.nbytes != buffer.nbytes:
@@ -199,7 +199,7 @@ def _matching(array: Array, buffer: Buffer) -> core.Buffer:
     return core.Buffer.from_handle(array.ctypes.data, array.nbytes, owner=array)
 
 
-def _value(argument: Buffer | np.generic) -> np.generic:
+def _kernel_argument(argument: Buffer | np.generic) -> np.generic:
     """A pointer or a scalar as many bytes wide as its dtype; Python's numbers have no width, and are refused."""
     if isinstance(argument, np.generic):
         return argument
@@ -209,8 +209,8 @@ def _value(argument: Buffer | np.generic) -> np.generic:
 
 
 @contextmanager
-def _collector_paused() -> Iterator[None]:
-    """Inside a capture nothing may be freed, and the collector might find something to free."""
+def _garbage_collector_paused() -> Iterator[None]:
+    """Pause the garbage collector: inside a capture nothing may be freed."""
     enabled = gc.isenabled()
     gc.disable()
     try:

@@ -1,4 +1,4 @@
-"""What the loop on the GPU asks of a device. Nothing of CUDA here, so the loop depends on no package of it."""
+"""The interface of a device, as the loop on the GPU uses it. It does not import CUDA, so that the loop does not."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from numpy.typing import DTypeLike, NDArray
 
 Array = NDArray[Any]
 
-OLDEST_CUDA = 13000  # that a driver may speak: the bindings' own
+OLDEST_CUDA = 13000  # that a driver may support: the version of the bindings
 NEWER_DRIVER = "install NVIDIA's driver 580 or newer"
 
 
 @runtime_checkable
 class Buffer(Protocol):
-    """Memory on the device, given back with the object."""
+    """Memory on the device, freed with the object."""
 
     @property
     def pointer(self) -> int:
@@ -37,7 +37,7 @@ class Device(Protocol):
 
     @property
     def name(self) -> str:
-        """What the maker calls it."""
+        """The product's name."""
         ...
 
     @property
@@ -47,12 +47,12 @@ class Device(Protocol):
 
     @property
     def driver(self) -> str:
-        """The CUDA version that the driver speaks, such as "13.0"."""
+        """The CUDA version that the driver supports, such as "13.0"."""
         ...
 
     @property
     def stream(self) -> int:
-        """The stream's handle, for what others enqueue; they are captured like `launch`."""
+        """The stream's handle. Work that other libraries enqueue on it is captured, too."""
         ...
 
     def empty(self, nbytes: int) -> Buffer:
@@ -64,11 +64,11 @@ class Device(Protocol):
         ...
 
     def upload(self, target: Buffer, source: Array) -> None:
-        """Enqueue a copy to the device; a pinned source must stay as it is until that is waited for."""
+        """Enqueue a copy to the device; a pinned source must not change until the copy has been waited for."""
         ...
 
     def download(self, target: Array, source: Buffer) -> None:
-        """Enqueue a copy from the device; a pinned target is valid when that was waited for."""
+        """Enqueue a copy from the device; a pinned target is valid once the copy has been waited for."""
         ...
 
     def load(self, cubin: bytes, names: Sequence[str]) -> None:
@@ -80,14 +80,14 @@ class Device(Protocol):
         ...
 
     def capture(self, body: Callable[[], object]) -> Callable[[], None]:
-        """What `body` enqueues, as a function that enqueues it all at once, with the same buffers.
+        """Capture the work that `body` enqueues; the function returned enqueues it at once, with the same buffers.
 
         `body` must have run once before. The caller keeps the buffers.
         """
         ...
 
     def mark(self) -> Callable[[], None]:
-        """Note where the stream is; the function waits until all that was enqueued before has run."""
+        """Mark the end of the work enqueued so far; the function returned waits until it has run."""
         ...
 
     def synchronize(self) -> None:

@@ -1,7 +1,7 @@
-"""The reverse diffusion on a device: one step is a graph, captured once and replayed for every step of any table.
+"""The reverse diffusion on a device: one step is a CUDA graph, captured once and replayed for every step of any table.
 
-What differs between steps, samplers, seeds and step counts lies in device memory and is found by a step counter there:
-rows of coefficients, rows of biases, the noise's keys. The state x_t is updated in place inside the network's input.
+Rows of coefficients, rows of biases and the noise's keys lie in device memory, where a step counter finds the row. So
+one graph serves all steps, samplers, seeds and step counts. The state x_t is updated in place in the network's input.
 
     resample -> resample -> normalise -> start -> { select, network, update, advance } x N -> finish
 
@@ -15,7 +15,7 @@ from typing import Protocol
 
 import numpy as np
 
-from tfs_rt.backends.gpu.condition import Condition, Mirror, Shape, int32
+from tfs_rt.backends.gpu.condition import Condition, MirroredArray, Shape, int32
 from tfs_rt.backends.gpu.device import Buffer, Device
 from tfs_rt.images import RGB, Array
 from tfs_rt.sampling.engine import ImageBatch
@@ -25,13 +25,13 @@ from tfs_rt.sampling.tables import StepTable
 from tfs_rt.spec import ModelSpec
 from tfs_rt.system import signals
 
-ROW = 8  # columns of a step's row on the device: those of `StepRow`, and one for the alignment
-STEPS = 64  # rows that there is room for at least
+ROW = 8  # columns of a step's row on the device: those of `StepRow`, and one for alignment
+FEWEST_ROWS = 64  # that a session has room for
 IN_FLIGHT = 2  # batches: one is computed while the next is read and the last written
 
 
 class Network(Protocol):
-    """A network on a device that reads and writes buffers of ours."""
+    """A network on a device that reads and writes the loop's buffers."""
 
     def bind(self, x: Buffer, bias: Buffer, prediction: Buffer, shape: tuple[int, int, int]) -> None:
         """Take the buffers for x (B, C, H, W), bias (1, n) and prediction (B, 3, H, W), with shape = (B, H, W)."""
@@ -41,13 +41,13 @@ class Network(Protocol):
         """Enqueue one call on the device's stream."""
         ...
 
-    def warmed_up(self) -> None:
-        """Told after the first call has run, and before the first that is captured."""
+    def after_warm_up(self) -> None:
+        """Called after the first call has run, and before the first that is captured."""
         ...
 
 
 class GraphLoop:
-    """Runs tables over batches on a device; keeps one session, for the shape that came last."""
+    """Runs tables over batches on a device; keeps one session, for the latest shape."""
 
     def __init__(
         self,
@@ -61,15 +61,19 @@ class GraphLoop:
     ) -> None:
         """`networks` gives the one for a batch and a padded size, `bias_rows` (steps, n) for (steps,) noise levels.
 
-        With `whole` all steps are one graph, to be captured anew for every number of steps: for comparison.
+        With `whole`, all steps are one graph, captured again for every number of steps: for comparison.
         """
-        self.device, self.spec, self.largest_batch, self.whole = device, spec, largest_batch, whole
+        self.device = device
+        self.spec = spec
+        self.largest_batch = largest_batch
+        self.whole = whole
         self.facts = {"gpu": {"name": device.name, "driver": device.driver}}
-        self.networks, self.bias_rows = networks, bias_rows
+        self.networks = networks
+        self.bias_rows = bias_rows
         self.session: Session | None = None
 
     def begin(self, table: StepTable, batch: ImageBatch) -> Callable[[], list[RGB]]:
-        """Enqueue a batch; the function waits for its images. `on_step` is told what is enqueued, not what has run."""
+        """Enqueue a batch; the function waits for its images. `on_step` counts enqueued steps."""
         stride = self.spec.architecture.stride
         height, width = (-(-side // stride) * stride for side in batch.size)
         first = batch.cases[0]
@@ -87,16 +91,18 @@ class GraphLoop:
         return results
 
     def _session(self, shape: Shape, table: StepTable) -> Session:
-        session, steps = self.session, len(table.rows)
+        session = self.session
+        steps = len(table.rows)
         if session is None or session.shape != shape or session.capacity < steps:
-            self.device.synchronize()  # nothing may run in a graph that is dropped
-            self.session = session = None  # its memory, before the next one's
+            # drop the old session first, once nothing runs in its graph: its memory is needed
+            self.device.synchronize()
+            self.session = session = None
             columns = self.bias_rows(table.rows[:1, 0]).shape[1]
-            with signals.delay():  # TensorRT calls back into us, and cannot pass on what we raise there
+            with signals.delay():  # TensorRT calls back into Python, and drops exceptions from there
                 network = self.networks(shape.batch, shape.padded)
-                self.session = session = Session(self.device, network, shape, columns, max(steps, STEPS))
+                self.session = session = Session(self.device, network, shape, columns, max(steps, FEWEST_ROWS))
         if session.table is not table:
-            session.take(table, self.bias_rows(table.rows[:, 0]), whole=self.whole)
+            session.upload_table(table, self.bias_rows(table.rows[:, 0]), whole=self.whole)
         return session
 
 
@@ -104,33 +110,45 @@ class Session:
     """Buffers for one shape, and the captured step on them."""
 
     def __init__(self, device: Device, network: Network, shape: Shape, columns: int, capacity: int) -> None:
-        self.device, self.network, self.shape, self.capacity = device, network, shape, capacity
-        batch, (height, width) = shape.batch, shape.padded
+        self.device = device
+        self.network = network
+        self.shape = shape
+        self.capacity = capacity
+        batch = shape.batch
+        height, width = shape.padded
+
+        # buffers on the device
         self.condition = Condition(device, shape)
-        self.prediction, self.x_0 = (device.empty(4 * batch * 3 * height * width) for _ in range(2))
-        self.bias, self.result = device.empty(4 * columns), device.empty(batch * shape.target[0] * shape.target[1] * 3)
+        self.prediction = device.empty(4 * batch * 3 * height * width)
+        self.x_0 = device.empty(4 * batch * 3 * height * width)
+        self.bias = device.empty(4 * columns)
+        self.result = device.empty(batch * shape.target[0] * shape.target[1] * 3)
         self.keys = device.empty(16 * batch)
-        self.step, self.bad = (Mirror(device, np.zeros(1, np.int32)) for _ in range(2))
-        self.rows = Mirror(device, np.zeros((capacity, ROW), np.float32))
-        self.biases = Mirror(device, np.zeros((capacity, columns), np.float32))
-        self.start = Mirror(device, np.zeros(2, np.float32))
-        self.free = [Flight(device, shape) for _ in range(IN_FLIGHT)]
+
+        # arrays on both sides
+        self.step = MirroredArray(device, np.zeros(1, np.int32))
+        self.bad = MirroredArray(device, np.zeros(1, np.int32))
+        self.rows = MirroredArray(device, np.zeros((capacity, ROW), np.float32))
+        self.biases = MirroredArray(device, np.zeros((capacity, columns), np.float32))
+        self.start = MirroredArray(device, np.zeros(2, np.float32))
+        self.free = [HostBuffers(device, shape) for _ in range(IN_FLIGHT)]
         self.threads = batch * -(-3 * height * width // 8)
+
         network.bind(self.condition.x, self.bias, self.prediction, (batch, height, width))
         self._warm_up()
         self.replay = device.capture(self._step)
         self.table: StepTable | None = None
         self.launches: list[Callable[[], None]] = []
 
-    def take(self, table: StepTable, biases: Array, *, whole: bool) -> None:
+    def upload_table(self, table: StepTable, biases: Array, *, whole: bool) -> None:
         """Upload a table with its rows of biases."""
-        self.device.synchronize()  # batches in flight read the one before
+        self.device.synchronize()  # batches in flight read the table before
         steps = len(table.rows)
         self.rows.host[:steps, : table.rows.shape[1]] = table.rows
         self.biases.host[:steps] = biases
         self.start.host[:] = table.start_x0, table.start_z
         for mirror in (self.rows, self.biases, self.start):
-            mirror.send()
+            mirror.upload()
         self.launches = [self.replay] * steps
         if whole:
             self.launches = [self.device.capture(lambda: [self._step() for _ in range(steps)])]
@@ -139,39 +157,47 @@ class Session:
     def enqueue(
         self, images: RGB, keys: Sequence[int], on_step: Callable[[int], None] | None
     ) -> Callable[[], tuple[RGB, bool]]:
-        """Enqueue a batch, images (B, slots, h, w, 3). The function waits; it tells whether all numbers were finite."""
+        """Enqueue a batch, images (B, slots, h, w, 3). The function waits for images, and True if all are finite."""
         if not self.free:
             raise RuntimeError(f"{IN_FLIGHT} batches are under way: ask for the first one's images")
         flight = self.free.pop()
         try:
-            reached = self._launched(flight, images, keys, on_step)
+            wait_for_all = self._enqueue_all(flight, images, keys, on_step)
         except BaseException:  # a signal, too
             self.free.append(flight)
             raise
 
         def wait() -> tuple[RGB, bool]:
-            reached()
+            wait_for_all()
             self.free.append(flight)
             return flight.result.copy(), not flight.bad[0]
 
         return wait
 
-    def _launched(
-        self, flight: Flight, images: RGB, keys: Sequence[int], on_step: Callable[[int], None] | None
+    def _enqueue_all(
+        self, flight: HostBuffers, images: RGB, keys: Sequence[int], on_step: Callable[[int], None] | None
     ) -> Callable[[], None]:
         """Enqueue all of a batch; the function waits for it."""
-        device, x, shape = self.device, self.condition.x, self.shape
+        device = self.device
+        x = self.condition.x
+        shape = self.shape
+
+        # upload the images and keys, and reset the step counter and the flag
         flight.images[:] = images
         flight.keys[:] = [[key & (2**64 - 1), key >> 64] for key in keys]
         device.upload(self.keys, flight.keys)
-        self.bad.send()
-        self.step.send()
+        self.bad.upload()
+        self.step.upload()
+
+        # the condition, the start and all steps
         self.condition.enqueue(flight.images)
         device.launch("tfs_start", self.threads, x, self.keys, self.start.buffer, *shape.state)
         for i, launch in enumerate(self.launches, start=1):
             launch()
             if on_step is not None:
                 on_step(i)
+
+        # the result as pixels
         pixels = shape.batch * shape.padded[0] * shape.padded[1]
         sizes = int32(shape.batch, shape.channels, *shape.target, *shape.padded)
         device.launch("tfs_finish", pixels, x, self.result, self.bad.buffer, *sizes)
@@ -182,13 +208,16 @@ class Session:
     def _warm_up(self) -> None:
         """Run a step before it is captured: libraries load and compile what they need at their first call."""
         for mirror in (self.step, self.rows, self.biases):
-            mirror.send()
+            mirror.upload()
         self._step()
         self.device.synchronize()
-        self.network.warmed_up()
+        self.network.after_warm_up()
 
     def _step(self) -> None:
-        launch, step, columns = self.device.launch, self.step.buffer, self.biases.host.shape[1]
+        """Enqueue one step."""
+        launch = self.device.launch
+        step = self.step.buffer
+        columns = self.biases.host.shape[1]
         launch("tfs_select", columns, self.biases.buffer, step, self.bias, np.int32(columns))
         self.network.enqueue()
         state = (self.prediction, self.condition.x, self.x_0, self.rows.buffer, step, self.keys)
@@ -196,8 +225,8 @@ class Session:
         launch("tfs_advance", 1, step)
 
 
-class Flight:
-    """Page-locked memory of one batch under way."""
+class HostBuffers:
+    """Page-locked memory of one batch in flight."""
 
     def __init__(self, device: Device, shape: Shape) -> None:
         self.images = device.pinned((shape.batch, shape.slots, *shape.size, 3), np.uint8)

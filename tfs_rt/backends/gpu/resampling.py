@@ -38,7 +38,7 @@ def tables(n_in: int, n_out: int) -> tuple[Int32, Int32, Int32]:
 
 
 def rows_first(size: tuple[int, int], target: tuple[int, int]) -> bool:
-    """Whether Pillow resamples along y before x: from version 13, where the height shrinks far more than the width."""
+    """True where Pillow resamples along y before x: from version 13, if the height shrinks far more than the width."""
     (h, w), (height, width) = size, target
     return int(PIL.__version__.split(".")[0]) >= 13 and h - height > 2 * max(w - width, 0)
 

@@ -12,9 +12,9 @@ from tfs_rt.backends.gpu.compiler import KERNELS, kernel_code
 from tfs_rt.backends.gpu.cuda_device import CudaDevice
 from tfs_rt.backends.gpu.loop import GraphLoop, Network
 from tfs_rt.backends.noise_biases import bias_rows
-from tfs_rt.backends.trt.engine_store import find_engine, gpu_of, largest_batch
+from tfs_rt.backends.trt.engine_store import describe_gpu, find_engine, largest_batch
 from tfs_rt.backends.trt.flavour import Flavour, load_flavour
-from tfs_rt.backends.trt.network import PlanNetwork
+from tfs_rt.backends.trt.network import EngineNetwork
 from tfs_rt.errors import ModelError, first_line
 from tfs_rt.images import Array
 from tfs_rt.models.bundle import Bundle
@@ -23,32 +23,34 @@ from tfs_rt.sampling.schedule import Float64
 
 def load(bundle: Bundle, flavour: Flavour) -> GraphLoop:
     """The loop of a bundle on the first visible GPU; EnvironmentFault if it cannot run there."""
-    trt, device, cache = load_flavour(flavour), CudaDevice(), open_cache()
-    gpu, manifest = gpu_of(device), bundle.manifest
-    most = largest_batch(bundle, flavour, gpu, cache)  # if there is no engine, that is found out now
+    trt = load_flavour(flavour)
+    device = CudaDevice()
+    cache = open_cache()
+    gpu = describe_gpu(device)
+    most = largest_batch(bundle, flavour, gpu, cache)  # raises now if there is no engine
     device.load(kernel_code(gpu.capability, cache), KERNELS)
 
-    loaded: dict[str, PlanNetwork] = {}  # the engine that came last, for all sizes that it takes
+    loaded: dict[str, EngineNetwork] = {}  # the latest engine, for all sizes that it takes
 
     def network(batch: int, size: tuple[int, int]) -> Network:
         entry = find_engine(bundle, flavour, gpu, cache, batch, size)
         if entry.key not in loaded:
             loaded.clear()
-            loaded[entry.key] = PlanNetwork(trt, entry, device, cache)
+            loaded[entry.key] = EngineNetwork(trt, entry, device, cache)
         return loaded[entry.key]
 
-    return GraphLoop(device, manifest.model, network, _bias_rows(bundle), largest_batch=most)
+    return GraphLoop(device, bundle.manifest.model, network, _bias_rows(bundle), largest_batch=most)
 
 
 def _bias_rows(bundle: Bundle) -> Callable[[Float64], Array]:
-    """The rows of biases of noise levels; ModelError now, if the bundle does not have what they are computed from."""
+    """The function from noise levels to rows of biases; ModelError if the bundle lacks their weights."""
     manifest = bundle.manifest
     rows = partial(bias_rows, manifest.model.architecture, bundle.weights(), manifest.biases)
     try:
         rows(np.ones(1))
     except (KeyError, ValueError) as error:
-        reason = f"does not name the noise biases of its half graph ({first_line(error)})"
-        raise ModelError(bundle.path, reason, "export the bundle anew") from error
+        reason = f"does not name the noise biases of its half-precision graph ({first_line(error)})"
+        raise ModelError(bundle.path, reason, "export the bundle again") from error
     return rows
 
 

@@ -1,4 +1,4 @@
-"""A bundle's engines: which one a build makes, and which of those in the cache fits a GPU, a batch and a size."""
+"""A bundle's engines in the cache: build one, or find the compatible engine for a GPU, a batch and a size."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ from tfs_rt.system import signals
 
 @dataclass(frozen=True, slots=True)
 class Gpu:
-    """What an engine that was tuned on a GPU is bound to."""
+    """The facts of a GPU that an engine tuned on it depends on."""
 
     name: str
     capability: str  # "8.9"
     driver: str
 
 
-def gpu_of(device: Device) -> Gpu:
-    """A device's facts."""
+def describe_gpu(device: Device) -> Gpu:
+    """The facts of a device."""
     return Gpu(device.name, device.compute_capability, device.driver)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Order:
-    """An engine to be built."""
+class BuildRequest:
+    """The request for a build."""
 
     bundle: Bundle
     flavour: Flavour
@@ -43,9 +43,9 @@ class Order:
 
 
 def build_engine(
-    order: Order, cache: Cache, *, gpu: Callable[[], Gpu], on_step: Callable[[str], None]
+    order: BuildRequest, cache: Cache, *, gpu: Callable[[], Gpu], on_step: Callable[[str], None]
 ) -> tuple[Entry, bool]:
-    """Build an engine into the cache, unless it is there; and whether it was built now.
+    """Build an engine into the cache, unless it is there; the entry, and True if it was built now.
 
     `gpu` is asked only if the flavour builds on one. Raises what `build` raises, and UsageError for a compute
     capability that the flavour does not know.
@@ -55,8 +55,8 @@ def build_engine(
     check_capabilities(trt, chosen)
     files = order.bundle.manifest.files
     if "fp16" not in files:
-        reason, remedy = "has no half graph", "export it with --precision fp32,fp16"
-        raise ModelError(order.bundle.path, reason, remedy)
+        remedy = "export it with --precision fp32,fp16"
+        raise ModelError(order.bundle.path, "has no half-precision graph", remedy)
     facts = {
         "model": {precision: file.sha256 for precision, file in files.items()},
         "flavour": order.flavour,
@@ -68,7 +68,7 @@ def build_engine(
 
     def make() -> tuple[bytes, Facts]:
         graph = order.bundle.half_graph()
-        with signals.delay():  # TensorRT calls back into us, and prints what we raise there
+        with signals.delay():  # TensorRT calls back into Python, and only prints exceptions from there
             built = build(trt, graph, order.profile, chosen, on_step=on_step)
         made.append(built)
         return built.plan, {"model": order.bundle.manifest.name, "layers": built.layers, "seconds": built.seconds}
@@ -77,32 +77,36 @@ def build_engine(
 
 
 def find_engine(bundle: Bundle, flavour: Flavour, gpu: Gpu, cache: Cache, batch: int, size: tuple[int, int]) -> Entry:
-    """The engine for a batch of images (H, W) on a GPU, or what to build.
+    """The compatible engine for a batch of images (H, W) on a GPU. Of several, the one tuned for the least work.
 
-    Raises EnvironmentFault if none runs on this GPU, InputError if some do, but not at this size.
+    Raises EnvironmentFault if none runs on this GPU, InputError if some do, but not at this size. The remedy is the
+    command that builds one.
     """
     trt = load_flavour(flavour)
     version = trt.__version__
-    misfits = [(entry, why_incompatible(entry, version, gpu, batch, size)) for entry in _built(bundle, flavour, cache)]
-    if fitting := [entry for entry, reason in misfits if not reason]:
-        return min(fitting, key=_tuned_for)
-    reasons = "; ".join(dict.fromkeys(reason for _, reason in misfits))
-    reason = f"none of its engines fits: {reasons}" if misfits else "no engine of it was built"
-    fault = EnvironmentFault if all(why_foreign(entry, version, gpu) for entry, _ in misfits) else InputError
+    engines = [
+        (entry, why_incompatible(entry, version, gpu, batch, size)) for entry in _engines(bundle, flavour, cache)
+    ]
+    if compatible := [entry for entry, reason in engines if not reason]:
+        return min(compatible, key=_tuned_for)
+    reasons = "; ".join(dict.fromkeys(reason for _, reason in engines))
+    reason = f"none of its engines is compatible: {reasons}" if engines else "no engine of it was built"
+    fault = EnvironmentFault if all(why_foreign(entry, version, gpu) for entry, _ in engines) else InputError
     raise fault(bundle.manifest.name, reason, _remedy(trt, bundle, flavour, gpu, batch, size))
 
 
 def largest_batch(bundle: Bundle, flavour: Flavour, gpu: Gpu, cache: Cache) -> int:
     """The largest batch that an engine of a bundle takes on a GPU; EnvironmentFault if there is no engine for it."""
-    version, side = load_flavour(flavour).__version__, bundle.manifest.model.trained_size
-    usable = [entry for entry in _built(bundle, flavour, cache) if not why_foreign(entry, version, gpu)]
+    version = load_flavour(flavour).__version__
+    side = bundle.manifest.model.trained_size
+    usable = [entry for entry in _engines(bundle, flavour, cache) if not why_foreign(entry, version, gpu)]
     if not usable:
-        find_engine(bundle, flavour, gpu, cache, 1, (side, side))
+        find_engine(bundle, flavour, gpu, cache, 1, (side, side))  # raises
     return max(entry.facts["profile"]["batch"] for entry in usable)
 
 
 def why_incompatible(entry: Entry, version: str, gpu: Gpu, batch: int, size: tuple[int, int]) -> str:
-    """Why an engine cannot be used; nothing if it can."""
+    """The reason why an engine cannot be used; empty if it can."""
     if reason := why_foreign(entry, version, gpu):
         return reason
     profile = Profile.of(entry.facts["profile"])
@@ -112,8 +116,9 @@ def why_incompatible(entry: Entry, version: str, gpu: Gpu, batch: int, size: tup
 
 
 def why_foreign(entry: Entry, version: str, gpu: Gpu) -> str:
-    """Why an engine cannot run here at all; nothing if it can."""
-    facts, target = entry.facts, entry.facts["target"]
+    """The reason why an engine cannot run on this machine, at any size; empty if it can."""
+    facts = entry.facts
+    target = facts["target"]
     if facts["version"] != version:
         return f"built by {facts['flavour']} {facts['version']}, {version} is installed"
     if "capabilities" in target and gpu.capability not in target["capabilities"]:
@@ -123,20 +128,20 @@ def why_foreign(entry: Entry, version: str, gpu: Gpu) -> str:
     return ""
 
 
-def _built(bundle: Bundle, flavour: Flavour, cache: Cache) -> list[Entry]:
+def _engines(bundle: Bundle, flavour: Flavour, cache: Cache) -> list[Entry]:
     model = {precision: file.sha256 for precision, file in bundle.manifest.files.items()}
     return [e for e in cache.entries("engine") if e.facts.get("model") == model and e.facts["flavour"] == flavour]
 
 
 def _tuned_for(entry: Entry) -> tuple[int, int]:
-    """The work an engine was tuned for, the most that it takes, and how far it is from the least: smaller is nearer."""
+    """An engine's place in the order of choice: the work it was tuned for, then the range of sizes; least first."""
     profile = entry.facts["profile"]
     (h, w), (height, width) = profile["low"], profile["high"]
     return height * width * profile["batch"], height * width - h * w
 
 
 def _remedy(trt: Any, bundle: Bundle, flavour: Flavour, gpu: Gpu, batch: int, size: tuple[int, int]) -> str:
-    """The command that builds what is missing, where it can be built."""
+    """The command that builds the missing engine, if this flavour can build it."""
     if known := capabilities(trt):
         if gpu.capability not in known:
             return f"{flavour} compiles for {', '.join(known)}, not for {gpu.capability}: use tensorrt"

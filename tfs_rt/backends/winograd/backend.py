@@ -1,7 +1,7 @@
 """`winograd`: the network by kernels of our own, compiled for this processor; float32, and the fastest on a CPU.
 
-Its 3x3 convolutions take 36 products where others take 144. Its results are the same to the bit on any number of
-threads, and whatever the width of the processor's vectors.
+Its 3x3 convolutions take 36 products where a direct convolution takes 144. Results are the same to the bit on any
+number of threads, and for any width of the processor's vectors.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from tfs_rt.errors import EnvironmentFault, ModelError, first_line
 from tfs_rt.models.bundle import Bundle
 from tfs_rt.system.threads import thread_count
 
-ARITHMETIC = 1  # raised when a bit of a result changes, so that no folder holds results of both
+ARITHMETIC = 1  # raised when a bit of a result changes, so that no folder holds results of two versions
 
 
 def load(bundle: Bundle, threads: int | None = None) -> HostEngine:
@@ -24,21 +24,22 @@ def load(bundle: Bundle, threads: int | None = None) -> HostEngine:
     EnvironmentFault if the kernels cannot be compiled or run here.
     """
     spec = bundle.manifest.model
-    network = Network(spec.architecture, bundle.weights(), _compiled(), thread_count(threads))
+    network = Network(spec.architecture, bundle.weights(), _compile_kernels(), thread_count(threads))
     engine = HostEngine(spec, network, {"kernels": ARITHMETIC})
     try:
         engine.try_out()
     except (KeyError, ValueError) as error:
         file = bundle.path / bundle.manifest.files["fp32"].path
         reason = f"is not the network that model.json describes ({first_line(error)})"
-        raise ModelError(file, reason, "export the bundle anew") from error
+        raise ModelError(file, reason, "export the bundle again") from error
     return engine
 
 
-def _compiled() -> Shape:
-    """The shape of this processor's kernels, which are compiled now."""
+def _compile_kernels() -> Shape:
+    """Compile this processor's kernels, and return their shape."""
     try:
-        machine(shape := host_shape())
+        shape = host_shape()
+        machine(shape)
     except EnvironmentFault:
         raise
     except Exception as error:  # llvmlite's interface changes with its versions, and LLVM's faults are its own

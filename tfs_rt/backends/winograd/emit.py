@@ -15,7 +15,7 @@ F32 = ir.FloatType()
 F64 = ir.DoubleType()
 POINTER = ir.PointerType()
 
-# Values of the generated code, told apart for the type checker alone: all of them are LLVM's.
+# Values of the generated code. All of them are LLVM's; only the type checker sees a difference.
 Int = NewType("Int", ir.Value)  # of 64 bits
 Pointer = NewType("Pointer", ir.Value)
 Float = NewType("Float", ir.Value)  # of 32 or of 64 bits

@@ -19,7 +19,7 @@ Arguments = TypeVar("Arguments")
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """How a processor's registers are used: sums of `rows` rows by `columns` vectors of `width` floats."""
+    """The use of a processor's registers: sums of `rows` rows by `columns` vectors of `width` floats."""
 
     width: int
     rows: int

@@ -171,8 +171,8 @@ class Network:
         """TMFA: a factor for each channel (paper, section 2.2)."""
         x = images.mean(axis=(1, 2))
         for i, hidden in ((1, len(x) // 4), (2, len(x))):
-            weight = self.packing.named(f"SE_block.linear{i}.weight", (hidden, len(x)))
-            x = weight @ x + self.packing.named(f"SE_block.linear{i}.bias", (hidden,))
+            weight = self.packing.original(f"SE_block.linear{i}.weight", (hidden, len(x)))
+            x = weight @ x + self.packing.original(f"SE_block.linear{i}.bias", (hidden,))
             x = np.maximum(x, 0) if i == 1 else 1 / (1 + np.exp(-x))
         return x
 

@@ -1,4 +1,4 @@
-"""A network's weights as the operations want them, each held to the shape that its place in the network asks for."""
+"""Pack a network's weights for the operations, and check that each has the shape that the architecture needs."""
 
 from __future__ import annotations
 
@@ -15,28 +15,29 @@ from tfs_rt.models.onnx.weights import Weights
 
 
 class Packing:
-    """Weights by name, packed when they are first asked for and then dropped in their own form, in this order.
+    """Weights by name, packed at their first use. Only then is the original dropped.
 
-    So a signal or a fork at any instant leaves every weight in one form or the other.
+    So a signal or a fork at any instant leaves every weight in at least one of the two forms.
     Every method raises KeyError if a weight is missing and ValueError if it has another shape: machine code checks
     nothing.
     """
 
     def __init__(self, weights: Weights, shape: Shape) -> None:
-        self.weights, self.shape = dict(weights), shape
+        self.weights = dict(weights)
+        self.shape = shape
         self.made: dict[str, Array] = {}
-        self.biases: dict[str, tuple[Array, tuple[str, ...]]] = {}  # by name: the sum of which weights
+        self.biases: dict[str, tuple[Array, tuple[str, ...]]] = {}  # by name: the sum, and the modules it is of
 
     def round_up(self, channels: int, multiple: int) -> int:
         """Channels in whole vectors or panels."""
         return -(-channels // multiple) * multiple
 
     def vector(self, name: str, *shape: int) -> Array:
-        """A weight as it is, of which operations read single numbers or vectors."""
-        return self._once(name, lambda: np.ascontiguousarray(self.named(name, shape), dtype=np.float32))
+        """A weight that is not packed: operations read single numbers or vectors of it."""
+        return self._once(name, lambda: np.ascontiguousarray(self.original(name, shape), dtype=np.float32))
 
-    def named(self, name: str, shape: tuple[int, ...]) -> Array:
-        """A weight as it is."""
+    def original(self, name: str, shape: tuple[int, ...]) -> Array:
+        """A weight in its original form, whose shape is checked."""
         weight = self.weights[name]
         if weight.shape != shape:
             raise ValueError(f"{name} is {weight.shape}, expected {shape}")
@@ -46,7 +47,7 @@ class Packing:
         """A convolution's bias in whole panels: of one module, or of several that are added, written for each step."""
         modules = (name, *added)
         for module in modules:
-            self.named(f"{module}.bias", (channels,))
+            self.original(f"{module}.bias", (channels,))
         array = np.zeros(self.round_up(channels, self.shape.panel), dtype=np.float32)
         return self.biases.setdefault(name, (array, modules))[0]
 
@@ -88,7 +89,7 @@ class Packing:
         return self._weight(name, (out, channels, 3, 3)).transpose(2, 3, 1, 0).reshape(9, channels, out)
 
     def _weight(self, name: str, shape: tuple[int, ...]) -> Array:
-        return self.named(f"{name}.weight", shape)
+        return self.original(f"{name}.weight", shape)
 
     def _once(self, name: str, make: Callable[[], Array]) -> Array:
         if name not in self.made:

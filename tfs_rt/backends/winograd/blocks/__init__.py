@@ -1,1 +1,1 @@
-"""What the operations are made of: a matrix product, a strip of an image, Winograd's transforms, statistics."""
+"""Blocks that the operations call: a matrix product, a strip of an image, Winograd's transforms, statistics."""
