@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -180,7 +179,7 @@ def _fuse_in_workers(
     devices = f" on the devices {', '.join(sharing.devices)}" if sharing.devices else ""
     console.info(f"cases: {own}; {len(sharing.shards)} processes{devices}")
 
-    token = secrets.token_hex(8)
+    token = os.urandom(8).hex()
     with console.progress("fusing", own, "cases") as advance:
         fault = _run_workers(sharing, output, console, token=token, threads=threads, advance=advance)
     if fault:
