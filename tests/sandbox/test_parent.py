@@ -37,8 +37,8 @@ linux = pytest.mark.skipif(sys.platform != "linux", reason="what a child gives u
 @pytest.fixture(scope="module")
 def call() -> Iterator[Sandbox]:
     """One child after the other for all of these tests: what one leaves behind, the next must not meet."""
-    with Sandbox(misbehave, seconds=20, memory=2**30, remedy="write the file again") as limited:
-        yield limited
+    with Sandbox(misbehave, seconds=20, memory=2**30, remedy="write the file again") as sandbox:
+        yield sandbox
 
 
 def refused(call: Sandbox, words: str, *arguments: Any) -> None:
