@@ -61,12 +61,12 @@ class Manifest:
     def __post_init__(self) -> None:
         if self.model.architecture.condition_channels == 9 and self.slots != SLOTS:
             raise ValueError(f"slots are {self.slots}, expected {SLOTS}")
+        if self.tiers and tuple(self.tiers) != QUALITIES:
+            raise ValueError(f"tiers are {tuple(self.tiers)}, expected {QUALITIES}")
         recipes = [self.recipe, *(tier.recipe for tier in self.tiers.values())]
         for recipe in recipes:
             if recipe.sampler not in SAMPLERS:
                 raise ValueError(f"sampler is {recipe.sampler!r}, expected one of {', '.join(SAMPLERS)}")
-        if self.tiers and tuple(self.tiers) != QUALITIES:
-            raise ValueError(f"tiers are {tuple(self.tiers)}, expected {QUALITIES}")
         if self.self_test and len(self.self_test) != MEANS:
             raise ValueError(f"self_test has {len(self.self_test)} numbers, expected {MEANS}")
         if not all(0 <= mean <= 255 for mean in self.self_test):  # false for NaN, too
