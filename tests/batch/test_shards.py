@@ -175,7 +175,7 @@ def test_workers_give_the_same_bytes_and_say_each_thing_once(tmp_path: Path, sou
 @pytest.mark.parametrize(
     ("more", "code", "words"),
     [
-        (["--steps", "5000", "--spacing", "t"], 2, "--steps: 5000 steps asked"),
+        (["--steps", "5000", "--spacing", "t"], 2, "--steps: 5000 steps"),
         (["--model", "nowhere"], 5, "no bundle there"),
         (["--seed", "1"], 2, "another recipe"),
         (["--sheet"], 2, "--sheet: "),
