@@ -147,7 +147,7 @@ def test_the_rooms_and_their_first_files_exist() -> None:
 
 
 def test_every_page_that_the_sources_name_exists() -> None:
-    sources = [path for root in ("tfs_rt", "export", "reference") for path in (ROOT / root).rglob("*.py")]
+    sources = [path for root in ("bench", "export", "reference", "tfs_rt") for path in (ROOT / root).rglob("*.py")]
     named = {page for path in sources for page in re.findall(r"docs/[\w/-]+\.md", path.read_text(encoding="utf-8"))}
     assert [page for page in sorted(named) if not (ROOT / page).exists()] == []
 
