@@ -1,9 +1,11 @@
 # `make check` is the one gate; CI runs exactly that.
 BIN ?= .venv/bin
 
-.PHONY: check lint types layers test wheel bench
+.PHONY: check lint types layers test slow mutants wheel bench
 
-check: lint types layers test
+check:
+	$(MAKE) --jobs 2 --output-sync lint types layers
+	$(MAKE) test
 
 lint:
 	$(BIN)/ruff check .
@@ -15,9 +17,19 @@ types:
 layers:
 	$(BIN)/lint-imports
 
-# Two processes, a test file to each at a time: what shares a fixture stays together.
+# Two processes, a test file to each at a time: what shares a fixture stays together. tests/conftest.py gives the order.
+PYTEST = $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations 10
+
 test:
-	$(BIN)/python -m pytest -n 2 --dist loadfile --durations 10
+	$(PYTEST)
+
+# The long forms of promises whose short forms `make test` keeps.
+slow:
+	$(PYTEST) -m slow
+
+# Faults of one line, each put into a copy of the sources, that the tests must notice.
+mutants:
+	$(BIN)/python tests/mutants.py
 
 # The runtime's kernels, timed; a line is appended to bench/baselines.
 bench:

@@ -2,24 +2,55 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+# One thread for each library, before any of them is imported. Each test process has a core: threads beyond that wait
+# for each other in loops, which made the tests of training five times as long. Tests of threads ask for their number.
+os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "TFS_RT_THREADS"), "1"))
 
 import numpy as np
 import pytest
-import torch
 from numpy.random import Generator
 
-from support.helpers import TINY, Cli, Outcome, model_spec, png
+from support.helpers import COMPACT, Cli, Outcome, model_spec, png
 from support.paths import ROOT, SHARED
 from tfs_rt.cases.case import Case, FoundCase
 from tfs_rt.cli import main
 from tfs_rt.models.bundle import Bundle, load_bundle
 from tfs_rt.spec import SLOTS
-from tfs_rt_export import exporter
-from tfs_rt_reference.checkpoints.load import save_checkpoint
-from tfs_rt_reference.data.prepare import Request, prepare
-from tfs_rt_reference.network import UNet
+
+if TYPE_CHECKING:
+    from tfs_rt_reference.network import UNet  # torch, which most tests do without
+
+
+# Folders and files whose tests take long, the longest first: begun early, they leave short ones for the end, and both
+# test processes end together.
+LONG_FIRST = (
+    "export/test_half.py",
+    "promises/test_crashes.py",
+    "reference/training",
+    "export",
+    "backends/trt",
+    "promises",
+    "studies",
+    "bench/latency",
+    "backends",
+    "cli",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run the tests that take long first."""
+
+    def rank(item: pytest.Item) -> int:
+        path = item.path.relative_to(ROOT / "tests").as_posix()
+        return next((i for i, name in enumerate(LONG_FIRST) if path.startswith(name)), len(LONG_FIRST))
+
+    items.sort(key=rank)
 
 
 @pytest.fixture
@@ -44,6 +75,8 @@ def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
 @pytest.fixture(scope="session")
 def made_set(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A training set of noise: two groups to train on, one to validate on."""
+    from tfs_rt_reference.data.prepare import Request, prepare
+
     root, rng = tmp_path_factory.mktemp("made"), np.random.default_rng(5)
     cases: list[FoundCase] = []
     for i, split in enumerate(["train", "train", "val"]):
@@ -59,14 +92,37 @@ def made_set(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def halved(tmp_path_factory: pytest.TempPathFactory) -> tuple[Bundle, UNet]:
-    """The tiny network in the published form, and a bundle of it with its half graph, which no gate has seen."""
+def graph_folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where traced graphs are kept: for later runs, if pytest keeps anything."""
+    cache = getattr(request.config, "cache", None)
+    return cache.mkdir("traced-graphs") if cache else tmp_path_factory.mktemp("traced-graphs")
+
+
+@pytest.fixture(scope="module")
+def shared_graphs(graph_folder: Path) -> Iterator[None]:
+    """The exporter traces each architecture once in this module, and once for all modules."""
+    from support.traced_graphs import shared_graphs
+
+    with shared_graphs(graph_folder):
+        yield
+
+
+@pytest.fixture(scope="session")
+def halved(graph_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Bundle, UNet]:
+    """A small network in the compact form, and a bundle of it with its half graph, which no gate has seen."""
+    import torch
+
+    from support.traced_graphs import shared_graphs
+    from tfs_rt_export import exporter
+    from tfs_rt_reference.checkpoints.load import save_checkpoint
+    from tfs_rt_reference.network import UNet
+
     folder = tmp_path_factory.mktemp("halved")
     torch.manual_seed(0)
-    network = UNet(TINY).eval().requires_grad_(requires_grad=False)
-    save_checkpoint(folder / "a.safetensors", network, model_spec())
+    network = UNet(COMPACT).eval().requires_grad_(requires_grad=False)
+    save_checkpoint(folder / "a.safetensors", network, model_spec(COMPACT))
     request = exporter.Request(checkpoint=folder / "a.safetensors", output=folder / "b", half=True)
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, shared_graphs(graph_folder):
         for gate in ("certify", "certify_half"):
             patch.setattr(exporter, gate, lambda *_, **__: {})
         exporter.export_bundle(request, lambda text: None)

@@ -25,6 +25,11 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = (".", "export", "reference", "bench")
 SECONDS = 300.0  # for the tests of one fault
 LINKED = ("engines", "docs", "examples")  # large, and never written to by a test
+SAMPLING = ("tests/sampling",)
+BUNDLE = ("tests/models/test_bundle.py", "-k", "flipped or edited")
+DICOM_WINDOW = ("tests/formats/dicom/test_window.py",)
+FLUSHED = ("tests/promises/test_crashes.py", "-k", "what_is_renamed_is_on_the_disk")
+FLIPPED_BITS = ("tests/promises/test_crashes.py", "-k", "verify_finds_every_flipped_bit")
 SANDBOX = ("tests/sandbox/test_limits.py", "-k", "landlock or network or all_parts")
 ENDS = {None: "too slow", 0: "survived", 1: "caught"}  # what an exit code of pytest says of a fault
 LEFT_OUT = (".*", "__pycache__", "build", "dist", "results", "*.egg-info", *LINKED)
@@ -118,6 +123,188 @@ MUTANTS = (
         "ATTRIBUTE = {*range(1, 6), *range(7, 10), 13, 20}",
         "ATTRIBUTE = {*range(1, 10), 11, 13, 20}",
         ("tests/promises/test_hostile_models.py", "-k", "hostile_graph_is_refused and attribute"),
+    ),
+    Mutant(
+        "a network's file is read whatever its hash",
+        "tfs_rt/models/bundle.py",
+        "if hashlib.sha256(data).hexdigest() != entry.sha256:",
+        "if False:",
+        BUNDLE,
+    ),
+    Mutant(
+        "a manifest is read whatever its hash",
+        "tfs_rt/models/manifest.py",
+        "if digest != _digest(data):",
+        "if False:",
+        BUNDLE,
+    ),
+    Mutant(
+        "a compiled engine is used whatever its hash",
+        "tfs_rt/backends/cache.py",
+        "if hashlib.sha256(data).hexdigest() != self.sha256:",
+        "if False:",
+        ("tests/backends/test_cache.py", "-k", "damaged"),
+    ),
+    Mutant(
+        "verify accepts any image",
+        "tfs_rt/batch/verify.py",
+        "if file_sha256(path) != sha256:",
+        "if False:",
+        FLIPPED_BITS,
+    ),
+    Mutant(
+        "a sidecar is read whatever its own hash",
+        "tfs_rt/output/sidecar.py",
+        " or own_digest != digest(facts)",
+        "",
+        FLIPPED_BITS,
+    ),
+    Mutant(
+        "a file is not flushed before it is renamed",
+        "tfs_rt/system/files.py",
+        "piece)\n        os.fsync(descriptor)",
+        "piece)",
+        FLUSHED,
+    ),
+    Mutant(
+        "a folder is not flushed after a file in it was renamed",
+        "tfs_rt/system/files.py",
+        "        sync_folder(path.parent)\n",
+        "",
+        FLUSHED,
+    ),
+    Mutant(
+        "red and blue are exchanged",
+        "tfs_rt/images.py",
+        "np.ascontiguousarray(image.transpose(2, 0, 1))",
+        "np.ascontiguousarray(image[..., ::-1].transpose(2, 0, 1))",
+        ("tests/test_images.py",),
+    ),
+    Mutant(
+        "levels are cut off, not rounded",
+        "tfs_rt/images.py",
+        "np.rint((x.clip(-1, 1)",
+        "np.trunc((x.clip(-1, 1)",
+        ("tests/test_images.py",),
+    ),
+    Mutant(
+        "the schedule begins one step late",
+        "tfs_rt/sampling/tables.py",
+        "np.linspace(len(trained) - 1, 0, recipe.steps)",
+        "np.linspace(len(trained) - 2, 0, recipe.steps)",
+        SAMPLING,
+    ),
+    Mutant(
+        "the last step does not end on the clean image",
+        "tfs_rt/sampling/tables.py",
+        "np.append(alpha_bar[1:], 1.0)",
+        "np.append(alpha_bar[1:], alpha_bar[-1])",
+        SAMPLING,
+    ),
+    Mutant(
+        "the second order takes the ratio of steps upside down",
+        "tfs_rt/sampling/tables.py",
+        "h[1:] / (2 * h[:-1])",
+        "h[:-1] / (2 * h[1:])",
+        SAMPLING,
+    ),
+    Mutant(
+        "v has the wrong sign",
+        "tfs_rt/sampling/tables.py",
+        "return np.sqrt(alpha_bar), -np.sqrt(1 - alpha_bar)",
+        "return np.sqrt(alpha_bar), np.sqrt(1 - alpha_bar)",
+        SAMPLING,
+    ),
+    Mutant(
+        "x_0 is not clipped",
+        "tfs_rt/sampling/engine.py",
+        "x_0 = unclipped.clip(-1, 1)",
+        "x_0 = unclipped.clip(-9, 9)",
+        SAMPLING,
+    ),
+    Mutant(
+        "the seed is ignored",
+        "tfs_rt/sampling/noise.py",
+        "{seed}",
+        "{0}",
+        SAMPLING,
+    ),
+    Mutant(
+        "a uniform number is off by half a step",
+        "tfs_rt/sampling/noise.py",
+        "((words[part] & 0xFFFFFFFF) + 0.5)",
+        "((words[part] & 0xFFFFFFFF) + 1.0)",
+        SAMPLING,
+    ),
+    Mutant(
+        "the warm start takes the mean of the images, not the brightest",
+        "tfs_rt/sampling/loop.py",
+        "luma.max(axis=1)",
+        "luma.mean(axis=1)",
+        SAMPLING,
+    ),
+    Mutant(
+        "a DICOM window is off by half a value",
+        "tfs_rt/formats/dicom/window.py",
+        "low = centre - width / 2",
+        "low = centre - width / 2 + 0.5",
+        DICOM_WINDOW,
+    ),
+    Mutant(
+        "MONOCHROME1 is not inverted",
+        "tfs_rt/formats/dicom/window.py",
+        "levels = 255 - levels",
+        "levels = levels",
+        DICOM_WINDOW,
+    ),
+    Mutant(
+        "DICOM padding is not black",
+        "tfs_rt/formats/dicom/window.py",
+        "levels[padded] = 0",
+        "levels[padded] = 1",
+        DICOM_WINDOW,
+    ),
+    Mutant(
+        "a constant of Winograd's filters is wrong",
+        "tfs_rt/backends/winograd/toom.py",
+        "[0, 0, 1]",
+        "[0, 0, 2]",
+        ("tests/backends/winograd/test_network.py", "-k", "winograds_products_are_a_convolution"),
+    ),
+    Mutant(
+        "a run with a failed case ends with exit code 0",
+        "tfs_rt/batch/report.py",
+        "return 3 if self.done else 4",
+        "return 0 if self.done else 4",
+        ("tests/batch/test_run.py", "-k", "what_cannot_run_fails_alone"),
+    ),
+    Mutant(
+        "a model that is refused ends with the exit code of a usage error",
+        "tfs_rt/errors.py",
+        "exit_code = 5",
+        "exit_code = 2",
+        ("tests/cli/test_main.py",),
+    ),
+    Mutant(
+        "images of a folder are paired by position, not by modality",
+        "tfs_rt/cases/pairing.py",
+        "for name in MODALITIES if name in candidate.images]",
+        "for name in candidate.images]",
+        ("tests/cases/test_pairing.py",),
+    ),
+    Mutant(
+        "a formula in a CSV cell is not protected",
+        "tfs_rt/cases/csv_list.py",
+        'return EXPOSED.sub(r"\\1\'", cell)',
+        "return cell",
+        ("tests/cases/test_csv_list.py",),
+    ),
+    Mutant(
+        "a byte order mark is part of a CSV's first cell",
+        "tfs_rt/cases/csv_list.py",
+        '"utf-8-sig"',
+        '"utf-8"',
+        ("tests/cases/test_csv_list.py",),
     ),
 )
 

@@ -13,6 +13,12 @@ def test_every_grey_level_survives_the_way_to_the_model_and_back() -> None:
     assert to_model(image).max() == 1
 
 
+def test_colours_are_planes_in_the_order_red_green_blue() -> None:
+    pixel = np.array([[[255, 0, 51]]], dtype=np.uint8)
+    np.testing.assert_allclose(to_model(pixel)[:, 0, 0], [1, -1, -0.6], atol=1e-6)
+    np.testing.assert_array_equal(from_model(to_model(pixel)), pixel)
+
+
 def test_out_of_range_values_saturate_and_the_rest_is_rounded() -> None:
     x = np.array([-3.0, 3.0, 0.0, 1 / 127.5 * 0.6], dtype=np.float32).reshape(1, 2, 2).repeat(3, axis=0)
     np.testing.assert_array_equal(from_model(x)[..., 0], [[0, 255], [128, 128]])

@@ -55,6 +55,19 @@ def test_two_anatomical_images_without_t2_are_not_guessed(tmp_path: Path) -> Non
     assert "which of ct and mr-gad is m2" in refusal(find(tmp_path)["a"])
 
 
+def test_images_go_by_their_modality_wherever_they_stand_in_the_folder(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    for name in ("PET.png", "Mr-T2.png", "ct.png"):  # in this order, for capitals come first
+        (tmp_path / "a" / name).touch()
+    case = find(tmp_path)["a"]
+    assert isinstance(case, Case)
+    assert {slot: file.name for slot, file in case.files.items()} == {
+        "m1": "ct.png",
+        "m2": "Mr-T2.png",
+        "functional": "PET.png",
+    }
+
+
 def test_of_five_hundred_random_folders_none_is_mispaired(tmp_path: Path, rng: np.random.Generator) -> None:
     pairs = 0
     for number in range(500):

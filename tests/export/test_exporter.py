@@ -12,16 +12,19 @@ import pytest
 import torch
 from numpy.random import Generator
 
-from support.helpers import TINY, model_spec
+from support.helpers import COMPACT, TINY, model_spec
 from tfs_rt.backends.ort_cpu import OrtCpuEngine, load
 from tfs_rt.errors import ModelError, UsageError
 from tfs_rt.models.bundle import Bundle, load_bundle
+from tfs_rt.spec import Architecture
 from tfs_rt_export.exporter import Request, default_recipe, export_bundle
 from tfs_rt_export.gate import certify
 from tfs_rt_reference.checkpoints.load import save_checkpoint
 from tfs_rt_reference.engine import TorchEngine
 from tfs_rt_reference.engine import load as load_reference
 from tfs_rt_reference.network import UNet
+
+pytestmark = pytest.mark.usefixtures("shared_graphs")
 
 Exported = tuple[Bundle, UNet]
 
@@ -32,10 +35,10 @@ def silent(text: str) -> None:
 
 @pytest.fixture(scope="module")
 def export(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Exported]:
-    def run(**changes: object) -> Exported:
+    def run(arch: Architecture = TINY) -> Exported:
         folder = tmp_path_factory.mktemp("export")
         torch.manual_seed(0)
-        network = UNet(dataclasses.replace(TINY, **changes)).eval().requires_grad_(requires_grad=False)
+        network = UNet(arch).eval().requires_grad_(requires_grad=False)
         save_checkpoint(folder / "a.safetensors", network, model_spec(network.arch))
         export_bundle(Request(checkpoint=folder / "a.safetensors", output=folder / "b"), silent)
         return load_bundle(folder / "b"), network
@@ -50,7 +53,7 @@ def published(export: Callable[..., Exported]) -> Exported:
 
 @pytest.fixture(scope="module")
 def compact(export: Callable[..., Exported]) -> Exported:
-    return export(gate="condition", patch_size=2, condition_skip=True, sigma_data=0.5, attention_levels=())
+    return export(COMPACT)
 
 
 @pytest.mark.parametrize("form", ["published", "compact"])
@@ -124,7 +127,7 @@ def test_a_network_that_returns_nan_does_not_pass_the_gate(published: Exported) 
 
 
 def test_below_the_bar_nothing_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    save_checkpoint(tmp_path / "a.safetensors", UNet(TINY), model_spec())
+    save_checkpoint(tmp_path / "a.safetensors", UNet(COMPACT), model_spec(COMPACT))
     monkeypatch.setattr("tfs_rt_export.gate.STEP_RELATIVE_L2", {"float32": 0.0})
     with pytest.raises(ModelError, match="fidelity gate"):
         export_bundle(Request(checkpoint=tmp_path / "a.safetensors", output=tmp_path / "b"), silent)
@@ -134,12 +137,12 @@ def test_below_the_bar_nothing_is_left(tmp_path: Path, monkeypatch: pytest.Monke
 def test_an_existing_output_is_not_overwritten_unasked(published: Exported, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="a bundle is there already"):
         export_bundle(Request(checkpoint=Path("x"), output=published[0].path), silent)
-    with pytest.raises(UsageError, match="exists and is no bundle"):
+    with pytest.raises(UsageError, match="exists and is not a model bundle"):
         export_bundle(Request(checkpoint=Path("x"), output=tmp_path, overwrite=True), silent)
 
 
 def test_overwriting_replaces_the_bundle(export: Callable[..., Exported]) -> None:
-    bundle, _ = export()
+    bundle, _ = export(COMPACT)
     checkpoint = bundle.path.parent / "a.safetensors"
     (bundle.path / "README.md").write_text("the card")
     export_bundle(Request(checkpoint=checkpoint, output=bundle.path, steps=3, overwrite=True), silent)

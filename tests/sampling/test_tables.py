@@ -11,7 +11,7 @@ from support.helpers import FEW, NumpyEngine, model_spec
 from tfs_rt.errors import UsageError
 from tfs_rt.sampling.loop import sample, warm_start
 from tfs_rt.sampling.registry import SAMPLERS
-from tfs_rt.sampling.schedule import alphas_cumprod, betas
+from tfs_rt.sampling.schedule import alphas_cumprod, betas, sigma
 from tfs_rt.sampling.tables import StepTable, alpha_bars, step_table, to_x0
 from tfs_rt.spec import Prediction, Recipe, Schedule
 
@@ -70,13 +70,8 @@ def test_ddim_recomputes_eps_from_the_clipped_x0(rng: np.random.Generator, eta: 
     np.testing.assert_allclose(ours, x, atol=1e-9)
 
 
-@pytest.mark.parametrize("steps", [1, 2, 3, 8])
-def test_dpmpp_2m_is_lu_et_al_algorithm_2(rng: np.random.Generator, steps: int) -> None:
-    spec, recipe = model_spec(), dataclasses.replace(FEW, sampler="dpmpp-2m", steps=steps)
-    start = 20 * rng.standard_normal(64)
-    ours = run(step_table(spec, recipe), start, lambda i: np.zeros(64))
-
-    sigmas = np.geomspace(20.0, 0.02, steps) if steps > 1 else np.array([20.0])
+def lu_et_al_algorithm_2(start: Float64, sigmas: Float64) -> Float64:
+    """DPM-Solver++(2M) as its authors write it, from one sigma to the next."""
     alpha = 1 / np.sqrt(1 + sigmas**2)
     spread = sigmas * alpha
     lam = np.log(alpha / spread)
@@ -85,13 +80,31 @@ def test_dpmpp_2m_is_lu_et_al_algorithm_2(rng: np.random.Generator, steps: int) 
         return np.clip((x - spread[i] * network(x, alpha[i])) / alpha[i], -1, 1)
 
     x, previous, h_previous = start, None, 0.0
-    for i in range(1, steps):
+    for i in range(1, len(sigmas)):
         h, d = lam[i] - lam[i - 1], data(x, i - 1)
         r = h_previous / h
         mixed = d if previous is None else (1 + 1 / (2 * r)) * d - 1 / (2 * r) * previous
         x = spread[i] / spread[i - 1] * x - alpha[i] * np.expm1(-h) * mixed
         previous, h_previous = d, h
-    np.testing.assert_allclose(ours, data(x, steps - 1), atol=1e-9)
+    return data(x, len(sigmas) - 1)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3, 8])
+def test_dpmpp_2m_is_lu_et_al_algorithm_2(rng: np.random.Generator, steps: int) -> None:
+    spec, recipe = model_spec(), dataclasses.replace(FEW, sampler="dpmpp-2m", steps=steps)
+    start = 20 * rng.standard_normal(64)
+    ours = run(step_table(spec, recipe), start, lambda i: np.zeros(64))
+    sigmas = np.geomspace(20.0, 0.02, steps) if steps > 1 else np.array([20.0])
+    np.testing.assert_allclose(ours, lu_et_al_algorithm_2(start, sigmas), atol=1e-9)
+
+
+def test_dpmpp_2m_takes_steps_of_unequal_length(rng: np.random.Generator) -> None:
+    spec = model_spec(schedule=SHORT)
+    recipe = dataclasses.replace(FEW, sampler="dpmpp-2m", steps=50, spacing="t")
+    start = rng.standard_normal(64)
+    ours = run(step_table(spec, recipe), start, lambda i: np.zeros(64))
+    sigmas = sigma(alphas_cumprod(SHORT))[::-1]
+    np.testing.assert_allclose(ours, lu_et_al_algorithm_2(start, sigmas), rtol=1e-7, atol=1e-9)
 
 
 @pytest.mark.parametrize("prediction", ["eps", "x0", "v"])

@@ -33,6 +33,9 @@ TINY = Architecture(
     res_blocks=1,
     gate="all",
 )
+COMPACT = dataclasses.replace(
+    TINY, gate="condition", patch_size=2, condition_skip=True, sigma_data=0.5, attention_levels=()
+)
 PAPER_SCHEDULE = Schedule(schedule="linear", n_timestep=4000, linear_start=1e-6, linear_end=1e-2)
 FEW = Recipe(sampler="ddim", steps=4, eta=0.0, spacing="log-snr", sigma_max=20.0, sigma_min=0.02)
 

@@ -6,6 +6,7 @@ import dataclasses
 from pathlib import Path
 
 import numpy as np
+import onnxruntime  # noqa: F401 - a pipeline's provenance has its version
 
 from support.bundles import write_bundle
 from support.helpers import FEW, NumpyEngine, model_spec

@@ -77,7 +77,7 @@ def test_what_it_compiles_for_is_what_the_package_knows() -> None:
     assert capabilities(trt) == CAPABILITIES
 
 
-@pytest.mark.parametrize("profile", [SMALL, dataclasses.replace(RANGE, batch=1)])
+@pytest.mark.parametrize("profile", [SMALL, pytest.param(dataclasses.replace(RANGE, batch=1), marks=pytest.mark.slow)])
 def test_building_twice_gives_the_same_bytes(graph: bytes, profile: Profile) -> None:
     """For one image at a time; with a range of batches a few of TensorRT-RTX 1.7's bytes differ from build to build."""
     first, again, other = built(graph, profile), built(graph, profile), built(graph, profile, "8.6")

@@ -253,6 +253,7 @@ def test_a_slow_first_call_does_not_count_for_the_steps_that_are_reckoned(model:
     assert network_seconds(job, plan) == pytest.approx(5 + 3999 * 0.9)
 
 
+@pytest.mark.usefixtures("limits")
 def test_the_papers_way_in_full_does_each_case_once_and_is_its_own_reference(model: Bundle, cases: Cases) -> None:
     done, log = measured(model, cases, backends=("none",), against=("none",), rounds=7, paper="full")
     (row,) = done.rows

@@ -13,6 +13,7 @@ import torch
 from support.helpers import Cli
 from tfs_rt.cases.load import read_file
 from tfs_rt.methods.diffusion import load_pipeline
+from tfs_rt.models.bundle import Bundle
 from tfs_rt_reference.checkpoints.load import load_checkpoint
 from tfs_rt_reference.data.groups import low_resolution, read_groups
 from tfs_rt_reference.model import load_model
@@ -22,8 +23,12 @@ from tfs_rt_reference.training.distillation import make_targets, make_teacher, s
 from tfs_rt_reference.training.material import Material
 from tfs_rt_reference.training.run import Request, Watch, train
 
+pytestmark = pytest.mark.usefixtures("shared_graphs")
+
 FEW = ["--set=batch=2", "--set=crop=32", "--set=iterations=4", "--set=validate_every=2", "--set=precision=fp32"]
-NETWORK = ["architecture.inner_channel=16", "architecture.norm_groups=4", "architecture.res_blocks=1"]
+# The architecture COMPACT of the tests' helpers, whose graph is traced anyway.
+NETWORK = ["architecture.inner_channel=8", "architecture.norm_groups=4", "architecture.res_blocks=1"]
+NETWORK += ["architecture.patch_size=2", "architecture.gate=condition"]
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +40,7 @@ def teacher(made_set: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     output = tmp_path_factory.mktemp("teacher") / "run"
     settings = [*FEW, *(f"--set={key}" for key in NETWORK), "--set=prediction=eps", "--set=sigma_range=[0.02, 20]"]
-    settings.append("--set=architecture.sigma_data=0.1")
+    settings.append("--set=architecture.sigma_data=0.5")
     outcome = CliRunner().invoke(app, ["train", str(made_set), "-o", str(output), "--scale", "4", *settings])
     assert outcome.exit_code == 0, outcome.output
     return output / "model.safetensors"
@@ -197,11 +202,25 @@ def test_what_cannot_be_distilled_is_said_in_one_line(
     assert words in outcome.err
 
 
-def test_a_published_checkpoint_is_exported_first(cli: Cli, made_set: Path, parity: Path, tmp_path: Path) -> None:
-    published = parity / "tfsdiff_tiny_gen.pth"
-    refused = cli("distill", published, made_set, "-o", tmp_path / "run", *FEW)
+def test_a_checkpoint_that_is_not_ours_is_distilled_from_its_bundle(
+    cli: Cli, made_set: Path, halved: tuple[Bundle, Any], tmp_path: Path
+) -> None:
+    few = ["--samples", "1", "--steps", "1", *FEW]
+    outcome = cli("distill", halved[0].path, made_set, "-o", tmp_path / "run", *few)
+    assert outcome.code == 0, outcome.err
+
+
+def test_a_published_checkpoint_must_be_exported_first(cli: Cli, made_set: Path, parity: Path, tmp_path: Path) -> None:
+    refused = cli("distill", parity / "tfsdiff_tiny_gen.pth", made_set, "-o", tmp_path / "run", *FEW)
     assert refused.code == 5
     assert "export it first" in refused.err
+
+
+@pytest.mark.slow
+def test_a_published_checkpoint_is_distilled_from_its_bundle(
+    cli: Cli, made_set: Path, parity: Path, tmp_path: Path
+) -> None:
+    published = parity / "tfsdiff_tiny_gen.pth"
     options = ["--config", parity / "tfsdiff_tiny.json", "--scale", "4"]
     assert cli("export", published, "-o", tmp_path / "bundle", *options).code == 0
     outcome = cli(
