@@ -283,7 +283,7 @@ MUTANTS = (
         "tfs_rt/errors.py",
         "exit_code = 5",
         "exit_code = 2",
-        ("tests/cli/test_main.py",),
+        ("tests/cli/test_main.py", "-k", "no_checkpoint or no checkpoint"),
     ),
     Mutant(
         "images of a folder are paired by position, not by modality",
