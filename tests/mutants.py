@@ -283,7 +283,7 @@ MUTANTS = (
         "tfs_rt/errors.py",
         "exit_code = 5",
         "exit_code = 2",
-        ("tests/cli/test_main.py", "-k", "no_checkpoint or no checkpoint"),
+        ("tests/cli/test_main.py::test_wrong_use_ends_in_one_line_and_its_exit_code[no checkpoint]",),
     ),
     Mutant(
         "images of a folder are paired by position, not by modality",
