@@ -88,7 +88,7 @@ def test_what_would_fail_later_is_refused_before_anything_is_fused(
         ({"further": [("a", x4), ("a", x4)]}, "cannot name one method"),
         ({"further": [("a", x4.parent / "x8")]}, "is for x8"),
         ({"further": [("a", tmp_path)]}, "model.json"),
-        ({"pictures": tmp_path / "none"}, "is no training set's manifest"),
+        ({"pictures": tmp_path / "none"}, "is not a training set's manifest"),
     ):
         with pytest.raises(TfsRtError, match=words):
             write_page(dataclasses.replace(request, **changes))

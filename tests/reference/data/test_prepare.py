@@ -170,7 +170,7 @@ def test_another_recipe_or_a_foreign_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="is not empty"):
         prepare(request(tmp_path, "foreign"))
     (foreign / "manifest.json").write_text("{}")
-    with pytest.raises(UsageError, match="no training set's manifest"):
+    with pytest.raises(UsageError, match="not a training set's manifest"):
         prepare(request(tmp_path, "foreign"))
 
 

@@ -184,7 +184,7 @@ def test_without_samples_the_ground_truth_is_the_target(
     ("arguments", "code", "words"),
     [
         (["{set}/none.pth", "{set}"], 5, "none.pth"),
-        (["{teacher}", "{set}/train"], 3, "is no training set's manifest"),
+        (["{teacher}", "{set}/train"], 3, "is not a training set's manifest"),
         (["{teacher}", "{set}", "--set", "architecture.inner_channel=32"], 5, "has another architecture"),
         (["{teacher}", "{set}", "--set", "architecture.widths=32"], 2, "unknown key"),
         (["{teacher}", "{set}", "--resume"], 2, "holds no run to resume"),

@@ -219,7 +219,7 @@ def _no_gpu(made_set: Path, out: Path) -> dict:
 @pytest.mark.parametrize(
     ("spoil", "words"),
     [
-        (_no_set, "no training set's manifest"),
+        (_no_set, "not a training set's manifest"),
         (_a_run_there, "add --resume"),
         (_nothing_to_resume, "no run to resume"),
         (_other_architecture, r"architecture.inner_channel: 8 in the run, 32 asked"),
