@@ -27,7 +27,7 @@ class CaseRow:
     status: Literal["done", "kept", "failed"]  # kept: fused by an earlier run
     result: Result | None = None  # None for a case that failed
     warnings: list[str] = field(default_factory=list)  # sentences for the user
-    seconds: float = 0.0  # of fusing
+    seconds: float = 0.0  # time of fusing
     error: TfsRtError | None = None  # None for a case that is fused
 
     def as_facts(self) -> Facts:

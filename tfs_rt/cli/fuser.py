@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sampling:
-    """How a model is sampled, as far as the user says: None leaves it to the model. A quality decides all of it."""
+    """Sampling options. None leaves a value to the model's recipe; a quality excludes them all."""
 
     steps: int | None = None
     sampler: str | None = None
@@ -33,7 +33,7 @@ class Sampling:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Compute:
-    """Where and in what portions a model computes."""
+    """The backend, its batch size and its threads."""
 
     backend: str | None = None
     batch: int = 1
@@ -42,7 +42,7 @@ class Compute:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FuserChoice:
-    """What fuses the images, as far as the user says: None is the default."""
+    """The user's choice of method, model and recipe. None means the default."""
 
     method: str = DEFAULT_METHOD
     scale: int | None = None

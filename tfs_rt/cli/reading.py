@@ -55,7 +55,7 @@ def parse_target_size(text: str | None) -> tuple[int, int] | None:
 
 
 def parse_reading(windows: Sequence[str], colormap: str | None, *, allow_lossy: bool) -> Reading:
-    """How files are read. A window `LOW:HIGH` is for all three images, `m1=LOW:HIGH` for one."""
+    """Options for reading files. A window `LOW:HIGH` is for all three images, `m1=LOW:HIGH` for one."""
     from tfs_rt.cases.load import Reading
 
     by_slot: dict[str, Window] = {}

@@ -18,7 +18,9 @@ TEXT = 2**14  # characters
 LARGEST = 1e300
 LARGEST_SINGLE = float(np.finfo(np.float32).max)  # what a NIfTI-1 header can hold
 LARGEST_INT = 2**53  # up to which a float is as exact
-TAGS, VALUES = 64, 256  # attributes of a source, and values of one
+# attributes of a source, and values of one
+TAGS = 64
+VALUES = 256
 QUATERNION = ("quatern_b", "quatern_c", "quatern_d")  # of a NIfTI header
 Check = Callable[[Any], bool]
 

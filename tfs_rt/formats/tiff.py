@@ -23,11 +23,21 @@ from tfs_rt.formats.pillow_modes import AGAIN, ENDING, check_upright, decode, in
 
 SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # the last two: BigTIFF
 BIG_ENDIAN = b"MM"
-WHITE_IS_LOW, PALETTE, YCBCR = 0, 3, 6  # photometric interpretations
+# photometric interpretations
+WHITE_IS_LOW = 0
+PALETTE = 3
+YCBCR = 6
 PHOTOMETRIC = (0, 1, 2, 3)  # grey of either kind, RGB, palette
-RAW, LZW, JPEG, PACKBITS = 1, 5, 7, 32773  # compressions
+# compressions
+RAW = 1
+LZW = 5
+JPEG = 7
+PACKBITS = 32773
 DEFLATE = (8, 32946)
-UNSIGNED, SIGNED, FLOAT = 1, 2, 3  # sample formats
+# sample formats
+UNSIGNED = 1
+SIGNED = 2
+FLOAT = 3
 DEEP_KINDS = (
     ("I;16", 12, UNSIGNED),
     ("I;16", 16, UNSIGNED),

@@ -58,7 +58,7 @@ class Pipeline(BaseMethod):
 
     @property
     def scale(self) -> int:
-        """How many times larger a result is than its inputs."""
+        """The factor from the inputs' size to the result's."""
         return self.bundle.manifest.model.scale
 
     @property

@@ -84,7 +84,9 @@ def check_batch(batch: ImageBatch) -> ImageBatch:
     An image may be such an array, a Pillow image (RGB, or L for the anatomical ones) or nested lists of integers.
     TypeError or ValueError names the case, the slot, the value and the expected type.
     """
-    cases, ids, seed = batch.cases, batch.ids, batch.seed
+    cases = batch.cases
+    ids = batch.ids
+    seed = batch.seed
     _check_list("cases", cases, "a list of cases, each of three images")
     _check_list("ids", ids, "a list of str, one for each case")
     if len(cases) != len(ids) or not len(cases):

@@ -23,13 +23,21 @@ from tfs_rt.sandbox.seccomp import NO_NEW_PRIVILEGES, restrict_calls
 
 FILES = 64
 GRACE = 1  # seconds after which a child ends itself, if its parent has not ended it
-NEW_USER, NEW_NETWORK = 0x10000000, 0x40000000  # of unshare(2)
+# Flags of unshare(2).
+NEW_USER = 0x10000000
+NEW_NETWORK = 0x40000000
 PARENT_DEATH_SIGNAL = 1  # of prctl(2)
-CAPABILITY_VERSION, READ_ANY_FILE = 0x20080522, 1 << 2  # of capset(2): what root reads, it goes on reading
-CREATE_RULESET, RESTRICT_SELF = 444, 446  # Landlock's system calls, the same on all of Linux's machines but Alpha
+# For capset(2): root keeps its right to read files.
+CAPABILITY_VERSION = 0x20080522
+READ_ANY_FILE = 1 << 2
+# Landlock's system calls: the same numbers on every architecture but Alpha.
+CREATE_RULESET = 444
+RESTRICT_SELF = 446
 READ = 1 << 2 | 1 << 3  # of Landlock's rights on files: to read files and folders
 RIGHTS = {1: 13, 2: 14, 3: 15, 4: 15, 5: 16}  # how many rights on files an ABI knows; later ones know no more
-CONNECT, APART = 0b11, 0b11  # Landlock's rights on TCP (ABI 4), and its scopes: abstract sockets and signals (ABI 6)
+# Landlock's rights on TCP (ABI 4), and its scopes: abstract sockets and signals (ABI 6)
+CONNECT = 0b11
+APART = 0b11
 
 
 def restrict_process(memory: int) -> tuple[list[str], int]:

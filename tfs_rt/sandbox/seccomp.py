@@ -16,10 +16,20 @@ import struct
 import sys
 from typing import NamedTuple
 
-LOAD, EQUAL, ANY_BIT, RETURN = 0x20, 0x15, 0x45, 0x06  # BPF: word at an offset, the two jumps, the verdict
-ALLOW, ERRNO = 0x7FFF0000, 0x00050000
-NUMBER, MACHINE, ARGUMENTS = 0, 4, 16  # offsets in struct seccomp_data
-SET_FILTER, ALL_THREADS = 1, 1  # operation and flag of seccomp(2)
+# BPF instructions: load a word at an offset, two jumps, return a verdict.
+LOAD = 0x20
+EQUAL = 0x15
+ANY_BIT = 0x45
+RETURN = 0x06
+ALLOW = 0x7FFF0000
+ERRNO = 0x00050000
+# Offsets in struct seccomp_data.
+NUMBER = 0
+MACHINE = 4
+ARGUMENTS = 16
+# Operation and flag of seccomp(2).
+SET_FILTER = 1
+ALL_THREADS = 1
 NO_NEW_PRIVILEGES = 38  # of prctl(2)
 
 

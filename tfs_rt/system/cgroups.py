@@ -72,7 +72,8 @@ def _mounts(proc: Path) -> Iterator[Mount]:
 
 def _path_below(group: str, root: str) -> tuple[str, ...]:
     """Path of a group below the one that is mounted; empty if the group lies outside, as in some containers."""
-    path, top = PurePosixPath(group), PurePosixPath(root)
+    path = PurePosixPath(group)
+    top = PurePosixPath(root)
     parts = path.relative_to(top).parts if path.is_relative_to(top) else ()
     return () if ".." in parts else parts
 

@@ -97,7 +97,8 @@ class Layout:
         h, w, _ = first.data.shape
         if c % self.arch.norm_groups:
             raise ValueError(f"{self.arch.norm_groups} groups do not divide {c} channels")
-        slope, offset = self.buffers.allocate(c), self.buffers.allocate(c)
+        slope = self.buffers.allocate(c)
+        offset = self.buffers.allocate(c)
         operation = Norm(
             sums1=first.sums,
             count1=len(first.sums),
@@ -203,7 +204,8 @@ class Layout:
         down, across = conv.tiles
         plane_in = down * across * c + PADDING
         plane_out = down * across * co + PADDING
-        values, products = self.buffers.allocate(PLANES * plane_in), self.buffers.allocate(PLANES * plane_out)
+        values = self.buffers.allocate(PLANES * plane_in)
+        products = self.buffers.allocate(PLANES * plane_out)
         out = self.tensor(h, w, co, down)
 
         # the image's values, a row of tiles a task

@@ -13,7 +13,9 @@ import numpy as np
 
 from tfs_rt.sampling.schedule import Float64
 
-M, TAPS = 4, 3  # outputs of a tile and of the filter, in one direction
+# outputs of a tile and of the filter, in one direction
+M = 4
+TAPS = 3
 N = M + TAPS - 1  # inputs of a tile
 POINTS = (0, 1, -1, 2, -2)  # where polynomials are evaluated; the sixth is infinity
 

@@ -92,7 +92,8 @@ def _attention(layout: Layout, name: str, source: Tensor) -> Tensor:
 
     # queries, keys and values; the last two in panels
     qkv = layout.linear([normed], [layout.packing.attention(f"{name}.qkv", c)])
-    keys, values = layout.buffers.allocate(tokens, c), layout.buffers.allocate(tokens, c)
+    keys = layout.buffers.allocate(tokens, c)
+    values = layout.buffers.allocate(tokens, c)
     pitch = 3 * c
     pack = Pack(qkv=qkv, pitch=pitch, c=c, pixels=pixels, tokens=tokens, keys=keys, values=values)
     layout.program.add(pack, tokens // layout.panel)

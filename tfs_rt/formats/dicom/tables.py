@@ -12,7 +12,9 @@ from pydicom import Dataset
 from pydicom.multival import MultiValue
 
 COLOURS = ("Red", "Green", "Blue")
-DISCRETE, LINEAR = 0, 1  # kinds of segments
+# kinds of segments
+DISCRETE = 0
+LINEAR = 1
 MAX_ENTRIES = 2**16
 
 

@@ -30,7 +30,9 @@ from tfs_rt.formats.picture import Rules, to_levels
 
 PERCENTILES = (0.5, 99.5)
 REMEDY = "give one as --window m1=LOW:HIGH (or m2, functional), in the file's own units"
-HUGE, TINY = 1e100, 1e-100  # beyond which arithmetic overflows
+# beyond which arithmetic overflows
+HUGE = 1e100
+TINY = 1e-100
 Levels = NDArray[np.uint8]
 Origin = Literal["user", "file", "head", "data", ""]  # of a window; empty if the values are levels already
 

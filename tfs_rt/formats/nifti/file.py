@@ -58,7 +58,8 @@ def read_stored(data: bytes, path: Path) -> Stored:
         raise InputError(path, reason, "give it the ending that it has, .nii or .nii.gz")
     with gzip.GzipFile(fileobj=io.BytesIO(data)) if compressed else io.BytesIO(data) as file:
         header = _header(file.read(540), path)
-        shape, offset = _shape(header, path), int(header["vox_offset"])
+        shape = _shape(header, path)
+        offset = int(header["vox_offset"])
         voxel = _voxel(header, path)
         size = offset + math.prod(shape) * voxel.itemsize
         _check_size(header, offset, size, path)

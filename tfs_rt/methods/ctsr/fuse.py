@@ -22,7 +22,8 @@ from tfs_rt.methods.ctsr.guidance import rolling_guidance
 from tfs_rt.methods.ctsr.pursuit import sparse_codes
 
 Field = NDArray[np.float64]
-PATCH, STRIDE = 8, 2
+PATCH = 8
+STRIDE = 2
 ERROR = 0.01  # L2 norm of the residual that a sparse code may leave
 BLOCK = 4096  # patches coded at a time, to bound the memory of their dense codes
 EQUAL = 9e-5  # structures that differ by less are compared by their sharpness
