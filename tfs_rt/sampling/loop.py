@@ -1,4 +1,4 @@
-"""The one reverse loop, for every backend and every sampler."""
+"""The reverse loop, for every engine and every sampler. `backends/gpu/loop.py` runs the same tables in CUDA graphs."""
 
 from __future__ import annotations
 

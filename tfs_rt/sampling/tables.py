@@ -5,7 +5,8 @@ All samplers share one form of step,
     x_0    = clip(r_xt x_t + r_pred prediction, -1, 1)
     x_prev = c_x0 x_0 + c_xt x_t + c_z z + c_x0_prev x_0'          (x_0' is the previous step's x_0)
 
-so that eps is recomputed from the clipped x_0 by construction. Tables are float64; the state is float32.
+computed by `engine.reverse_step` and `kernels/update.cu`, so that eps is recomputed from the clipped x_0 by
+construction. Tables are float64; the state is float32.
 
 Add a sampler: write its function here, and its entry in `tfs_rt.sampling.registry`.
 """
