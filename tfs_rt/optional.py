@@ -15,7 +15,7 @@ def import_optional(module: str, subject: str, remedy: str) -> ModuleType:
         return import_module(module)
     except ModuleNotFoundError as error:
         raise EnvironmentFault(subject, f"the package {error.name!r} is not installed", remedy) from error
-    # a shared library that does not load raises OSError; another version of a package may raise anything
+    # A shared library that does not load raises OSError; another version of a package may raise anything.
     except Exception as error:
         if limit := limit_fault(error):
             raise limit from error

@@ -25,7 +25,7 @@ from tfs_rt.spec import ModelSpec
 from tfs_rt_export.half import HalfConv, HalfStep
 
 ATEN = torch.ops.aten
-# `torch.inference_mode` calls the last two in place of the first and the third
+# `torch.inference_mode` calls the last two in place of the first and the third.
 SUMMING = {ATEN.convolution.default, ATEN.mm.default, ATEN.bmm.default, ATEN.conv2d.default, ATEN.matmul.default}
 
 

@@ -82,11 +82,13 @@ def _move_into_place(folder: Path, output: Path) -> None:
     if not output.exists():
         folder.rename(output)
         return
+    # Keep the other files of the replaced bundle.
     for path in output.iterdir():
         if path.is_file() and path.name != HALF_GRAPH and not (folder / path.name).exists():
             shutil.copy2(path, folder / path.name)
     # A unique name: the remains of a killed export must not block this one.
     replaced = Path(tempfile.mkdtemp(prefix=".replaced.", dir=output.parent))
+    # Set the old bundle aside, and bring it back if the new one cannot take its place.
     output.rename(replaced)
     try:
         folder.rename(output)

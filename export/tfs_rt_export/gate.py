@@ -37,17 +37,20 @@ def certify(
     exported: OrtCpuEngine, reference: TorchEngine, recipe: Recipe, *, weights: Literal["float32", "float16"]
 ) -> dict[str, Any]:
     """The certificate for a manifest; ModelError below the bar. The reference keeps float32 weights."""
+    # Compare one step with the reference.
     step = _step(exported, reference)
     bar = STEP_RELATIVE_L2[weights]
     if not all(value <= bar for value in step["relative_l2"]):  # a NaN fails too
         worst = np.max(step["relative_l2"])
         raise ModelError("fidelity gate", f"one step differs by {worst:.2g} (bar {bar:g})", REMEDY)
+    # Compare whole loops with the reference.
     loops = compare_loops(exported, reference, recipe)
     for loop in loops:
         if not (loop["within_one_level"] >= LOOP_WITHIN_ONE and loop["psnr"] >= LOOP_PSNR):
             within = f"{loop['within_one_level']:.2%} of pixels within one grey level, bar {LOOP_WITHIN_ONE:.1%}"
             reason = f"the {loop['steps']}-step image differs ({loop['psnr']} dB, bar {LOOP_PSNR:g}; {within})"
             raise ModelError("fidelity gate", reason, REMEDY)
+    # Write the certificate.
     bars = {"step_relative_l2": bar, "within_one_level": LOOP_WITHIN_ONE, "loop_psnr": LOOP_PSNR}
     return {"reference": "PyTorch, float32, CPU", "weights": weights, "bars": bars, "step": step, "loop": loops}
 
@@ -66,11 +69,13 @@ def synthetic_condition(spec: ModelSpec, *, height: int, width: int) -> Array:
 
 def synthetic_steps(spec: ModelSpec) -> tuple[Array, Array, Array, list[float]]:
     """A step at each of eight noise levels: conditions, x_t, noise levels (8, 1), and their sigmas."""
+    # Make the condition and the noise levels.
     condition = synthetic_condition(spec, height=160, width=64)
     sigmas = np.geomspace(*spec.sigma_range, LEVELS)
     level = np.sqrt(alpha_bar_at(sigmas)).astype(np.float32)[:, None]
-    # each image of the batch differs from its neighbours, or a graph that mixes them would pass
+    # Make each image of the batch differ from its neighbours, or a graph that mixes them would pass.
     conditions = np.concatenate([np.roll(condition, 16 * i, axis=3) for i in range(LEVELS)])
+    # Add noise of each level to a first estimate.
     x_0 = warm_start(conditions)
     a = level[:, :, None, None]
     x_t = (a * x_0 + np.sqrt(1 - a**2) * gaussian(0, 1, x_0.shape)).astype(np.float32)
@@ -103,11 +108,13 @@ def compare_loops(exported: Engine[Any], reference: Engine[Any], recipe: Recipe)
 
 
 def _loop(exported: Engine[Any], reference: Engine[Any], condition: Array, recipe: Recipe) -> dict[str, Any]:
+    # Run both loops with the same noise.
     table = step_table(exported.spec, recipe)
     shape = (1, exported.spec.architecture.out_channel, *condition.shape[2:])
     ours, theirs = (
         sample(engine, condition, table, lambda draw: gaussian(1, draw, shape)) for engine in (exported, reference)
     )
+    # Compare the images in grey levels, and by their mean squared error.
     grey = from_model(ours[0]).astype(np.int64) - from_model(theirs[0])
     mse = float(np.mean(np.square(ours.astype(np.float64) - theirs)))
     return {

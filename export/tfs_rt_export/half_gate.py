@@ -29,22 +29,26 @@ REMEDY = "leave fp16 out of --precision"
 
 def certify_half(bundle: Bundle, half: HalfStep, reference: TorchEngine, recipe: Recipe) -> dict[str, Any]:
     """The half graph's certificate for a manifest; ModelError below the bar."""
+    # Run one step in emulated half precision, and record the largest activations.
     engine = HalfEngine(reference.spec, half, bundle.weights())
     conditions, x_t, level, sigmas = synthetic_steps(reference.spec)
     levels = [float(value) for value in level[:, 0]]
     with activation_ranges(half) as ranges:
         emulated = _emulate(engine, conditions, x_t, levels)
+    # Compare it with the reference, and the graph with the emulation.
     step = relative_l2(emulated, reference.predict(conditions, x_t, level))
     graph = relative_l2(_run_graph(bundle, engine, conditions, x_t, levels), emulated)
     for subject, errors in (("one step in half precision", step), ("the half graph", graph)):
         if not all(value <= STEP_RELATIVE_L2 for value in errors):
             reason = f"{subject} differs by {np.max(errors):.2g} (bar {STEP_RELATIVE_L2:g})"
             raise ModelError("fidelity gate", reason, REMEDY)
+    # Compare whole loops with the reference.
     loops = compare_loops(engine, reference, recipe)
     for loop in loops:
         if not loop["psnr"] >= LOOP_PSNR:
             reason = f"the {loop['steps']}-step image in half precision differs ({loop['psnr']} dB, bar {LOOP_PSNR:g})"
             raise ModelError("fidelity gate", reason, REMEDY)
+    # Write the certificate, with the largest activation of all.
     layer = max(ranges, key=lambda name: ranges[name])
     return {
         "reference": "PyTorch, float32, CPU; half precision emulated: stored in half, summed in float32",

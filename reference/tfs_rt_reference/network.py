@@ -100,8 +100,8 @@ class SelfAttention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:  # (B, C, H, W)
         q, k, v = self.qkv(self.norm(x)).flatten(2).chunk(3, dim=1)  # each (B, C, H*W)
         weights = torch.softmax(q.transpose(1, 2) @ k / math.sqrt(x.shape[1]), dim=-1)
-        # pixels by channels, not the other way round: ONNX Runtime then splits the product over rows, which leaves the
-        # order of every sum, and so the last bit of the image, the same for any number of threads
+        # Pixels by channels, not the other way round: ONNX Runtime then splits the product over rows, which leaves the
+        # order of every sum, and so the last bit of the image, the same for any number of threads.
         h = weights @ v.transpose(1, 2)
         return x + self.out(h.transpose(1, 2).reshape(x.shape))
 

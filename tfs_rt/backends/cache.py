@@ -159,7 +159,7 @@ def default_folder() -> Path:
 
 def clean(cache: Cache) -> None:
     """Delete leftovers: files without a sidecar, from killed builds, and unused locks. Builds under way are kept."""
-    # entries under construction have a lock that is held
+    # Entries under construction have a lock that is held.
     locks = {path.with_name(path.name.removesuffix(MARKER)) for path in cache.folder.glob("*.lock*")}
     busy = {lock.stem for lock in locks if OURS.fullmatch(lock.name) and _is_held(lock)}
     whole = {entry.key for entry in cache.entries()}
@@ -218,14 +218,17 @@ def cache_key(kind: Kind, facts: Facts) -> str:
 def _read_entry(sidecar: Path) -> Entry | None:
     """The entry that a sidecar describes; None if the sidecar is not valid."""
     try:
+        # Read the sidecar, and compare it with its own digest.
         content: Any = json.loads(read_regular(sidecar, 2**20))
         own_digest = content.pop("digest")
         if own_digest != digest(content):
             return None
+        # Compare its name with the key of its facts.
         kind = content["kind"]
         facts = content["facts"]
         if cache_key(kind, facts) != sidecar.stem:  # renamed, or of another schema
             return None
+        # Build the entry, and check the types of its values.
         entry = Entry(
             sidecar.with_suffix(f".{kind}"), kind, facts, content["notes"], content["sha256"], content["size"]
         )

@@ -86,13 +86,16 @@ class CompiledNetwork:
 @same_signal_stack()
 def load(bundle: Bundle, threads: int | None = None, *, precision: Literal["f32", "bf16"] = "f32") -> HostEngine:
     """The bundle's network compiled for this CPU; ModelError if it cannot be, EnvironmentFault without bfloat16."""
+    # Check that the processor computes in the precision.
     core = ov.Core()
     if precision == "bf16" and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
         name = core.get_property("CPU", "FULL_DEVICE_NAME").strip()
         reason = f"this processor ({name}) does not compute in bfloat16 (AVX-512 BF16 or AMX)"
         raise EnvironmentFault("openvino-bf16", reason, "use --backend openvino, in float32")
+    # Read the network, which is checked.
     data = bundle.read("fp32")
     settings = {"INFERENCE_PRECISION_HINT": precision, "INFERENCE_NUM_THREADS": library_threads(threads)}
+    # Compile the network, and run it once.
     try:
         compiled = core.compile_model(core.read_model(data), "CPU", settings)
         facts = {"threads": compiled.get_property("INFERENCE_NUM_THREADS")}
@@ -101,10 +104,12 @@ def load(bundle: Bundle, threads: int | None = None, *, precision: Literal["f32"
     except MemoryError:
         raise
     except Exception as error:  # OpenVINO raises RuntimeErrors; its results may be of any kind
+        # Tell a lack of memory or threads from a fault of the model.
         if fault := limit_fault(error):
             raise fault from error
         if "bad_alloc" in str(error):
             raise MemoryError from error
+        # Anything else is a fault of the model.
         file = bundle.path / bundle.manifest.files["fp32"].path
         reason = f"cannot be run ({last_line(error)})"
         raise ModelError(file, reason, "update openvino, or export the bundle again") from error

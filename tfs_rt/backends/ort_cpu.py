@@ -57,7 +57,7 @@ def start_engine(
     bundle: Bundle, engine: type[OrtEngine], providers: Sequence[Any], threads: int | None = None
 ) -> OrtEngine:
     """An engine for the bundle's float32 network, tried out; ModelError if it cannot be run."""
-    # tfs_rt disables reports by an environment variable, too late if a program imported onnxruntime before it
+    # tfs_rt disables reports by an environment variable, too late if a program imported onnxruntime before it.
     ort.disable_telemetry_events()
     file = bundle.path / bundle.manifest.files["fp32"].path
     spec = bundle.manifest.model

@@ -35,13 +35,13 @@ def load(bundle: Bundle) -> OrtCudaEngine:
     """The bundle's float32 network on the first visible GPU; EnvironmentFault if it would run elsewhere."""
     if PROVIDER not in ort.get_available_providers():
         raise EnvironmentFault("ort-cuda", "this onnxruntime is built without CUDA", REMEDY)
-    # load the libraries of the wheels of CUDA and cuDNN too, where ONNX Runtime does not look by itself
+    # Load the libraries of the wheels of CUDA and cuDNN too, where ONNX Runtime does not look by itself.
     output = io.StringIO()
     with redirect_stdout(output):
         ort.preload_dlls()
     ort.set_default_logger_severity(4)  # its message about a missing library is in `output`
     engine = start_engine(bundle, OrtCudaEngine, [(PROVIDER, {"use_tf32": "0"})])
-    # without CUDA a session raises nothing, and takes the CPU
+    # Without CUDA a session raises nothing, and takes the CPU.
     if engine.session.get_providers()[0] != PROVIDER:
         why = f" ({output.getvalue().splitlines()[0]})" if output.getvalue() else ""
         remedy = "pip install 'tfs-rt[gpu]' brings CUDA and cuDNN; tfs-rt doctor ort-cuda reports on the driver"

@@ -29,7 +29,7 @@ LARGEST = 2**30  # bytes of a journal that is read
 LONGEST_LINE = 2**20  # bytes: a line names a case, however long its id
 NUMBER_LIMIT = 2**53  # whole numbers below it are exact in JSON
 NUMBER = (int, float)
-# entries of each event, beside its number `n`
+# Entries of each event, beside its number `n`.
 EVENTS: dict[str, dict[str, Any]] = {
     "begin": {"cases": int, "pid": int, "host": str, "time": str},
     "done": {"case": str, "seconds": NUMBER},

@@ -12,7 +12,7 @@ from tfs_rt.formats import hounsfield
 SIZE_RATIO = 2  # a result more than so many times larger or smaller than the training images causes a warning
 ASPECT_TOLERANCE = 0.02  # change of the sides' ratio that causes a warning
 
-# (test of an input's facts, warning in which {} stands for the slots that pass it)
+# (test of an input's facts, warning in which {} stands for the slots that pass it).
 SHARED_WARNINGS: list[tuple[Callable[[Facts], bool], str]] = [
     (
         lambda facts: facts.get("window_from") == "data",

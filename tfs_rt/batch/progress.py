@@ -16,7 +16,7 @@ from tfs_rt.batch.shards import Shard
 from tfs_rt.errors import NothingFound
 
 RECENT = 20  # cases from whose pace the remaining time is estimated
-# states of a run, beside those in which it ended
+# States of a run, beside those in which it ended.
 RUNNING = "running"
 BROKEN_OFF = "broken off"
 REMEDY = "give the --output of tfs-rt fuse"

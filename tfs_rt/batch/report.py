@@ -23,7 +23,7 @@ from tfs_rt.facts import Facts
 from tfs_rt.output.folder import REPORT, SHARD_REPORT
 from tfs_rt.system.files import open_regular, write_file
 
-# how a run or a shard has ended
+# How a run or a shard has ended.
 COMPLETE = "complete"
 INTERRUPTED = "interrupted"
 NOT_BEGUN = "not begun"

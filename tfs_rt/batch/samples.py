@@ -26,7 +26,7 @@ RAW_TEXT = {
     "tfs-rt:spread-unit": f"1/{RAW_STEPS} level of 0..255",
     "tfs-rt:spread": "standard deviation over the samples (divisor K - 1), root mean square of R, G and B",
 }  # description of the numbers, in their file
-# constants of the cubehelix: from black through blue, purple, rose and sand to white
+# Constants of the cubehelix: from black through blue, purple, rose and sand to white.
 START = -0.2
 ROTATIONS = 0.6
 HUE = 1.2

@@ -15,7 +15,7 @@ from tfs_rt.errors import UsageError
 
 MOST_SHARDS = 10_000
 REMEDY = "write I/N, from 1/N to N/N, or auto in a Slurm job, or auto/N in an indexed Kubernetes job"
-# environment variables of a scheduler's tasks: a task's index, the first index, the step between indices, their count
+# Environment variables of a scheduler's tasks: a task's index, the first index, the step between indices, their count.
 SCHEDULERS = (
     ("SLURM_ARRAY_TASK_ID", "SLURM_ARRAY_TASK_MIN", "SLURM_ARRAY_TASK_STEP", "SLURM_ARRAY_TASK_COUNT"),
     ("SLURM_PROCID", "", "", "SLURM_NTASKS"),

@@ -24,7 +24,7 @@ def verdict(name: str, report: Report, answers: dict[Probe, Answer], engines: li
         remedy = _ort_cuda_remedy(report) if name == "ort-cuda" else answer.remedy or backend.remedy
         return Verdict(name, False, answer.reason, remedy)
 
-    # TensorRT: the GPU must suit it, its libraries must load, and it needs a built engine
+    # TensorRT: the GPU must suit it, its libraries must load, and it needs a built engine.
     gpu = report.gpus[0]
     if name not in gpu.flavours:
         other = gpu.flavours[0] if gpu.flavours else automatic_backends()[-1]

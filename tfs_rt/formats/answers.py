@@ -18,7 +18,7 @@ TEXT = 2**14  # characters
 LARGEST = 1e300
 LARGEST_SINGLE = float(np.finfo(np.float32).max)  # what a NIfTI-1 header can hold
 LARGEST_INT = 2**53  # up to which a float is as exact
-# attributes of a source, and values of one
+# Largest numbers of attributes of a source, and of values of one.
 TAGS = 64
 VALUES = 256
 QUATERNION = ("quatern_b", "quatern_c", "quatern_d")  # of a NIfTI header
@@ -54,7 +54,7 @@ def _size(slices: Any) -> tuple[int, int, int]:
     return len(slices), shape[0], shape[1]
 
 
-# --- kinds of values
+# --- Kinds of values
 
 
 def _text(value: Any) -> bool:
@@ -126,7 +126,7 @@ def _attributes(value: Any) -> bool:
     return all(type(key) is str and key.isidentifier() and len(key) <= TAGS and words(v) for key, v in value.items())
 
 
-# --- formats: the facts, subject and frame of an answer with so many slices of a size
+# --- Formats: the facts, subject and frame of an answer with so many slices of a size
 
 Checks = tuple[Check, Check, Check]
 WINDOW = {"window_from": _one_of("user", "file", "data", "head")}

@@ -23,7 +23,7 @@ from tfs_rt.formats.pillow_modes import ENDING, WINDOW, check_upright, decode, i
 from tfs_rt.images import RGB
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
-# PNG colour types
+# PNG colour types.
 GREY = 0
 PALETTE = 3
 CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by PNG colour type

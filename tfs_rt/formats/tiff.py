@@ -23,18 +23,18 @@ from tfs_rt.formats.pillow_modes import AGAIN, ENDING, check_upright, decode, in
 
 SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # the last two: BigTIFF
 BIG_ENDIAN = b"MM"
-# photometric interpretations
+# Photometric interpretations.
 WHITE_IS_LOW = 0
 PALETTE = 3
 YCBCR = 6
 PHOTOMETRIC = (0, 1, 2, 3)  # grey of either kind, RGB, palette
-# compressions
+# Compressions.
 RAW = 1
 LZW = 5
 JPEG = 7
 PACKBITS = 32773
 DEFLATE = (8, 32946)
-# sample formats
+# Sample formats.
 UNSIGNED = 1
 SIGNED = 2
 FLOAT = 3

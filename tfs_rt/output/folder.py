@@ -31,7 +31,7 @@ SHARD_REPORT = "report.jsonl"
 
 RESERVED_IDS = {"report", SHEETS, SPREAD, "model", "dataset_description"}  # a case of such an id would overwrite a file
 
-# the id of a BIDS case
+# The id of a BIDS case.
 BIDS_RESULT = re.compile(r"(?P<sub>sub-[A-Za-z0-9]+)(?:_(?P<ses>ses-[A-Za-z0-9]+))?_desc-fused_T2w")
 
 

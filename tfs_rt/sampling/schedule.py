@@ -28,7 +28,7 @@ def betas(schedule: Schedule) -> Float64:
         root = np.linspace(start**0.5, end**0.5, count, dtype=np.float64)
         return root * root
 
-    # cosine: Nichol & Dhariwal 2021, eq. 17, with their offset 0.008 and cap 0.999.
+    # Cosine: Nichol & Dhariwal 2021, eq. 17, with their offset 0.008 and cap 0.999.
     angle = (np.arange(count + 1, dtype=np.float64) / count + 0.008) / 1.008 * math.pi / 2
     alpha_bar = np.cos(angle) ** 2
     return np.minimum(1 - alpha_bar[1:] / alpha_bar[:-1], 0.999)

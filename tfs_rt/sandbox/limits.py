@@ -35,7 +35,7 @@ CREATE_RULESET = 444
 RESTRICT_SELF = 446
 READ = 1 << 2 | 1 << 3  # of Landlock's rights on files: to read files and folders
 RIGHTS = {1: 13, 2: 14, 3: 15, 4: 15, 5: 16}  # how many rights on files an ABI knows; later ones know no more
-# Landlock's rights on TCP (ABI 4), and its scopes: abstract sockets and signals (ABI 6)
+# Landlock's rights on TCP (ABI 4), and its scopes: abstract sockets and signals (ABI 6).
 CONNECT = 0b11
 APART = 0b11
 

@@ -43,14 +43,14 @@ class Machine(NamedTuple):
 
 MACHINES = {"x86_64": Machine(0xC000003E, 317, 0), "aarch64": Machine(0xC00000B7, 277, 1)}
 CALLS: dict[str, tuple[int | None, int | None]] = {
-    # memory
+    # Memory.
     "brk": (12, 214),
     "madvise": (28, 233),
     "mmap": (9, 222),
     "mprotect": (10, 226),
     "mremap": (25, 216),
     "munmap": (11, 215),
-    # files that are open, or are opened to be read
+    # Files that are open, or are opened to be read.
     "close": (3, 57),
     "dup": (32, 23),
     "dup2": (33, None),
@@ -74,7 +74,7 @@ CALLS: dict[str, tuple[int | None, int | None]] = {
     "select": (23, None),
     "write": (1, 64),
     "writev": (20, 66),
-    # names of files
+    # Names of files.
     "access": (21, None),
     "faccessat": (269, 48),
     "faccessat2": (439, 439),
@@ -86,7 +86,7 @@ CALLS: dict[str, tuple[int | None, int | None]] = {
     "stat": (4, None),
     "statfs": (137, 43),
     "statx": (332, 291),
-    # time
+    # Time.
     "clock_getres": (229, 114),
     "clock_gettime": (228, 113),
     "clock_nanosleep": (230, 115),
@@ -96,7 +96,7 @@ CALLS: dict[str, tuple[int | None, int | None]] = {
     "setitimer": (38, 103),
     "time": (201, None),
     "times": (100, 153),
-    # itself
+    # The process itself.
     "exit": (60, 93),
     "exit_group": (231, 94),
     "futex": (202, 98),

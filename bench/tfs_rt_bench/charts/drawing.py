@@ -8,7 +8,7 @@ from typing import Literal
 from tfs_rt.errors import printable
 from tfs_rt_bench.charts.markup import tag, text
 
-# of text, in the chart's own units
+# Sizes of text, in the chart's own units.
 SIZE = 12.0
 SMALL = 11.0
 Anchor = Literal["start", "middle", "end"]

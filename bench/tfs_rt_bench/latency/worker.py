@@ -34,7 +34,7 @@ from tfs_rt_bench.latency.peers import PeerEngine, load_peer
 
 ALONE = 40  # calls of the network in one measurement on a GPU, which are enqueued and waited for together
 
-# seconds
+# In seconds.
 SPIN = 0.05
 PAUSE = 0.01
 SETTLED_WITHIN = 1.0

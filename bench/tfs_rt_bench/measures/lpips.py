@@ -23,7 +23,7 @@ CONVOLUTIONS = (
     ("features.10.weight", (256, 256, 3, 3)),
 )
 HEADS = tuple((f"lin{i}.model.1.weight", (1, shape[0], 1, 1)) for i, (_, shape) in enumerate(CONVOLUTIONS))
-# pooled: layers whose input is
+# Strides and paddings of the layers, and the layers whose input is pooled.
 STRIDES = (4, 1, 1, 1, 1)
 PADDINGS = (2, 2, 1, 1, 1)
 POOLED = (1, 2)

@@ -19,7 +19,7 @@ Field = NDArray[np.float64]
 Scores = dict[str, float | None]
 LUMINANCE = np.array([0.299, 0.587, 0.114])  # Rec. 601
 HEAD = 10  # levels of luminance above which a pixel belongs to the head
-# the smallest images that these measures take
+# The smallest images that these measures take.
 SSIM_WINDOW = 7
 VIF_SIDE = 41
 

@@ -10,7 +10,7 @@ from tfs_rt_bench.tuning.choice import best
 from tfs_rt_bench.tuning.trials import Point
 from tfs_rt_bench.tuning.tune import Tuned
 
-# pixels
+# In pixels.
 PANEL = 400
 HEIGHT = 280
 LEFT = 48

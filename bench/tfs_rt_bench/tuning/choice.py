@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from tfs_rt_bench.tuning.trials import Point
 
-# dB, and of the ground truth's gradient: less is no difference
+# In dB, and of the ground truth's gradient: less is no difference.
 SAME_PSNR = 0.01
 SAME_SHARPNESS = 0.01
 

@@ -19,7 +19,7 @@ from tfs_rt_bench.tuning.choice import survivors
 from tfs_rt_bench.tuning.grid import SAMPLES, chains, distinct, nearby, sigmas
 from tfs_rt_bench.tuning.trials import Asked, Point, Trials
 
-# cases at first; and what is kept of each number of steps, by PSNR and by sharpness
+# Cases at first; and what is kept of each number of steps, by PSNR and by sharpness.
 FEW = 2
 KEPT = (2, 2, 1)
 

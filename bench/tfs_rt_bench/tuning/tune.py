@@ -29,7 +29,7 @@ from tfs_rt_bench.tuning.trials import Asked, Point, Remembering, Trials, fused
 
 BACKEND = "ort-cpu"  # the exact tier: images of other float32 backends differ by a grey level here and there
 CALLS = (1, 4, 16)  # that the budgets allow where none are given
-# at least so many runs, for so many seconds, are timed: others may be at work on the machine
+# At least so many runs, for so many seconds, are timed: others may be at work on the machine.
 RUNS = 5
 LONG = 4.0
 

@@ -11,7 +11,7 @@ from PIL import Image
 from tfs_rt.cases.colormaps import table
 from tfs_rt.images import RGB
 
-# pixels of the full resolution, degrees
+# In pixels of the full resolution, and degrees.
 SHIFTS = (2, 4, 8, 16, 32)
 TURNS = (2, 5, 10, 15)
 CLIPPED = {"16": 257, "12": 16}  # what a level becomes in images of so many bits, before it is cut off at 255

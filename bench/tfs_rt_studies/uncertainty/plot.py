@@ -10,13 +10,13 @@ from PIL import Image, ImageDraw, ImageFont
 from tfs_rt.images import RGB
 from tfs_rt_studies.uncertainty.error_prediction import Bin
 
-# pixels
+# In pixels.
 PANEL = 380
 LEFT = 48
 TOP = 30
 BOTTOM = 40
 RIGHT = 14
-# levels, on both axes; what is beyond lies on the border
+# Levels, on both axes; what is beyond lies on the border.
 LOW = 0.125
 HIGH = 64.0
 TICKS = (0.125, 0.5, 2, 8, 32)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-# Wang et al. 2004, for a data range of 2
+# Wang et al. 2004, for a data range of 2.
 C1 = (0.01 * 2) ** 2
 C2 = (0.03 * 2) ** 2
 

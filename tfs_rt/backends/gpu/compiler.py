@@ -29,14 +29,17 @@ KERNELS = (
 
 def kernel_code(capability: str, cache: Cache) -> bytes:
     """The machine code of all kernels for a compute capability; EnvironmentFault if they do not compile."""
+    # Read the sources of all kernels.
     sources = folder("kernels")
     texts = [path.read_bytes() for path in sorted(sources.glob("*.cu*"))]
+    # Find NVRTC's version.
     try:
         _, *version = nvrtc.nvrtcVersion()
     except Exception as error:  # pathfinder has a class of its own for a missing library
         raise EnvironmentFault(
             "NVRTC", f"cannot be loaded ({first_line(error)})", "pip install 'tfs-rt[cuda]'"
         ) from error
+    # Compile, unless the cache has the code.
     facts = {
         "sources": hashlib.sha256(b"\0".join(texts)).hexdigest(),
         "compute_capability": capability,
@@ -50,7 +53,7 @@ def kernel_code(capability: str, cache: Cache) -> bytes:
 
 
 def _compile(sources: Path, capability: str) -> bytes:
-    # no fused multiply-adds: memory bandwidth is the limit, and without them the numbers are NumPy's
+    # No fused multiply-adds: memory bandwidth is the limit, and without them the numbers equal NumPy's.
     options = core.ProgramOptions(
         arch=f"sm_{capability.replace('.', '')}", std="c++17", include_path=str(sources), fma=False
     )

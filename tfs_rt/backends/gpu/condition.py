@@ -61,7 +61,7 @@ class Condition:
         height, width = shape.target
         images = shape.batch * shape.slots
 
-        # two passes of resampling, each (outer, n_in, n_out, inner)
+        # Two passes of resampling, each (outer, n_in, n_out, inner).
         if rows_first(shape.size, shape.target):
             self.passes = [(images, h, height, w * 3), (images * height, w, width, 3)]
         else:
@@ -71,7 +71,7 @@ class Condition:
         ]
         for mirror in (mirror for axis in self.tables for mirror in axis):
             mirror.upload()
-        # pixels as uploaded, resampled along one axis, and along both
+        # Pixels as uploaded, resampled along one axis, and along both.
         self.pixels = [device.empty(images * h * w * 3)]
         self.pixels += [device.empty(outer * n_out * inner) for outer, _, n_out, inner in self.passes]
         self.x = device.empty(4 * shape.batch * shape.channels * shape.padded[0] * shape.padded[1])

@@ -74,11 +74,13 @@ class GraphLoop:
 
     def begin(self, table: StepTable, batch: ImageBatch) -> Callable[[], list[RGB]]:
         """Enqueue a batch; the function waits for its images. `on_step` counts enqueued steps."""
+        # Find the session for the batch's shape.
         stride = self.spec.architecture.stride
         height, width = (-(-side // stride) * stride for side in batch.size)
         first = batch.cases[0]
         shape = Shape(len(batch.cases), len(first), first[0].shape[:2], batch.size, (height, width))
         session = self._session(shape, table)
+        # Enqueue the batch with each case's own noise.
         keys = [noise_key(batch.seed, case_id) for case_id in batch.ids]
         wait = session.enqueue(np.stack(batch.cases), keys, batch.on_step)
 
@@ -94,13 +96,14 @@ class GraphLoop:
         session = self.session
         steps = len(table.rows)
         if session is None or session.shape != shape or session.capacity < steps:
-            # drop the old session first, once nothing runs in its graph: its memory is needed
+            # Drop the old session first, once nothing runs in its graph: its memory is needed.
             self.device.synchronize()
             self.session = session = None
             columns = self.bias_rows(table.rows[:1, 0]).shape[1]
             with signals.delay():  # TensorRT calls back into Python, and drops exceptions from there
                 network = self.networks(shape.batch, shape.padded)
                 self.session = session = Session(self.device, network, shape, columns, max(steps, FEWEST_ROWS))
+        # Upload the table if it is another one.
         if session.table is not table:
             session.upload_table(table, self.bias_rows(table.rows[:, 0]), whole=self.whole)
         return session
@@ -117,7 +120,7 @@ class Session:
         batch = shape.batch
         height, width = shape.padded
 
-        # buffers on the device
+        # Allocate buffers on the device.
         self.condition = Condition(device, shape)
         self.prediction = device.empty(4 * batch * 3 * height * width)
         self.x_0 = device.empty(4 * batch * 3 * height * width)
@@ -125,7 +128,7 @@ class Session:
         self.result = device.empty(batch * shape.target[0] * shape.target[1] * 3)
         self.keys = device.empty(16 * batch)
 
-        # arrays on both sides
+        # Allocate arrays on both sides.
         self.step = MirroredArray(device, np.zeros(1, np.int32))
         self.bad = MirroredArray(device, np.zeros(1, np.int32))
         self.rows = MirroredArray(device, np.zeros((capacity, ROW), np.float32))
@@ -134,6 +137,7 @@ class Session:
         self.free = [HostBuffers(device, shape) for _ in range(IN_FLIGHT)]
         self.threads = batch * -(-3 * height * width // 8)
 
+        # Bind the network to the buffers, and capture a step.
         network.bind(self.condition.x, self.bias, self.prediction, (batch, height, width))
         self._warm_up()
         self.replay = device.capture(self._step)
@@ -182,14 +186,14 @@ class Session:
         x = self.condition.x
         shape = self.shape
 
-        # upload the images and keys, and reset the step counter and the flag
+        # Upload the images and keys, and reset the step counter and the flag.
         flight.images[:] = images
         flight.keys[:] = [[key & (2**64 - 1), key >> 64] for key in keys]
         device.upload(self.keys, flight.keys)
         self.bad.upload()
         self.step.upload()
 
-        # the condition, the start and all steps
+        # Enqueue the condition, the start and all steps.
         self.condition.enqueue(flight.images)
         device.launch("tfs_start", self.threads, x, self.keys, self.start.buffer, *shape.state)
         for i, launch in enumerate(self.launches, start=1):
@@ -197,7 +201,7 @@ class Session:
             if on_step is not None:
                 on_step(i)
 
-        # the result as pixels
+        # Convert the result to pixels, and download it.
         pixels = shape.batch * shape.padded[0] * shape.padded[1]
         sizes = int32(shape.batch, shape.channels, *shape.target, *shape.padded)
         device.launch("tfs_finish", pixels, x, self.result, self.bad.buffer, *sizes)

@@ -23,14 +23,18 @@ from tfs_rt.sampling.schedule import Float64
 
 def load(bundle: Bundle, flavour: Flavour) -> GraphLoop:
     """The loop of a bundle on the first visible GPU; EnvironmentFault if it cannot run there."""
+    # Load TensorRT, and find the GPU.
     trt = load_flavour(flavour)
     device = CudaDevice()
     cache = open_cache()
     gpu = describe_gpu(device)
-    most = largest_batch(bundle, flavour, gpu, cache)  # raises now if there is no engine
+    # Look for engines now, so that a missing one is reported before any work.
+    most = largest_batch(bundle, flavour, gpu, cache)
+    # Load the kernels.
     device.load(kernel_code(gpu.capability, cache), KERNELS)
 
-    loaded: dict[str, EngineNetwork] = {}  # the latest engine, for all sizes that it takes
+    # Load engines when a size first needs them. Keep only the latest, for all sizes that it takes.
+    loaded: dict[str, EngineNetwork] = {}
 
     def network(batch: int, size: tuple[int, int]) -> Network:
         entry = find_engine(bundle, flavour, gpu, cache, batch, size)

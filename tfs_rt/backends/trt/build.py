@@ -69,7 +69,7 @@ def build(
     started = time.monotonic()
     log = logger(trt)
 
-    # the network, from the graph
+    # Read the network from the graph.
     builder = trt.Builder(log)
     network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
     parser = trt.OnnxParser(network, log)
@@ -77,13 +77,13 @@ def build(
         reason = f"TensorRT cannot parse it ({parser.get_error(0).desc() if parser.num_errors else log.last})"
         raise ModelError("the half-precision graph", reason, "export the bundle again")
 
-    # its inputs and the precision of its layers
+    # Set its inputs and the precision of its layers.
     inputs = [network.get_input(i).name for i in range(network.num_inputs)]
     if inputs != ["x", "bias"]:
         raise ModelError("the half-precision graph", f"takes {inputs}, not x and bias", "export the bundle again")
     layers = audit(network)
 
-    # the engine, which is compiled here
+    # Compile the engine.
     config = _config(trt, builder, capabilities)
     config.progress_monitor = _monitor(trt, on_step)
     _add_profile(builder, network, config, profile)

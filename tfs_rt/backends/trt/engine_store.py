@@ -50,13 +50,16 @@ def build_engine(
     `gpu` is asked only if the flavour builds on one. Raises what `build` raises, and UsageError for a compute
     capability that the flavour does not know.
     """
+    # Check that TensorRT knows the compute capabilities.
     trt = load_flavour(order.flavour)
     chosen = sorted(order.capabilities or capabilities(trt), key=float)
     check_capabilities(trt, chosen)
+    # Check that the model has a half-precision graph.
     files = order.bundle.manifest.files
     if "fp16" not in files:
         remedy = "export it with --precision fp32,fp16"
         raise ModelError(order.bundle.path, "has no half-precision graph", remedy)
+    # List all facts that make one engine differ from another.
     facts = {
         "model": {precision: file.sha256 for precision, file in files.items()},
         "flavour": order.flavour,
@@ -66,6 +69,7 @@ def build_engine(
     }
     made = []
 
+    # Build, unless the cache has the engine.
     def make() -> tuple[bytes, Facts]:
         graph = order.bundle.half_graph()
         with signals.delay():  # TensorRT calls back into Python, and only prints exceptions from there

@@ -94,7 +94,7 @@ class _JitCache:
         self.facts = facts
         self.cache = cache
         self.config = engine.create_runtime_config()
-        # compile at once: a captured graph would go on with the first kernel if a better one replaced it later
+        # Compile at once: a captured graph would go on with the first kernel if a better one replaced it later.
         self.config.dynamic_shapes_kernel_specialization_strategy = trt.DynamicShapesKernelSpecializationStrategy.EAGER
         self.compiled = self.config.create_runtime_cache()
         self.kept = _ignore_faults(self._read)

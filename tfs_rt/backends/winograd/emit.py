@@ -39,7 +39,7 @@ class Function:
         """Return: no code follows."""
         self.builder.ret_void()
 
-    # numbers
+    # Numbers.
 
     def number(self, value: Number) -> Int:
         """A number as LLVM's."""
@@ -91,7 +91,7 @@ class Function:
         """The larger of the two."""
         return self.builder.select(self.less(a, b), self.number(b), self.number(a))
 
-    # control
+    # Control.
 
     @contextmanager
     def loop(self, start: Number, stop: Number, step: Number = 1) -> Iterator[Int]:
@@ -102,7 +102,7 @@ class Function:
         before = builder.block
         head, body, end = (builder.append_basic_block() for _ in range(3))
 
-        # the condition comes first, so that the body may run zero times
+        # The condition comes first, so that the body may run zero times.
         builder.branch(head)
         builder.position_at_end(head)
         i = builder.phi(I64)
@@ -120,7 +120,7 @@ class Function:
         with self.builder.goto_entry_block():
             return self.builder.alloca(kind or self.vector)
 
-    # memory
+    # Memory.
 
     def at(self, pointer: Pointer, *terms: Number, kind: Any = F32) -> Pointer:
         """The address of an element, whose index is the sum of `terms`."""
@@ -154,7 +154,7 @@ class Function:
         """Write a variable."""
         self.builder.store(value, variable)
 
-    # vectors
+    # Vectors.
 
     def constant(self, value: float) -> Vector:
         """A number in every lane."""

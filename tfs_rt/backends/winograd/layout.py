@@ -92,13 +92,16 @@ class Layout:
 
     def norm(self, name: str, sources: Sequence[Tensor]) -> tuple[Array, Array]:
         """The slope and offset of a group normalisation of the channels of one or two sources."""
+        # Check the sources and the number of channels.
         first, second = _two(sources)
         c = sum(source.channels for source in sources)
         h, w, _ = first.data.shape
         if c % self.arch.norm_groups:
             raise ValueError(f"{self.arch.norm_groups} groups do not divide {c} channels")
+        # Allocate the results.
         slope = self.buffers.allocate(c)
         offset = self.buffers.allocate(c)
+        # Append the normalisation, one task for each group.
         operation = Norm(
             sums1=first.sums,
             count1=len(first.sums),
@@ -159,7 +162,7 @@ class Layout:
         weights = self.packing.tiles(name, channels_with_weights, out)
         convolution = Convolution(sources=inputs, c=c, epilogue=epilogue, weights=weights)
 
-        # few tiles share many weights: then the weights are what to read once
+        # Few tiles share many weights: then read the weights only once.
         down, across = convolution.tiles
         in_parts = down * across <= FEW_TILES and weights.size > MANY_WEIGHTS
         result = self._conv_in_parts(convolution) if in_parts else self._conv_in_blocks(convolution)
@@ -171,13 +174,13 @@ class Layout:
         co = conv.epilogue.co
         down, across = conv.tiles
 
-        # blocks of as many whole rows of tiles as they take
+        # Make blocks of as many whole rows of tiles as they take.
         tile_w = min(across, TILES)
         tile_h = min(down, max(1, TILES // tile_w))
         blocks_across = ceil_div(across, tile_w)
         tasks = ceil_div(down, tile_h) * blocks_across
 
-        # a strip of the image, values and products of all planes, and a tile's buffer with its statistics
+        # Scratch memory: a strip of the image, values and products of all planes, a tile's buffer and statistics.
         strip = (tile_w * M + 2) * N * c
         planes = PLANES * (tile_h * tile_w * (c + co) + 2 * PADDING)
         scratch = strip + planes + (M * M + STATISTICS) * co
@@ -208,11 +211,11 @@ class Layout:
         products = self.buffers.allocate(PLANES * plane_out)
         out = self.tensor(h, w, co, down)
 
-        # the image's values, a row of tiles a task
+        # Transform the image, one row of tiles for each task.
         to_values = ConvInput(sources=conv.sources, values=values, plane=plane_in)
         self.program.add(to_values, down, scratch=(across * M + 2) * N * c)
 
-        # their products with the weights, a plane or half a plane a task
+        # Multiply by the weights, a plane or half a plane for each task.
         parts = 2 - co // self.panel % 2
         multiply = ConvProducts(
             values=values,
@@ -227,7 +230,7 @@ class Layout:
         )
         self.program.add(multiply, PLANES * parts)
 
-        # the result, a row of tiles a task
+        # Transform the products into the result, one row of tiles for each task.
         to_image = ConvOutput(
             products=products, plane=plane_out, h=h, w=w, epilogue=conv.epilogue, image=out.data, sums=out.sums
         )
@@ -244,9 +247,11 @@ class Layout:
         bias: Array | None = None,
     ) -> Array:
         """Append a 1x1 convolution of one or two images. `residual` and `bias` are given together or not at all."""
+        # Allocate the result.
         h, w, _ = images[0].shape
         co = weights[0].shape[0] * self.panel
         out = self.buffers.allocate(h, w, co)
+        # Append the product, one task for each block of pixels.
         operation = Linear(
             image1=images[0],
             c1=images[0].shape[2],

@@ -55,14 +55,14 @@ def machine(shape: Shape) -> Machine:
         raise EnvironmentFault("backend winograd", reason, "choose --backend ort-cpu")
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
-    # by its features, not only by its name: a hypervisor may hide some of them
+    # Compile for its features, not only for its name: a hypervisor may hide some of them.
     target = llvm.Target.from_default_triple().create_target_machine(
         cpu=llvm.get_host_cpu_name(), features=llvm.get_host_cpu_features().flatten(), opt=2
     )
     module = llvm.parse_assembly(source(shape))
     module.verify()
     passes = llvm.create_new_module_pass_manager()
-    # variables become registers; more of LLVM's passes take longer and gain nothing here
+    # Variables become registers; more of LLVM's passes take longer and gain nothing here.
     passes.add_sroa_pass()
     passes.add_instruction_combine_pass()
     passes.run(module, llvm.create_pass_builder(target, llvm.create_pipeline_tuning_options()))

@@ -84,7 +84,7 @@ class Network:
         h, w = x_t.shape[2:]
         program = self._program_for(h, w)
 
-        # write the inputs and the noise level's biases where the program reads them
+        # Write the inputs and the noise level's biases where the program reads them.
         self._fold_inputs(program.source, condition[0], x_t[0])
         if self.arch.condition_skip:
             program.condition[...] = condition[0]
@@ -111,7 +111,7 @@ class Network:
         fold = self.arch.patch_size
         layout = Layout(self.arch, self.machine, self.packing)
 
-        # the input, whose channels are filled up to whole vectors
+        # The input: its channels are filled up to whole vectors.
         folded = self.arch.in_channel * fold**2
         channels = self.packing.round_up(folded, self.width)
         data = layout.buffers.allocate_exclusive(h // fold, w // fold, channels)

@@ -40,7 +40,7 @@ def add_run(module: ir.Module) -> None:
         code.builder.call(address, [fields, args.thread])
         _wait_for_all(code, args, yield_processor)
 
-        # set the counter of tasks to 0 for the next run: no thread reads it now
+        # Set the counter of tasks to 0 for the next run: no thread reads it now.
         with code.builder.if_then(code.equal(args.thread, 0)):
             code.store_element(code.number(0), fields, 0, kind=I64)
     code.end()
@@ -64,15 +64,18 @@ def _wait_for_all(code: Function, args: RunArguments, yield_processor: ir.Functi
 def _spin_until_changed(code: Function, number: Pointer, before: Int, yield_processor: ir.Function) -> None:
     """Look at a number until it is not `before`; after `SPINS` looks, yield the processor between looks."""
     builder: Any = code.builder
+    # Create the blocks of the loop.
     entry = builder.block
     look, wait, end = (builder.append_basic_block() for _ in range(3))
     builder.branch(look)
 
+    # Look at the number, and end if it has changed.
     builder.position_at_end(look)
     looks = builder.phi(I64)
     looks.add_incoming(code.number(0), entry)
     builder.cbranch(code.equal(builder.load_atomic(number, "acquire", 8, typ=I64), before), wait, end)
 
+    # Yield the processor after enough looks, and look again.
     builder.position_at_end(wait)
     with builder.if_then(code.less(SPINS, looks)):
         builder.call(yield_processor, [])

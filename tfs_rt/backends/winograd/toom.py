@@ -13,7 +13,7 @@ import numpy as np
 
 from tfs_rt.sampling.schedule import Float64
 
-# outputs of a tile and of the filter, in one direction
+# Numbers of outputs of a tile and of the filter, in one direction.
 M = 4
 TAPS = 3
 N = M + TAPS - 1  # inputs of a tile

@@ -20,13 +20,13 @@ def lay_out_unet(layout: Layout, source: Tensor) -> Tensor:
     widths = [arch.inner_channel * multiplier for multiplier in arch.channel_multiplier]
     skips = _contracting_path(layout, layout.conv("downs.0", [source], arch.inner_channel), widths)
 
-    # the middle
+    # Lay out the middle.
     h = _residual_block(layout, "mid.0", skips[-1:], widths[-1], attention=True)
     before = h
     h = _residual_block(layout, "mid.1", [h], widths[-1], attention=False)
     layout.release(before)
 
-    # the expansive path takes up each result of the contracting path, the last one first
+    # The expansive path takes up each result of the contracting path, the last one first.
     index = 0
     for level, width in reversed(list(enumerate(widths))):
         for _ in range(arch.res_blocks + 1):
@@ -63,7 +63,7 @@ def _residual_block(layout: Layout, name: str, sources: Sequence[Tensor], out: i
     second = f"{inside}.block2.block"
     h = layout.conv(f"{first}.3", sources, out, added=[f"{inside}.noise_func.noise_func.0"], norm=f"{first}.0")
 
-    # the skip is the source itself, or its 1x1 convolution if the number of channels changes
+    # The skip is the source itself, or its 1x1 convolution if the number of channels changes.
     residual = sources[0].data
     projection = f"{inside}.res_conv" if len(sources) > 1 or sum(widths) != out else ""
     if projection:
@@ -84,13 +84,13 @@ def _attention(layout: Layout, name: str, source: Tensor) -> Tensor:
     pixels = h * w
     tokens = layout.packing.round_up(pixels, layout.panel)
 
-    # the normalised image
+    # Normalise the image.
     slope, offset = layout.norm(f"{name}.norm", [source])
     normed = layout.buffers.allocate(h, w, c)
     affine = Affine(image=source.data, c=c, slope=slope, offset=offset, to=normed, pixels=pixels, block=PIXELS)
     layout.program.add(affine, ceil_div(pixels, PIXELS))
 
-    # queries, keys and values; the last two in panels
+    # Compute queries, keys and values; the last two in panels.
     qkv = layout.linear([normed], [layout.packing.attention(f"{name}.qkv", c)])
     keys = layout.buffers.allocate(tokens, c)
     values = layout.buffers.allocate(tokens, c)
@@ -98,7 +98,7 @@ def _attention(layout: Layout, name: str, source: Tensor) -> Tensor:
     pack = Pack(qkv=qkv, pitch=pitch, c=c, pixels=pixels, tokens=tokens, keys=keys, values=values)
     layout.program.add(pack, tokens // layout.panel)
 
-    # averages of values, weighted by the softmax of the scores
+    # Average the values, weighted by the softmax of the scores.
     averages = layout.buffers.allocate(h, w, c)
     attend = Attend(
         qkv=qkv,
@@ -113,7 +113,7 @@ def _attention(layout: Layout, name: str, source: Tensor) -> Tensor:
     )
     layout.program.add(attend, ceil_div(pixels, QUERIES), scratch=QUERIES * tokens)
 
-    # the last linear layer, and the skip
+    # Apply the last linear layer, and add the skip.
     weights = layout.packing.points(f"{name}.out", [c], c)
     bias = layout.packing.bias(f"{name}.out", c)
     out = layout.linear([averages], weights, residual=source.data, bias=bias)

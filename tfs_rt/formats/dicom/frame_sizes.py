@@ -15,7 +15,7 @@ from tfs_rt.formats.dicom.layout import AGAIN, Layout
 
 JPEG_2000 = (uid.JPEG2000Lossless, uid.JPEG2000, uid.HTJ2KLossless, uid.HTJ2KLosslessRPCL, uid.HTJ2K)
 J2K_SIZE = b"\xff\x4f\xff\x51"  # the markers before the size in a JPEG 2000 codestream
-# JPEG markers
+# JPEG markers.
 SCAN = 0xDA
 END = 0xD9
 SIZES = {*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC}  # a size follows, in JPEG and JPEG-LS

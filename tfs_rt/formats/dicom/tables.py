@@ -12,7 +12,7 @@ from pydicom import Dataset
 from pydicom.multival import MultiValue
 
 COLOURS = ("Red", "Green", "Blue")
-# kinds of segments
+# Kinds of segments.
 DISCRETE = 0
 LINEAR = 1
 MAX_ENTRIES = 2**16

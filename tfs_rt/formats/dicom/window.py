@@ -30,7 +30,7 @@ from tfs_rt.formats.picture import Rules, to_levels
 
 PERCENTILES = (0.5, 99.5)
 REMEDY = "give one as --window m1=LOW:HIGH (or m2, functional), in the file's own units"
-# beyond which arithmetic overflows
+# Beyond these magnitudes arithmetic overflows.
 HUGE = 1e100
 TINY = 1e-100
 Levels = NDArray[np.uint8]

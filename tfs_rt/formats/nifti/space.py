@@ -23,7 +23,7 @@ from tfs_rt.errors import InputError
 from tfs_rt.formats.nifti.file import AGAIN
 from tfs_rt.formats.picture import NEAR
 
-# nibabel's notation of an orientation: for each axis, where it goes and whether it is flipped.
+# Nibabel's notation of an orientation: for each axis, where it goes and whether it is flipped.
 UNTURNED = axcodes2ornt("RAS")
 VIEW = axcodes2ornt("LPS")  # columns, rows, slices
 FAR = 0.5  # of the smallest voxel: farther apart, a sform and a qform are two places

@@ -20,7 +20,7 @@ HOLDERS = {
     "attribute": {5: "tensor", 6: "graph", 10: "tensor", 11: "graph", 22: "sparse", 23: "sparse"},
     "sparse": {1: "tensor", 2: "tensor"},
 }
-# of a tensor
+# Fields of a tensor.
 EXTERNAL_DATA = 13
 DATA_LOCATION = 14
 MOST_FIELDS = 200_000  # of all these messages: the published network's graph has 16,000

@@ -54,11 +54,11 @@ def _product(kernels: Kernels, code: Function, args: Product) -> None:
         b = code.at(args.b, code.mul(panel, args.depth, kernels.shape.panel))
         c = code.at(args.c, code.mul(panel, kernels.shape.panel))
 
-        # as many rows at once as the registers take
+        # Take as many rows at once as the registers hold.
         with code.loop(0, full, rows) as i:
             _call_microkernel(kernels, code, args, rows, i, b, c)
 
-        # the rows left over, by powers of two; of 8 and more, the first power is used more than once
+        # Then the rows left over, by powers of two; of 8 and more, the first power is used more than once.
         done = full
         for some in REMAINDERS:
             stop = code.sub(args.rows, code.rem(code.sub(args.rows, full), some))
@@ -94,7 +94,7 @@ def _add_microkernel(kernels: Kernels, rows: int) -> None:
         cells = {(i, j): code.at(args.c, code.mul(args.c_pitch, i), j * width) for i, j in places}
         sums = {place: code.variable() for place in places}
 
-        # the sums begin with what is there, or with zero
+        # Begin the sums with the stored values, or with zero.
         with code.builder.if_else(code.equal(args.accumulate, 1)) as (accumulate, overwrite):
             with accumulate:
                 for place in places:
@@ -103,7 +103,7 @@ def _add_microkernel(kernels: Kernels, rows: int) -> None:
                 for place in places:
                     code.put(code.constant(0), sums[place])
 
-        # one row of B times one column of A at each step
+        # Multiply one row of B by one column of A at each step.
         with code.loop(0, args.depth, UNROLLED) as first:
             for step in range(UNROLLED):
                 d = code.add(first, step)

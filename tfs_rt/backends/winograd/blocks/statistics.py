@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from tfs_rt.backends.winograd.emit import Function, Number, Pointer, Vector
 
-# of each channel of a block: its pivot (NaN if there is none yet), the sum of the values' differences from it, the sum
-# of the squares of those, and the number of values
+# The statistics of each channel of a block: its pivot (NaN if there is none yet), the sum of the values' differences
+# from it, the sum of the squares of those, and the number of values.
 STATISTICS = 4
 
 

@@ -45,19 +45,19 @@ def _strip(kernels: Kernels, code: Function, args: Strip) -> None:
         line = code.at(args.to, code.mul(i, args.to_width, args.to_channels))
         image_y = code.add(args.y, i)
 
-        # columns before `left` and from `right` lie outside the image; of a row outside it, all do
+        # Columns before `left` and from `right` lie outside the image; of a row outside it, all do.
         inside = builder.and_(code.less(-1, image_y), code.less(image_y, args.h))
         first = code.minimum(code.maximum(code.sub(0, args.x), 0), args.columns)
         left = builder.select(inside, first, args.columns)
         last = code.maximum(left, code.minimum(args.columns, code.sub(args.w, args.x)))
         right = builder.select(inside, last, args.columns)
 
-        # zeros outside
+        # Write zeros outside.
         for start, stop in ((0, left), (right, args.columns)):
             with code.loop(start, stop) as j, code.loop(0, args.c, code.width) as c:
                 code.store(code.constant(0), line, code.mul(j, args.to_channels), c)
 
-        # the image's values inside
+        # Write the image's values inside.
         row = code.mul(code.shift_right(image_y, args.upsample), code.shift_right(args.w, args.upsample), args.c)
         source = code.at(args.image, row)
         for activate in (0, 1):

@@ -97,13 +97,13 @@ def _input_transform(kernels: Kernels, code: Function, args: InputTransform) -> 
         corner = code.at(args.strip, code.mul(tile, M, args.c), c)
         pitch = code.mul(args.strip_width, args.c)
 
-        # B^T d, column by column
+        # Compute B^T d, column by column.
         columns = []
         for j in range(N):
             column = [code.load(corner, code.mul(pitch, i), code.mul(args.c, j)) for i in range(N)]
             columns.append(matrix_product(code, matrix, column))
 
-        # times B, row by row
+        # Multiply by B, row by row.
         cell = code.at(args.to, code.mul(tile, args.c), c)
         for i in range(N):
             for j, value in enumerate(matrix_product(code, matrix, [column[i] for column in columns])):
@@ -114,13 +114,14 @@ def _tile(kernels: Kernels, code: Function, args: Tile) -> None:
     matrix = toom.outputs()
     pitch = code.mul(args.to_width, args.c)
     with code.loop(0, args.c, code.width) as c:
-        # A^T p A
+        # Compute A^T p A.
         columns = []
         for j in range(N):
             column = [code.load(args.products, code.mul(args.plane, i * N + j), c) for i in range(N)]
             columns.append(matrix_product(code, matrix, column))
         rows = [matrix_product(code, matrix, [column[i] for column in columns]) for i in range(M)]
 
+        # Add the bias, and the residual if there is one, and store the pixels.
         bias = code.load(args.bias, c)
         values = {(i, j): code.plus(rows[i][j], bias) for i, j in product(range(M), repeat=2)}
         places = {(i, j): code.add(code.mul(pitch, i), code.mul(args.c, j), c) for i, j in values}
@@ -155,10 +156,12 @@ def _patch(kernels: Kernels, code: Function, args: Patch) -> None:
 
 def _output_transform(kernels: Kernels, code: Function, args: OutputTransform) -> None:
     rows = code.minimum(code.sub(args.h, args.y), M)
+    # Go through the tiles, of which the last may be cut off by the image's border.
     with code.loop(0, args.tiles) as tile:
         x = code.add(args.x, code.mul(tile, M))
         columns = code.minimum(code.sub(args.w, x), M)
         place = code.mul(code.add(code.mul(args.y, args.w), x), args.c)
+        # Find the tile's products, its place in the image and its residual.
         products = code.at(args.products, code.mul(tile, args.c))
         to = code.at(args.image, place)
         residual = code.at(args.residual, place)
@@ -173,9 +176,11 @@ def _output_transform(kernels: Kernels, code: Function, args: OutputTransform) -
             to_width=args.w,
             sums=args.sums,
         )
+        # Write a whole tile at once.
         with code.builder.if_else(code.equal(code.add(rows, columns), 2 * M)) as (whole, part):
             with whole:
                 kernels.call(code, tile_arguments)
+            # Write a part of a tile into a buffer, and copy the pixels inside the image from there.
             with part:
                 unread = code.at(args.buffer, code.mul(args.c, M * M))
                 buffered = replace(tile_arguments, add_residual=0, to=args.buffer, to_width=M, sums=unread)

@@ -71,8 +71,10 @@ def _attend(kernels: Kernels, code: Operation, args: Attend[Pointer, Int]) -> No
     own = code.scratch()
     panel = kernels.shape.panel
     with code.each_block(args.block, args.pixels) as (start, count):
+        # Find the task's queries and their results.
         queries = code.at(args.qkv, code.mul(start, args.pitch))
         to = code.at(args.to, code.mul(start, args.c))
+        # Multiply the queries by all keys.
         scores = Product(
             a=queries,
             a_pitch=args.pitch,
@@ -85,8 +87,10 @@ def _attend(kernels: Kernels, code: Operation, args: Attend[Pointer, Int]) -> No
             accumulate=0,
         )
         kernels.call(code, scores)
+        # Turn each query's scores into weights.
         with code.loop(0, count) as i:
             _softmax(code, code.at(own, code.mul(i, args.tokens)), args.pixels, args.tokens)
+        # Multiply the weights by all values.
         averages = Product(
             a=own,
             a_pitch=args.tokens,
@@ -111,7 +115,7 @@ def _softmax(code: Function, row: Pointer, pixels: Number, tokens: Number) -> No
     totals = [code.variable() for _ in range(LANES // code.width)]
     most = code.variable()
 
-    # the largest score
+    # Find the largest score.
     with code.loop(pixels, tokens) as j:
         code.store_element(Float(ir.Constant(F32, LOWEST)), row, j)
     code.put(code.constant(LOWEST), most)
@@ -119,7 +123,7 @@ def _softmax(code: Function, row: Pointer, pixels: Number, tokens: Number) -> No
         code.put(code.intrinsic("llvm.maxnum", code.load(row, j), code.get(most)), most)
     largest = code.broadcast(_fold_lanes(code, larger, [most]))
 
-    # e^(score - largest), and their sum
+    # Compute e^(score - largest), and their sum.
     for total in totals:
         code.put(code.constant(0), total)
     with code.loop(0, tokens, LANES) as j:
@@ -128,7 +132,7 @@ def _softmax(code: Function, row: Pointer, pixels: Number, tokens: Number) -> No
             code.store(value, row, j, i * code.width)
             code.put(code.plus(code.get(total), value), total)
 
-    # divided by the sum
+    # Divide by the sum.
     with code.loop(pixels, tokens) as j:
         code.store_element(Float(ir.Constant(F32, 0)), row, j)
     inverse = code.broadcast(builder.fdiv(ir.Constant(F32, 1), _fold_lanes(code, builder.fadd, totals)))

@@ -109,7 +109,7 @@ def _conv(kernels: Kernels, code: Operation, args: Conv[Pointer, Int]) -> None:
     epilogue = args.epilogue
     c = code.add(args.sources.c1, args.sources.c2)
 
-    # a thread's memory: a strip of the image, its values, their products, a tile's buffer
+    # Divide a thread's memory: a strip of the image, its values, their products, a tile's buffer.
     most_tiles = code.mul(args.tile_h, args.tile_w)
     plane_in = code.add(code.mul(most_tiles, c), PADDING)
     plane_out = code.add(code.mul(most_tiles, epilogue.co), PADDING)
@@ -119,7 +119,7 @@ def _conv(kernels: Kernels, code: Operation, args: Conv[Pointer, Int]) -> None:
     panels = code.div(epilogue.co, kernels.shape.panel)
 
     with code.each_task() as task:
-        # the block of this task
+        # Find the block of this task.
         y = code.mul(code.div(task, args.across), args.tile_h, M)
         x = code.mul(code.rem(task, args.across), args.tile_w, M)
         down = code.minimum(args.tile_h, _count_tiles(code, code.sub(args.sources.h, y)))
@@ -127,14 +127,14 @@ def _conv(kernels: Kernels, code: Operation, args: Conv[Pointer, Int]) -> None:
         width = code.add(code.mul(tiles, M), 2)
         sums = code.reset_statistics(args.sums, task, epilogue.co)
 
-        # the image's values in 36 planes
+        # Transform the image into values in 36 planes.
         with code.loop(0, down) as i:
             _read_strips(kernels, code, args.sources, own, width, code.add(y, code.mul(i, M), -1), code.add(x, -1))
             to = code.at(values, code.mul(i, tiles, c))
             transform = InputTransform(strip=own, strip_width=width, c=c, tiles=tiles, to=to, plane=plane_in)
             kernels.call(code, transform)
 
-        # 36 products with the weights
+        # Multiply each plane by its weights: 36 products.
         with code.loop(0, PLANES) as p:
             product = Product(
                 a=code.at(values, code.mul(p, plane_in)),
@@ -149,7 +149,7 @@ def _conv(kernels: Kernels, code: Operation, args: Conv[Pointer, Int]) -> None:
             )
             kernels.call(code, product)
 
-        # the products as an image
+        # Transform the products into the image.
         with code.loop(0, down) as i:
             row = code.at(products, code.mul(i, tiles, epilogue.co))
             top = code.add(y, code.mul(i, M))
@@ -178,6 +178,7 @@ def _read_strips(
     """A strip of 6 rows of both images, their channels side by side."""
     c = code.add(sources.c1, sources.c2)
     first = code.number(0)
+    # Read both images; the second may have no channels.
     for image, channels, offset in ((sources.image1, sources.c1, first), (sources.image2, sources.c2, sources.c1)):
         with code.builder.if_then(code.less(0, channels)):
             strip = Strip(
@@ -215,8 +216,10 @@ def _conv_input(kernels: Kernels, code: Operation, args: ConvInput[Pointer, Int]
 def _conv_products(kernels: Kernels, code: Operation, args: ConvProducts[Pointer, Int]) -> None:
     panels = code.div(code.div(args.co, kernels.shape.panel), args.parts)
     with code.each_task() as task:
+        # Find the plane and the first output channel of this task.
         p = code.div(task, args.parts)
         first = code.mul(code.rem(task, args.parts), panels, kernels.shape.panel)  # of the output channels
+        # Multiply the plane's values by its weights.
         product = Product(
             a=code.at(args.values, code.mul(p, args.plane_in)),
             c=code.at(args.products, code.mul(p, args.plane_out), first),
@@ -235,8 +238,10 @@ def _conv_output(kernels: Kernels, code: Operation, args: ConvOutput[Pointer, In
     buffer = code.scratch()
     tiles = _count_tiles(code, args.w)
     with code.each_task() as task:
+        # Find this task's row of products, and reset its statistics.
         products = code.at(args.products, code.mul(task, tiles, args.epilogue.co))
         sums = code.reset_statistics(args.sums, task, args.epilogue.co)
+        # Transform the products into rows of the image.
         transform = OutputTransform(
             products=products,
             plane=args.plane,

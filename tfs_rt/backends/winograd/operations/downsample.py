@@ -38,7 +38,7 @@ def _downsample(kernels: Kernels, code: Operation, args: Downsample[Pointer, Int
         y = code.add(code.mul(task, 2), -1)
         to = code.at(args.to, code.mul(task, columns, args.co))
 
-        # the three rows that this row of the result is made of
+        # Read the three rows that this row of the result is made of.
         strip = Strip(
             to=own,
             to_width=width,
@@ -58,7 +58,7 @@ def _downsample(kernels: Kernels, code: Operation, args: Downsample[Pointer, Int
         )
         kernels.call(code, strip)
 
-        # the bias, and on it a product for each tap
+        # Begin with the bias, and add a product for each tap.
         with code.each_vector(0, columns, args.co) as (place, c):
             code.store(code.load(args.bias, c), to, place)
         for tap in range(TAPS):

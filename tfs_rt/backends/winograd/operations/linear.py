@@ -47,11 +47,14 @@ class LinearOfPlanes(Generic[PointerT, NumberT]):
 def _linear(kernels: Kernels, code: Operation, args: Linear[Pointer, Int]) -> None:
     panels = code.div(args.co, kernels.shape.panel)
     with code.each_block(args.block, args.pixels) as (start, count):
+        # Find the block's results and residual.
         to = code.at(args.to, code.mul(start, args.co))
         residual = code.at(args.residual, code.mul(start, args.co))
+        # Begin with the residual and the bias, if they are given.
         add_residual = code.builder.if_then(code.equal(args.add_residual, 1))
         with add_residual, code.each_vector(0, count, args.co) as (place, c):
             code.store(code.plus(code.load(residual, place), code.load(args.bias, c)), to, place)
+        # Add the product of the first image.
         first = Product(
             a=code.at(args.image1, code.mul(start, args.c1)),
             a_pitch=args.c1,
@@ -64,6 +67,7 @@ def _linear(kernels: Kernels, code: Operation, args: Linear[Pointer, Int]) -> No
             accumulate=args.add_residual,
         )
         kernels.call(code, first)
+        # Add the product of the second image, if there is one.
         with code.builder.if_then(code.less(0, args.c2)):
             second = Product(
                 a=code.at(args.image2, code.mul(start, args.c2)),

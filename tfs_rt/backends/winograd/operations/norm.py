@@ -77,11 +77,12 @@ def _norm(kernels: Kernels, code: Operation, args: Norm[Pointer, Int]) -> None:
     totals = [code.variable(F64), code.variable(F64)]  # of the values, and of their squares
     number = builder.sitofp(code.mul(channels_of_group, args.pixels), F64)
     with code.each_task() as group:
+        # Begin a group with sums of zero.
         for total in totals:
             code.builder.store(ir.Constant(F64, 0), total)
         first = code.mul(group, channels_of_group)
 
-        # add the sums of all blocks of each channel, which belongs to one of the two images
+        # Add the sums of all blocks of each channel, which belongs to one of the two images.
         with code.loop(first, code.add(first, channels_of_group)) as i:
             in_first = code.less(i, args.c1)
             of_first = code.at(args.sums1, i)
@@ -95,6 +96,7 @@ def _norm(kernels: Kernels, code: Operation, args: Norm[Pointer, Int]) -> None:
                 for total, value in zip(totals, _moments(code, *statistics), strict=True):
                     builder.store(builder.fadd(builder.load(total, typ=F64), value), total)
 
+        # Compute the slopes and offsets from the means.
         mean, square = (builder.fdiv(builder.load(total, typ=F64), number) for total in totals)
         _write_slopes(code, args, first, channels_of_group, mean, square)
 
@@ -121,7 +123,7 @@ def _write_slopes(
     zero = ir.Constant(F64, 0)
     variance = builder.fsub(square, builder.fmul(mean, mean))
 
-    # by rounding it may be below 0; a NaN stays a NaN, and an infinity becomes one
+    # By rounding the variance may be below 0. A NaN stays a NaN, and an infinity becomes one.
     variance = builder.select(builder.fcmp_ordered("<", variance, zero), zero, variance)
     finite = builder.fcmp_ordered("<", variance, ir.Constant(F64, inf))
     variance = builder.select(finite, variance, ir.Constant(F64, nan))

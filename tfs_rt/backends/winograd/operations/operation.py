@@ -91,5 +91,5 @@ class Operation(Function):
         return own
 
 
-# by the type of the fields, what emits the operation's code: (kernels, code, fields)
+# The function that emits an operation's code, by the type of its fields: (kernels, code, fields).
 Emitters: TypeAlias = dict[type[Any], Callable[[Kernels, Operation, Any], None]]
