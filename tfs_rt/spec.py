@@ -38,6 +38,7 @@ class Architecture:
         sizes = (self.out_channel, self.inner_channel, self.norm_groups, self.res_blocks, self.patch_size)
         levels = range(len(self.channel_multiplier))
         images, remainder = divmod(self.condition_channels, 3)
+        # Check that the sizes are positive and within bounds.
         _require(
             all(0 < size <= 2**16 for size in (*sizes, *self.channel_multiplier)), "architecture: sizes are positive"
         )
@@ -47,6 +48,7 @@ class Architecture:
             self.sigma_data == 0 or 1e-3 <= self.sigma_data <= 1e3,
             "architecture: sigma_data is neither 0 nor within 0.001 and 1000",
         )
+        # Check that the sizes fit each other.
         _require(self.inner_channel % 2 == 0, "architecture: inner_channel is odd: sines and cosines go in pairs")
         _require(self.inner_channel % self.norm_groups == 0, "architecture: norm_groups does not divide inner_channel")
         _require(

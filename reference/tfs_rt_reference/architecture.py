@@ -18,9 +18,11 @@ Tensors = dict[str, Tensor]
 def infer_architecture(path: Path, tensors: Tensors, norm_groups: int) -> Architecture:
     """Read the architecture from tensor shapes (all but the groups of the normalisation)."""
     try:
+        # Read the widths from the first and last layers.
         stem = tensors["downs.0.weight"].shape
         head = tensors["final_conv.block.3.weight"].shape
         out_channel, patch_size, in_channel = _channels(path, stem[1], head[0])
+        # Read the levels and the gate.
         levels = _levels(tensors)
         gate_width = tensors["SE_block.linear2.bias"].shape[0] if "SE_block.linear2.bias" in tensors else 0
         return Architecture(
@@ -72,12 +74,14 @@ def _levels(tensors: Tensors) -> list[tuple[int, int, bool]]:
     attention = False
     index = 1
     while True:
+        # Count the blocks of a level, and take its width and attention from the last.
         block = f"downs.{index}.res_block.block2.block.3.weight"
         if block in tensors:
             width = tensors[block].shape[0]
             blocks += 1
             attention = f"downs.{index}.attn.qkv.weight" in tensors
         else:
+            # End the level, and the path where no downsampling follows.
             levels.append((width, blocks, attention))
             blocks = 0
             if f"downs.{index}.conv.weight" not in tensors:

@@ -61,10 +61,12 @@ def load(bundle: Bundle, threads: int | None = None) -> TorchEngine:
 
     PyTorch has one thread count for the process: it becomes `threads`, by default at most the usable processors.
     """
+    # Set the threads, and read the network.
     torch.set_num_threads(threads or min(torch.get_num_threads(), thread_count()))
     spec = bundle.manifest.model
     data = bundle.read("fp32")
     file = bundle.path / bundle.manifest.files["fp32"].path
+    # Build the network without weights, and fill it with the stored ones.
     try:
         with torch.device("meta"):
             network = UNet(spec.architecture)

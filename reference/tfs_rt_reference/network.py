@@ -150,9 +150,11 @@ class UNet(nn.Module):
         self.arch = arch
         inner = arch.inner_channel
         fold = arch.patch_size**2
+        # Embed the noise level.
         self.noise_level_mlp = nn.Sequential(
             NoiseLevelEncoding(inner), nn.Linear(inner, inner * 4), nn.SiLU(), nn.Linear(inner * 4, inner)
         )
+        # Build the contracting path, the middle and the expansive path.
         widths = [inner * m for m in arch.channel_multiplier]
         stem = nn.Conv2d(arch.in_channel * fold, inner, 3, padding=1)
         down, skips = _contracting(arch, widths, dropout)
@@ -161,6 +163,7 @@ class UNet(nn.Module):
             Block((widths[-1], widths[-1]), arch, attention=attention, dropout=dropout) for attention in (True, False)
         )
         self.ups = nn.ModuleList(_expansive(arch, widths, skips, dropout))
+        # Build the output layer, the gate and the skip of the condition.
         self.final_conv = NormActConv(widths[0], arch.out_channel * fold, arch.norm_groups)
         if arch.gate != "none":
             self.SE_block = TMFA(arch.in_channel if arch.gate == "all" else arch.condition_channels)

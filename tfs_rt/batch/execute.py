@@ -86,6 +86,7 @@ class Executor:
 
         An environment fault ends the run: a retry cannot help.
         """
+        # Wait for the images.
         started = time.monotonic()
         images: list[RGB] = []
         fault = batch.fault
@@ -94,6 +95,7 @@ class Executor:
                 images = batch.wait()
             except Exception as error:
                 fault = fusing_error(batch.items[0].work, error)
+        # End the run, retry the items one at a time, or record the fault.
         if isinstance(fault, EnvironmentFault):
             raise fault
         if fault and len(batch.items) > 1:
@@ -101,6 +103,7 @@ class Executor:
         if fault:
             self.recorder.fail_work(batch.items[0].work, fault)
             return []
+        # Record the images, each with its share of the time.
         seconds = (batch.seconds + time.monotonic() - started) / len(batch.items)
         for item, image in zip(batch.items, images, strict=True):
             if self.recorder.add(item, image, seconds):

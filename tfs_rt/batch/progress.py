@@ -70,6 +70,7 @@ class _LastRun:
 
 def _run_status(output: Path, shard: Shard | None) -> dict[str, Any] | None:
     """The status of a run over all cases or of a shard; None if none was begun."""
+    # Find the last run in the journal.
     state = state_folder(output, shard)
     try:
         run = _last_run(state)
@@ -77,6 +78,7 @@ def _run_status(output: Path, shard: Shard | None) -> dict[str, Any] | None:
         raise NothingFound(output, f"holds no run that can be read ({error.strerror})", REMEDY) from error
     if not run:
         return None
+    # Count its cases.
     is_running = run.ended is None and is_locked(output, shard)
     counts = Counter(run.cases.values())
     left = run.begin["cases"] - len(run.cases)
@@ -88,6 +90,7 @@ def _run_status(output: Path, shard: Shard | None) -> dict[str, Any] | None:
         "begun": run.begin["time"],
         "job": run.begin.get("job"),
     }
+    # Add where it runs, and when it may end.
     if is_running:
         facts["process"] = run.begin["pid"]
         facts["host"] = run.begin["host"]
@@ -136,16 +139,19 @@ class Progress:
 
 def _merged(shards: Mapping[Shard, dict[str, Any]]) -> dict[str, Any]:
     """The status of shards as that of one run; each shard's own state is listed under `shards`."""
+    # Merge the states, and add up the counts.
     runs = list(shards.values())
     count = next(iter(shards)).count
     state = _merged_state({run["state"] for run in runs})
     facts: dict[str, Any] = {"state": state}
     for key in (*COUNTS, "left"):
         facts[key] = sum(run[key] for run in runs)
+    # The first shard begins the run, and the slowest ends it.
     facts["begun"] = min(run["begun"] for run in runs)
     if state == RUNNING:
         estimates = [run["seconds_left"] for run in runs if run.get("seconds_left") is not None]
         facts["seconds_left"] = max(estimates, default=None)
+    # Collect the errors, and list each shard's state.
     errors: dict[str, str] = {}
     for run in runs:
         errors |= run["errors"]

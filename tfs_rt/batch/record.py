@@ -37,6 +37,7 @@ class Recorder:
     def keep(self, step: Keep) -> None:
         """Record a case that an earlier run has fused."""
         self._describe_dataset(step.case)
+        # Add the case to the contact sheet.
         sidecar = step.sidecar
         warnings = list(sidecar.warnings)
         if self.planner.options.sheet:
@@ -46,6 +47,7 @@ class Recorder:
                 raise
             except TfsRtError as error:
                 warnings.append(f"is on no contact sheet: {error}")
+        # Add the case to the report.
         row = CaseRow(
             id=step.case.id,
             status="kept",

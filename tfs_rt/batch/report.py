@@ -146,11 +146,13 @@ def _read_shards(
 
 def _merged(reports: Mapping[Shard, Report], shards: Sequence[Shard], results: CaseResults) -> Report:
     """One report of several shards, of which some may have none."""
+    # Collect each shard's state, and the cases that were not run.
     states = {str(shard): reports[shard].ended if shard in reports else NOT_BEGUN for shard in shards}
     first = next(iter(reports.values()), None)
     not_run: list[str] = []
     for report in reports.values():
         not_run += report.not_run
+    # Add up the counts; the slowest shard gives the time.
     return Report(
         cases=sum(report.cases for report in reports.values()),
         done=sum(report.done for report in reports.values()),

@@ -67,16 +67,19 @@ def _find_results(output: Path) -> dict[Path, Path | None]:
 def _check_result(output: Path, sidecar_path: Path, lone_image: Path | None, *, running: bool) -> Checked:
     case_id = sidecar_path.stem
     try:
+        # Refuse an image without a sidecar.
         if lone_image and running:
             raise InputError(lone_image, "has no sidecar yet, as a run is writing to the folder", "wait for the run")
         if lone_image:
             reason = "has no sidecar that can be read: its run was killed, or the sidecar was damaged"
             raise InputError(lone_image, reason, REMEDY)
+        # Check that the sidecar lies where a run writes it.
         sidecar = read_sidecar(sidecar_path)
         expected = output / sidecar_name(case_id)
         if sidecar_path != expected:
             reason = "lies in a folder where no run writes it"
             raise InputError(sidecar_path, reason, f"move the result to {expected.parent}")
+        # Check the files that it lists.
         for name, sha256 in sidecar.files().items():
             _check_file(output / name, sha256)
     except TfsRtError as error:

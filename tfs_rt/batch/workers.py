@@ -97,6 +97,7 @@ class UniqueLines:
 
 
 def _start(arguments: Sequence[str], environment: Mapping[str, str]) -> subprocess.Popen[str]:
+    # Start the worker with this process's import path and environment.
     try:
         return subprocess.Popen(
             [sys.executable, "-P", "-c", CODE, json.dumps([path for path in sys.path if path]), *arguments],
@@ -109,6 +110,7 @@ def _start(arguments: Sequence[str], environment: Mapping[str, str]) -> subproce
             start_new_session=True,  # the terminal's signals reach this process alone, which passes them on
         )
     except OSError as error:
+        # Tell a resource limit from other faults.
         if fault := limit_fault(error):
             raise fault from error
         reason = f"a process cannot be started ({error.strerror})"

@@ -61,8 +61,10 @@ def _sessions(subject: Path, dataset: Path | None) -> list[Candidate]:
 
 def _session(subject: Path, folder: Path, dataset: Path | None) -> Candidate:
     """The images in the datatype folders of a session, or of a subject without sessions."""
+    # Name the case after its subject and session.
     labels = [subject.name] if folder == subject else [subject.name, folder.name]
     case_id = f"{'_'.join(labels)}_desc-fused_T2w"
+    # Sort the images by modality, and check each name against its folder.
     images: dict[str, list[Path]] = {}
     problem = None
     for file in _image_files(folder):
@@ -75,6 +77,7 @@ def _session(subject: Path, folder: Path, dataset: Path | None) -> Candidate:
         if named != labels:
             reason = f"{file.name} is a name of {' and '.join(named)}, but lies in a folder of {' and '.join(labels)}"
             problem = Problem(reason, "move it to the folder of its name, or rename it")
+    # Check that the result's name is valid, too.
     if not BIDS_RESULT.fullmatch(case_id):
         problem = Problem(f"{labels[-1]} is not a valid BIDS label", "write only letters and digits after the -")
     return Candidate(case_id, folder, images, problem=problem, dataset=dataset)

@@ -121,6 +121,7 @@ def _count(slices: Sequence[RGB]) -> Counts:
     not_black = 0
     not_black_in_colour = 0
     coloured = 0
+    # Add up the counts of all slices.
     for image in slices:
         brightest = image.max(axis=2)
         mask = _is_coloured(image)
@@ -129,6 +130,7 @@ def _count(slices: Sequence[RGB]) -> Counts:
         not_black += int((brightest > BLACK).sum())
         not_black_in_colour += int((mask & (brightest > BLACK)).sum())
         coloured += int(mask.sum())
+    # Count only clear pixels, unless most are dim.
     if clear >= DIM * not_black:
         return Counts(clear_in_colour, clear, coloured)
     return Counts(not_black_in_colour, not_black, coloured)

@@ -185,12 +185,15 @@ def _subfolders(listing: Listing, place: Place, skip: Collection[str]) -> Subfol
     places: list[Place] = []
     parents = (*place.parents, place.real)
     for name in listing.folders:
+        # Find where the folder really is, if it is a link.
         folder = listing.folder / name
         is_link = name in listing.links
         real = os.path.realpath(folder) if is_link else os.path.join(place.real, name)  # noqa: PTH118 - a string
+        # Skip a folder to pass over, a circle of links, and a label's folder without a case.
         is_skipped = real in skip or real in parents
         if is_skipped or (name in LABELS and not _holds_a_case(folder)):
             continue
+        # A DICOM series belongs to this folder's case; any other folder is a place of its own.
         if modality_of_name(name) and _is_series(folder):
             series.append(name)
         else:

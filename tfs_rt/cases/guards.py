@@ -104,17 +104,21 @@ def _level_findings(slot: int, image: RGB, shares: Sequence[float], thresholds: 
     share = shares[slot]
     remedy = f"check the file of {name}, and how its values became grey levels"
     if share < thresholds.nearly_empty:
+        # Report an image that is empty although the others are not.
         if _is_missed(slot, shares, thresholds):
             message = f"{name} shows nothing where the other images show something"
             yield Finding("empty", share, thresholds.nearly_empty, message, remedy)
     elif _is_constant(image):
+        # Report an image of one level.
         yield Finding("constant", 1.0, 1.0, f"{name} has one level in all its pixels", remedy)
     elif name == "functional":
+        # Report a functional image that is cut off at its brightest colour.
         cut = _share_of_end_colour(image) / share
         if cut > thresholds.capped:
             message = f"{cut:.0%} of the foreground of {name} has the same brightest colour: {CUT_OFF}"
             yield Finding("saturation", cut, thresholds.capped, message, remedy)
     else:
+        # Report any other image that is cut off at white.
         cut = float((image.min(axis=2) == WHITE).mean()) / share
         if cut > thresholds.saturated:
             message = f"{cut:.0%} of the foreground of {name} is white: {CUT_OFF}"

@@ -34,8 +34,10 @@ def list_folder(folder: Path) -> Listing:
     links: set[str] = set()
     with os.scandir(folder) as entries:
         for entry in entries:
+            # Skip hidden entries.
             if entry.name.startswith("."):
                 continue
+            # Sort the entry by its kind. Links are followed.
             if _is_true(entry.is_dir):
                 folders.append(entry.name)
                 if entry.is_symlink():

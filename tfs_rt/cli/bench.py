@@ -67,14 +67,17 @@ def bench(  # noqa: PLR0913 - one parameter for each option
     Exit codes: 0 all measured, 2 wrong usage, 3 a row asked for by name or a case is missing, 4 no cases, 5 model
     refused, 6 environment.
     """
+    # A subcommand takes no options of the command itself.
     if context.invoked_subcommand:
         _check_no_options(context)
         return
+    # Check the options that depend on each other.
     if output is None:
         raise UsageError("--output", "is not given", "say where bench.json and bench.html go: -o FOLDER")
     check_scale(scale)
     if paper and paper_in_full:
         raise UsageError("--paper", "--paper-in-full measures it whole", "leave one of the two options out")
+    # Measure.
     request = import_extra("tfs_rt_bench.latency.plan", extras=EXTRAS).Request(
         model=f"tfs-rt/x{scale or 4}" if model is None else model,
         backends=option.parse_names("--backends", backends),

@@ -123,12 +123,14 @@ def _load_pipeline(choice: FuserChoice, tier: Tier | None) -> Pipeline:
     """The model on its backend; UsageError for options that do not fit the model."""
     from tfs_rt.methods.diffusion import load_pipeline
 
+    # Load the model on its backend.
     name = choice.model_name
     recipe = partial(_change_recipe, choice.sampling, tier)
     backend = choice.compute.backend or "auto"
     pipeline = load_pipeline(name, backend=backend, recipe=recipe, threads=choice.compute.threads)
     check_model_scale(choice.scale, name, pipeline.scale)
 
+    # Check the options that the loaded model limits.
     largest = pipeline.loop.largest_batch
     if choice.compute.batch > largest:
         reason = f"{choice.compute.batch} at once are more than its engines take ({largest})"

@@ -25,6 +25,7 @@ from tfs_rt.models.bundle import load_bundle
 
 def examine() -> Report:
     """Examine everything."""
+    # Begin with the versions.
     report = Report(
         versions={
             "tfs-rt": __version__,
@@ -33,8 +34,10 @@ def examine() -> Report:
             "machine": platform.machine(),
         }
     )
+    # Ask about all packages at once, each in its own process.
     with ThreadPoolExecutor() as pool:
         answers = dict(zip(probes(), pool.map(ask, probes()), strict=True))
+    # Examine each part by itself, so that a fault in one does not hide the others.
     engines: list[Entry] = []
     parts: list[tuple[str, Callable[[], object]]] = [
         ("packages", lambda: examine_packages(report, answers)),
@@ -49,6 +52,7 @@ def examine() -> Report:
         except Exception as error:  # a file that another program made, say: report it, and examine the rest
             reason = f"cannot be examined ({type(error).__name__}: {first_line(error)})"
             report.faults.append(Fault(subject, reason, "report this"))
+    # Judge each backend by all that was found.
     report.backends = [verdict(name, report, answers, engines) for name in BACKENDS]
     return report
 
@@ -65,18 +69,21 @@ def _examine_sandbox(report: Report) -> None:
 
 def _examine_cache(report: Report) -> list[Entry]:
     """Add the cache's state; return the engines in it that are not damaged."""
+    # Open the cache.
     try:
         cache = open_cache()
     except EnvironmentFault as fault:
         problem = Problem(reason=fault.reason, remedy=fault.remedy)
         report.cache = CacheFound(folder=str(fault.subject), usable=False, problem=problem)
         return []
+    # Check each entry against its digest.
     entries = list(cache.entries())
     damaged = [entry.key for entry in entries if not entry.is_intact()]
     problem = None
     if damaged:
         remedy = f"tfs-rt cache rm {' '.join(key[:12] for key in damaged)}"
         problem = Problem(reason=f"{len(damaged)} of its entries are damaged", remedy=remedy)
+    # Report the entries, and return the good engines.
     report.cache = CacheFound(
         folder=str(cache.folder),
         entries=len(entries),

@@ -143,6 +143,7 @@ def _plain(_count: int, _height: int, _width: int) -> Checks:
 
 
 def _dicom(count: int, height: int, width: int) -> Checks:
+    # Check the facts about all slices.
     words = ("modality", "transfer_syntax_uid", "photometric_interpretation", "levels")
     uids = ("sop_class_uid", "sop_instance_uid", "series_instance_uid", "study_instance_uid", "frame_of_reference_uid")
     facts = _record(
@@ -155,6 +156,7 @@ def _dicom(count: int, height: int, width: int) -> Checks:
             "frame_order": _permutation(count),
         },
     )
+    # Check the patient's data, and where the slices lie in space.
     persons = ("patient", "issuer of the patient's id", "patient's birth date", "patient's name", "frame of reference")
     point = _many(list, _number, 3)
     grid = _grid((height, width), _many(list, _many(list, point, 4), count))
@@ -166,6 +168,7 @@ def _dicom(count: int, height: int, width: int) -> Checks:
         "patient orientation": _text,
     }
     subject = _record({}, {**dict.fromkeys(persons, _text), **place})
+    # Check the attributes that a written file copies.
     frame = {
         "sop_class_uid": _text,
         "sop_instance_uid": _text,
@@ -196,6 +199,7 @@ def _plane(value: Any) -> bool:
 
 
 def _nifti(count: int, height: int, width: int) -> Checks:
+    # Check the facts about the volume.
     voxels = count * height * width
     code = _whole(0, 5)
     required = {"format": _text, "axes": _text, "levels": _text, "sform_code": code, "qform_code": code}
@@ -203,8 +207,10 @@ def _nifti(count: int, height: int, width: int) -> Checks:
         {**required, "shape": _shape(list, voxels), "voxel_mm": _many(list, _number, 3)},
         {"forms_apart_mm": _number, **WINDOW},
     )
+    # Check where the volume lies in space.
     grid = _grid((width, height, count), _many(list, _many(list, _number, 3), 8))
     subject = _record({"orientation": _one_of("none", "in the header")}, {"grid": grid})
+    # Check the header entries that a written file copies.
     form = _either(_absent, _many(list, _many(list, _single, 4), 4))
     frame = {
         "version": _one_of(1, 2),

@@ -34,6 +34,7 @@ def decode(data: bytes, path: Path, kind: str, to_slice: Callable[[Image.Image],
     """Open an image as `kind` and return what `to_slice` makes of it. Any fault of either becomes InputError."""
     if not data:
         raise InputError(path, "is empty", AGAIN)
+    # Open the image. Pillow warns of damage and goes on: such a warning is an error here.
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", UserWarning)  # Pillow warns of damage and goes on

@@ -69,6 +69,7 @@ def encode_png(image: RGB, text: dict[str, str] | None = None) -> bytes:
 
 def _check_file(data: bytes, path: Path, rules: Rules) -> int:
     """Check that a file is complete; returns the bits of a sample."""
+    # Check the signature, and read the chunks.
     if not data:
         raise InputError(path, "is empty", "write the file again")
     if not data.startswith(SIGNATURE):
@@ -77,6 +78,7 @@ def _check_file(data: bytes, path: Path, rules: Rules) -> int:
         chunks = list(_chunks(data))
     except ValueError as error:
         raise InputError(path, "damaged or truncated PNG", "write the file again") from error
+    # Check the header and the palette.
     kinds = [kind for kind, _ in chunks]
     if kinds[0] != b"IHDR" or kinds.count(b"IHDR") != 1 or kinds.count(b"PLTE") > 1:
         raise InputError(path, "damaged PNG (malformed header)", "write the file again")
@@ -84,6 +86,7 @@ def _check_file(data: bytes, path: Path, rules: Rules) -> int:
     pixel_bytes = _check_header(header, path, rules)
     if header[9] == PALETTE and b"PLTE" not in kinds[: kinds.index(b"IDAT") if b"IDAT" in kinds else None]:
         raise InputError(path, "damaged PNG (no palette)", "write the file again")
+    # Check that the pixels are all there.
     if not inflates_to(b"".join(content for kind, content in chunks if kind == b"IDAT"), pixel_bytes):
         raise InputError(path, "damaged or truncated PNG", "write the file again")
     return header[8]

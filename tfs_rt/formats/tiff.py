@@ -57,18 +57,22 @@ def read(data: bytes, path: Path, rules: Rules) -> Picture:
 
     def to_slice(image: Image.Image) -> Picture:
         assert isinstance(image, Tag.TiffImageFile)
+        # Refuse what Pillow would open in another way than it is meant.
         if image.n_frames > 1:
             raise InputError(path, f"holds {image.n_frames} pages", "save one of them, or the volume as NIfTI")
         check_upright(image, path)
         tags = image.tag_v2
         _check_compression(tags, path, rules)
         _check_samples(image.mode, tags, path)
+        # Check that every strip or tile is complete.
         compression = tags.get(Tag.COMPRESSION, RAW)
         if not all(_is_whole(compression, data[at : at + n], n, pixels) for at, n, pixels in _parts(tags, image.size)):
             raise InputError(path, "damaged or truncated TIFF", AGAIN)
+        # Convert the pixels.
         white_is_low = tags[Tag.PHOTOMETRIC_INTERPRETATION] == WHITE_IS_LOW
         return to_picture(image, path, rules, bits=max(_bits(tags)), white_is_low=white_is_low)
 
+    # Check the signature before Pillow sees the file.
     if data and not data.startswith(SIGNATURES):
         raise InputError(path, "is not a TIFF file", f"convert it to 8-bit TIFF or PNG, {ENDING}")
     return decode(data, path, "TIFF", to_slice)
@@ -85,11 +89,13 @@ def _check_compression(tags: Tags, path: Path, rules: Rules) -> None:
 
 def _check_samples(mode: str, tags: Tags, path: Path) -> None:
     """Refuse samples that Pillow opens, but guesses, cuts or wraps."""
+    # Check the kind of colours.
     photometric = tags.get(Tag.PHOTOMETRIC_INTERPRETATION)
     bits = max(_bits(tags))
     converted = photometric == YCBCR and tags.get(Tag.COMPRESSION) == JPEG  # by libtiff, to RGB
     if photometric not in PHOTOMETRIC and not converted:
         raise InputError(path, f"has colours that are not read ({mode})", "convert it to 8-bit grey or RGB")
+    # Check the kind of numbers.
     kind = tags.get(Tag.SAMPLEFORMAT, (UNSIGNED,))[0]
     if kind != UNSIGNED if bits <= 8 else (mode, bits, kind) not in DEEP_KINDS:
         reason = f"has {bits}-bit samples of a kind that is not read ({mode})"
@@ -97,6 +103,7 @@ def _check_samples(mode: str, tags: Tags, path: Path) -> None:
     if mode in ("I", "F") and tags.prefix == BIG_ENDIAN and tags.get(Tag.COMPRESSION, RAW) != RAW:
         reason = "is compressed and big-endian, whose bytes Pillow swaps for nothing"
         raise InputError(path, reason, "save it little-endian, or without compression")
+    # Check the samples beside the colours, and the palette.
     if any(extra not in ALPHA for extra in tags.get(Tag.EXTRASAMPLES, ())):
         raise InputError(path, "has samples of unknown meaning beside its colours", "save it without them")
     if photometric == PALETTE and 0 < max(tags[Tag.COLORMAP]) < 256:
@@ -105,6 +112,7 @@ def _check_samples(mode: str, tags: Tags, path: Path) -> None:
 
 def _parts(tags: Tags, size: tuple[int, int]) -> Iterator[tuple[int, int, int]]:
     """(offset, length, bytes of pixels) of every strip or tile; ValueError where they are not as many as it takes."""
+    # Read how the image is divided.
     width, height = size
     samples = tags.get(Tag.SAMPLESPERPIXEL, 1)
     bits = _bits(tags)[0]
@@ -112,11 +120,13 @@ def _parts(tags: Tags, size: tuple[int, int]) -> Iterator[tuple[int, int, int]]:
     tiled = Tag.TILEOFFSETS in tags
     across = tags[Tag.TILEWIDTH] if tiled else width
     down = tags[Tag.TILELENGTH] if tiled else tags.get(Tag.ROWSPERSTRIP, height)
+    # Check the number of parts.
     offsets = tags[Tag.TILEOFFSETS if tiled else Tag.STRIPOFFSETS]
     lengths = tags[Tag.TILEBYTECOUNTS if tiled else Tag.STRIPBYTECOUNTS]
     rows = -(-height // down)
     if not len(offsets) == len(lengths) == -(-width // across) * rows * planes:
         raise ValueError("strips or tiles are missing")
+    # Compute the bytes that each part holds.
     row_bytes = -(-across * bits * (samples // planes) // 8)
     for number, (offset, length) in enumerate(zip(offsets, lengths, strict=True)):
         shown = down if tiled else min(down, height - number % rows * down)  # the last strip is shorter, no tile is

@@ -139,9 +139,11 @@ def _case_arrays(case_id: str, images: Sequence[ImageLike]) -> list[RGB]:
 
 def as_rgb(image: ImageLike, slot: str, subject: str) -> RGB:
     """An image as an array, uint8 (h, w, 3); TypeError or ValueError about `subject` for anything else."""
+    # Refuse masked arrays: the mask would be lost.
     rows = image if isinstance(image, list | tuple) else [image]
     if any(isinstance(row, np.ma.MaskedArray) for row in rows):
         raise TypeError(f"{subject}: found a masked array, expected {EXPECTED}: fill it first, as in image.filled(0)")
+    # Convert a Pillow image or lists to an array.
     if isinstance(image, Image.Image):
         array = np.asarray(_in_rgb(image, slot, subject))
     elif isinstance(image, np.ndarray):
@@ -150,6 +152,7 @@ def as_rgb(image: ImageLike, slot: str, subject: str) -> RGB:
         array = _from_lists(image, subject)
     else:
         raise TypeError(f"{subject}: found {_type_name(image)}, expected {EXPECTED}, a Pillow image or nested lists")
+    # Check the type and shape.
     if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3:
         raise ValueError(f"{subject}: found {array.dtype.name} {array.shape}, expected {EXPECTED}")
     if not array.size:

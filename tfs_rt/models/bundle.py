@@ -72,6 +72,7 @@ class Bundle:
         The float32 graph is also compared with the manifest's architecture; `half_graph` does this for the FP16 one.
         Symbolic links are followed, because model stores consist of them; their target has to have the same SHA-256.
         """
+        # Read the file that the manifest lists.
         entry = self.manifest.files.get(precision)
         if entry is None:
             available = ", ".join(self.manifest.files)
@@ -81,9 +82,11 @@ class Bundle:
             data = read_regular(file, NETWORK_BYTES)
         except OSError as error:
             raise ModelError(file, f"cannot be read ({error.strerror})", "export the bundle anew") from error
+        # Check its digest and its operations.
         if hashlib.sha256(data).hexdigest() != entry.sha256:
             raise ModelError(file, "does not match its SHA-256 in model.json", "restore the file or export anew")
         _check_onnx(file, data, self.manifest.kind)
+        # Compare the float32 graph with the manifest's architecture.
         if precision == "fp32":
             with self._matches_manifest(precision):
                 check_network(data, self.manifest.model.architecture)

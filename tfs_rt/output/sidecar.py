@@ -156,6 +156,7 @@ def looks_like_sidecar(path: Path) -> bool:
 
 def _parsed(facts: Facts) -> Sidecar:
     """A sidecar's entries, checked. ValueError, KeyError, TypeError or AttributeError if they are not valid."""
+    # Check the types.
     case_id = facts["case"]
     seconds = facts["seconds"]
     warnings = facts["warnings"]
@@ -164,6 +165,7 @@ def _parsed(facts: Facts) -> Sidecar:
     _require(isinstance(warnings, list), "its warnings are not a list")
     _require(all(isinstance(warning, str) for warning in warnings), "its warnings are not text")
     _require(isinstance(facts["recipe_sha256"], str), "its recipe has no hash")
+    # Parse the parts that have a shape of their own.
     return Sidecar(
         case=case_id,
         result=_parsed_result(facts["result"], case_id),

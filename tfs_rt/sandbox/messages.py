@@ -51,16 +51,19 @@ def receive(descriptor: int, limit: int) -> Any:
 
 
 def _to_json(value: Any, buffers: list[Any]) -> Any:
+    # Plain values stand for themselves.
     if isinstance(value, np.generic):
         value = value.item()
     if value is None or isinstance(value, bool | int | float | str):
         return value
     if isinstance(value, list):
         return [_to_json(item, buffers) for item in value]
+    # Other containers become an object that names their type.
     if isinstance(value, tuple):
         return {"tuple": [_to_json(item, buffers) for item in value]}
     if isinstance(value, dict):
         return {"dict": [[_to_json(key, buffers), _to_json(item, buffers)] for key, item in value.items()]}
+    # Bytes and arrays go into buffers beside the JSON; only their sizes stay in it.
     if isinstance(value, bytes):
         buffers.append(value)
         return {"bytes": len(value)}

@@ -162,6 +162,7 @@ def kill_after(process: subprocess.Popen[bytes], seconds: float) -> Iterator[thr
     """Kill the child if the block takes longer, and set the event: reading from the child's pipe then ends, too."""
     expired = threading.Event()
     finished = threading.Event()
+    # The lock decides which comes first: the end of the time, or the end of the block.
     turn = threading.Lock()
 
     def watch() -> None:
@@ -172,10 +173,12 @@ def kill_after(process: subprocess.Popen[bytes], seconds: float) -> Iterator[thr
                 expired.set()
                 kill(process)
 
+    # Start the thread that watches the time.
     try:  # a Thread object would wait for ever for one that has no memory to begin
         start_new_thread(watch, ())
     except RuntimeError as error:
         raise start_fault(first_line(error), limit_fault(error)) from error
+    # Run the block.
     try:
         yield expired
     finally:

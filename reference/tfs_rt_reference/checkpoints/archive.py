@@ -29,20 +29,24 @@ def check_archive(path: Path) -> None:
     ModelError for a zip archive of other things, or a part of one.
     """
     with open_regular(path) as file:
+        # Find out the kind of file by its first bytes.
         size = os.fstat(file.fileno()).st_size
         start = file.read(TAR_AT + len(TAR))
         if start.endswith(TAR):
             raise ValueError("a tar, as the first versions of PyTorch wrote")
         if not start.startswith(ZIP):
             return
+        # List the archive's members.
         try:
             with zipfile.ZipFile(file) as archive:
                 members = archive.infolist()
         except zipfile.BadZipFile as error:
             reason = f"ends before its archive does ({size} bytes): its download was cut off, or it is damaged"
             raise ModelError(path, reason, "fetch the file again") from error
+    # Check the pickle and the names.
     _check_pickle(path, [member.filename for member in members])
     _check_names([member.filename for member in members])
+    # Check that the members are stored plainly, and do not overlap.
     if any(member.compress_type != zipfile.ZIP_STORED or member.flag_bits & 1 for member in members):
         raise ValueError("members of its archive are compressed or encrypted")
     if sum(member.file_size for member in members) > size:

@@ -156,15 +156,18 @@ def _as_tensors(arrays: dict[str, NDArray[np.float32]]) -> Tensors:
 
 def _check_contents(path: Path, sha256: str, parsed: Parsed) -> Contents:
     tensors, buffers, stored, ema, metadata = parsed
+    # Check the schedule's buffers.
     if odd := [f"{name} in {kind}" for name, kind in stored.items() if kind not in STORED or name not in buffers]:
         raise ModelError(path, f"its schedule buffer {odd[0]} cannot be read", "save the checkpoint anew, in float32")
     if bad := [name for name, buffer in buffers.items() if buffer.ndim != 1 or not buffer.numel()]:
         raise ModelError(path, f"its schedule buffer {bad[0]} is not a list of numbers", "save the checkpoint anew")
+    # Read the architecture from the tensors, and compare them with it.
     declared = from_dict(ModelSpec, json.loads(metadata)) if metadata else None
     architecture = infer_architecture(path, tensors, declared.architecture.norm_groups if declared else 1)
     if declared:
         architecture = dataclasses.replace(architecture, sigma_data=declared.architecture.sigma_data)
     compare_tensors(path, tensors, architecture)
+    # Compare with the metadata, and refuse weights that are not finite.
     if declared and declared.architecture != architecture:
         raise ModelError(path, "its metadata describes another architecture", "save the checkpoint anew")
     if bad := [name for name, tensor in tensors.items() if not bool(tensor.isfinite().all())]:

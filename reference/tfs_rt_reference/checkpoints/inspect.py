@@ -14,11 +14,13 @@ from tfs_rt_reference.checkpoints.option_file import PublishedConfig
 
 def inspect_checkpoint(path: Path, config: Path | None) -> dict[str, Any]:
     """Read from the tensors; where `config` is given, also how it differs."""
+    # Read the architecture.
     contents = read_contents(path)
     architecture = dataclasses.asdict(contents.architecture)
     if not contents.declared:
         architecture["sigma_data"] = "not in the tensors (0 but for networks of our own)"
         architecture["norm_groups"] = "not in the tensors (published: 32, or 16 in some SR3 models)"
+    # Describe the tensors.
     facts: dict[str, Any] = {
         "kind": "checkpoint",
         "path": str(path),
@@ -29,6 +31,7 @@ def inspect_checkpoint(path: Path, config: Path | None) -> dict[str, Any]:
         "architecture": architecture,
         "schedule_buffers": _schedule(contents),
     }
+    # Add what the checkpoint declares, and how the configuration differs.
     if contents.declared:
         declared = dataclasses.asdict(contents.declared)
         facts["declared"] = {

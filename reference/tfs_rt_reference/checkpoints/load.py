@@ -68,16 +68,19 @@ def load_checkpoint(
 
 def _differences(contents: Contents, config: PublishedConfig | None, asked: dict[str, Any]) -> list[str]:
     """One line for each contradiction between file, configuration and options."""
+    # Compare the configuration with the tensors and the options.
     lines = config.differences(contents.architecture) if config else []
     if config and config.norm_groups and asked["norm_groups"] not in (None, config.norm_groups):
         lines.append(f"norm_groups: {asked['norm_groups']} asked, {config.norm_groups} in the configuration")
     if not contents.declared:
         return lines
+    # Compare the checkpoint's declaration with the options.
     own = contents.declared
     declared = {"norm_groups": own.architecture.norm_groups, "scale": own.scale, "prediction": own.prediction}
     for key, value in declared.items():
         if asked[key] not in (None, value):
             lines.append(f"{key}: {asked[key]} asked, {value} in the file")
+    # Compare it with the configuration.
     if config and config.norm_groups not in (None, own.architecture.norm_groups):
         lines.append(
             f"norm_groups: {declared['norm_groups']} in the checkpoint, {config.norm_groups} in the configuration"
@@ -108,6 +111,7 @@ def _spec_of(contents: Contents, config: PublishedConfig | None, asked: dict[str
 
 def schedules(contents: Contents, config: PublishedConfig | None) -> tuple[Schedule, Schedule]:
     """(schedule of sampling, schedule of training): the declared ones, checked against the stored buffers."""
+    # Find the declared schedules: in the configuration, or from the stored betas.
     stored = {name: contents.buffers[name] for name in ("betas", "alphas_cumprod") if name in contents.buffers}
     if config:
         declared = list(config.schedules)
@@ -119,6 +123,7 @@ def schedules(contents: Contents, config: PublishedConfig | None) -> tuple[Sched
     else:
         reason = "does not state its noise schedule"
         raise ModelError(contents.path, reason, "give --config with the published option file")
+    # Keep those that match the stored buffers.
     matching = [schedule for schedule in declared if _same_schedule(contents, schedule)]
     if not matching:
         found = ", ".join(f"{name} {tuple(t.shape)} in {contents.stored[name]}" for name, t in stored.items())

@@ -150,16 +150,20 @@ def complete(pairs: Sequence[Pair], rng: np.random.Generator) -> list[RGB]:
 
 def run(source: Path, output: Path, *, seed: int) -> None:
     """Complete a list of pairs in a folder."""
+    # Read the list.
     pairs = read_pairs(source)
     if not pairs:
         raise UsageError(source, "lists no pairs", "add some")
+    # Check that no file of the list would be overwritten.
     root = output.resolve()
     files = {pair.id: root / f"{pair.id}_{pair.missing}.png" for pair in pairs}
     inputs = {path.resolve() for pair in pairs for path in (source, *pair.files.values())}
     if inputs & {root / "cases.csv", *files.values()}:
         raise UsageError(output, "holds the list or images of it that would be overwritten", "choose another -o")
+    # Complete the pairs before anything is written.
     images = complete(pairs, np.random.default_rng(seed))
     prepare_output(output)
+    # Write the images, and a list of complete cases.
     table = [["id", *SLOTS, "patient", "split"]]
     for pair, image in zip(pairs, images, strict=True):
         write_file(files[pair.id], encode_png(image))

@@ -83,10 +83,12 @@ def prepare(request: Request, on_outcome: Callable[[str, Outcome], None] = lambd
 
     Raises UsageError if the output holds anything else, or a set of another recipe.
     """
+    # Assign each case to its patient and its split.
     patients = assign_patients(request.cases, request.patient)
     splits = assign_splits(request.cases, patients, val=request.val, test=request.test)
     plain = [case for case in sorted(patients) if Path(case).name == case]  # a refused id may be anything
     places = {case: {"patient": patients[case], "split": splits[case]} for case in plain}
+    # Describe the set: a folder with another recipe is refused.
     recipe = {"tfs-rt": __version__, "truth": "bitonicx", "scales": list(request.scales), "cases": places}
     prepared = Prepared()
 
@@ -100,6 +102,7 @@ def prepare(request: Request, on_outcome: Callable[[str, Outcome], None] = lambd
     def work(case: Case) -> tuple[str, Outcome]:
         return case.id, _attempt(case, places[case.id], request)
 
+    # Prepare the cases in parallel; refused cases are recorded at once.
     cases = [case for case in request.cases if isinstance(case, Case)]
     with _locked(request.output):
         _open_set(request.output, recipe)
@@ -107,6 +110,7 @@ def prepare(request: Request, on_outcome: Callable[[str, Outcome], None] = lambd
             if isinstance(case, RefusedCase):
                 done(case.id, case.error)
         _in_parallel(work, cases, request.workers, done)
+        # Remove the remains of failed cases, and write the manifest.
         for case in prepared.failed.keys() & places.keys():
             _remove(case, places[case]["split"], request)
         _write_manifest(request.output, recipe, prepared)
@@ -174,17 +178,21 @@ def _attempt(case: Case, place: dict[str, str], request: Request) -> Outcome:
 
 def _prepare_case(loaded: Loaded, place: dict[str, str], request: Request) -> Record:
     case = loaded.case
+    # Check the size.
     height, width = loaded.size
     if odd := [scale for scale in request.scales if height % scale or width % scale]:
         raise InputError(f"case {case.id}", f"{width}x{height} cannot be divided by {odd[0]}", "crop its three images")
+    # Keep the case if it was prepared from the same sources.
     sources = {slot: {**loaded.inputs[slot], "modality": modality_of(case.files[slot])} for slot in SLOTS}
     facts = {"id": case.id, **place, "width": width, "height": height, "sources": sources}
     record_file = request.output / "records" / f"{case.id}.json"
     if record := _already_done(record_file, facts, request.output, _names(case.id, place["split"], request.scales)):
         return record
+    # Make the images: the sources at each scale, and the ground truth.
     record_file.unlink(missing_ok=True)
     images = [image for scale in (1, *request.scales) for image in _low_resolution_images(loaded.images, scale)]
     images.append(bitonicx.fuse(*loaded.images))
+    # Write the images, and last the record.
     files = {}
     for name, image in zip(_names(case.id, place["split"], request.scales), images, strict=True):
         data = encode_png(_plain(image))
@@ -227,6 +235,7 @@ def _open_set(output: Path, recipe: Record) -> None:
 
     Until it is finished the set counts as incomplete: its files may come from earlier sources.
     """
+    # Refuse a folder with other contents.
     unfinished = _temporary_files(output, {MANIFEST})
     if not (output / MANIFEST).exists():
         if any(path not in unfinished for path in output.iterdir()):
@@ -236,7 +245,9 @@ def _open_set(output: Path, recipe: Record) -> None:
         if differing and any(path not in unfinished for path in output.iterdir() if path.name != MANIFEST):
             reason = f"holds a set made by another recipe (it differs in {', '.join(differing)})"
             raise UsageError(output, reason, "choose another --output")
+    # Mark the set as incomplete.
     _write_manifest(output, recipe, None)
+    # Delete the temporary files in all its folders.
     names = defaultdict(set)
     for case, place in recipe["cases"].items():
         for name in (*_names(case, place["split"], tuple(recipe["scales"])), f"records/{case}.json"):

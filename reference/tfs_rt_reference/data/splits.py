@@ -19,6 +19,7 @@ def assign_patients(cases: Iterable[FoundCase], pattern: str | None) -> dict[str
 
     Raises UsageError if neither states it: two slices of one patient in two splits would flatter every figure.
     """
+    # Find each case's patient.
     patients = {}
     for case in cases:
         match = re.match(pattern, case.id) if pattern else None
@@ -29,6 +30,7 @@ def assign_patients(cases: Iterable[FoundCase], pattern: str | None) -> dict[str
             start = re.split(r"[_.-]", case.id)[0]
             remedy = f"give --patient '([^_.-]+)', which makes it {start!r}, or a CSV with the column patient"
             raise UsageError(f"case {case.id}", "does not state its patient", remedy)
+    # Refuse two spellings of one name.
     spellings: dict[str, str] = {}
     for patient in patients.values():
         other = spellings.setdefault(fold_name(patient), patient)

@@ -56,6 +56,7 @@ class Config:
     def __post_init__(self) -> None:
         if self.scale not in (2, 4, 8):
             raise ValueError("scale is not 2, 4 or 8")
+        # Collect the rules, and whether each holds.
         stride = self.architecture.stride
         positive = (self.iterations, self.batch, self.crop, self.validate_every)
         checks = {
@@ -79,6 +80,7 @@ class Config:
             "a network takes three images, or one (SR3)": self.architecture.condition_channels in (9, 3),
             "sigma_range is [], or [low, high]": len(self.sigma_range) in (0, 2),
         }
+        # Refuse the first that does not hold.
         for rule, holds in checks.items():
             if not holds:
                 raise ValueError(f"not so: {rule}")

@@ -66,10 +66,12 @@ def squared_error(output: Tensor, batch: Batch, config: Config) -> Tensor:
 
 def loss(network: Network, batch: Batch, config: Config) -> Tensor:
     """The loss of a batch."""
+    # Add noise, and predict.
     x_t = q_sample(batch.x_0, batch.noise_level, batch.eps)
     device = batch.x_0.device.type
     with torch.autocast(device, torch.bfloat16, enabled=config.precision == "bf16"):
         output = network(batch.condition, x_t, batch.noise_level).float()
+    # Add up the terms whose weight is not 0.
     total = config.lambda_1 * squared_error(output, batch, config)
     if not config.lambda_2 and not config.lambda_3:
         return total

@@ -81,21 +81,26 @@ def train(request: Request, watch: Watch = Watch()) -> State:
 
 
 def _train(request: Request, watch: Watch) -> State:
+    # Check the sets.
     for root in request.sets:
         read_manifest(root)
     data = [file_sha256(root / MANIFEST) for root in request.sets]
     with _place(request.device) as place:
+        # Begin the run, or resume it.
         state = _first_state(request, data, place)
         if state.config.batch % place.world:
             reason = f"{state.config.batch} samples cannot be shared out evenly among {place.world} processes"
             raise UsageError("batch", reason, "set a multiple")
+        # Read the images.
         groups, validation = read_material(request.sets, alone=state.config.architecture.condition_channels == 3)
         trained_size = max(max(group.truth.shape[:2]) for group in validation)
         material = Material(groups, state.config)
+        # Distil towards the teacher's samples, if it gives any.
         if request.teacher and request.teacher.samples:
             folder = request.output / TARGETS / target_key(request.teacher, data)
             taught = _groups_with_targets(request.teacher, groups, folder, place, watch)
             material = Material(taught, state.config, grid=state.config.scale)
+        # Train; at each validation, write the log and the state.
         batches = material.batches(state.iteration + 1, rank=place.rank, world=place.world, workers=request.workers)
         with watch.progress("training", state.config.iterations, "iterations") as advance:
             advance(state.iteration)
@@ -111,15 +116,18 @@ def _train(request: Request, watch: Watch) -> State:
 def _lines(state: State, batches: Iterator[Batch], place: Place, advance: Advance) -> Iterator[Line]:
     """Train to the end; a line of the log whenever it is time to validate."""
     step = _stepper(state, place)
+    # Continue the clock of the earlier part of the run.
     before = state.log[-1]["seconds"] if state.log else 0.0
     start = time.monotonic()
     losses = []
     clock = time.monotonic()
     while state.iteration < state.config.iterations:
+        # Run one iteration.
         losses.append(step(next(batches)))
         advance(1)
         if state.iteration % state.config.validate_every and state.iteration < state.config.iterations:
             continue
+        # Report the time and the loss since the last line.
         yield {
             "iteration": state.iteration,
             "seconds": round(before + time.monotonic() - start, 1),
@@ -163,13 +171,16 @@ def configuration(output: Path) -> Config:
 def _first_state(request: Request, data: list[str], place: Place) -> State:
     config = dataclasses.replace(request.config, precision=_precision(request.config, place.device))
     key = request.teacher.key if request.teacher else None
+    # Resume the run on disk.
     if request.resume:
         state = resume_state(request.output, config, data, place.device, teacher=key)
         prepare_output(request.output)
         return state
+    # Refuse a folder that holds a run.
     if any((request.output / name).exists() for name in (STATE, MODEL, LOG)):
         raise UsageError(request.output, "holds a run", "add --resume to go on with it, or choose another --output")
     prepare_output(request.output)
+    # Begin from the teacher, from a given model or from random weights.
     if request.teacher:
         begin = request.teacher.model
     else:
@@ -192,6 +203,7 @@ def _precision(config: Config, device: torch.device) -> Precision:
 
 def _stepper(state: State, place: Place) -> Callable[[Batch], Tensor]:
     """One iteration of training: a batch in, its loss out."""
+    # Wrap the network where several processes train it.
     config = state.config
     parameters = list(state.network.parameters())
     network: nn.Module = state.network
@@ -200,19 +212,23 @@ def _stepper(state: State, place: Place) -> Callable[[Batch], Tensor]:
         network = nn.parallel.DistributedDataParallel(network, device_ids=ids)
 
     def step(batch: Batch) -> Tensor:
-        seeds = np.random.SeedSequence([config.seed, state.iteration, place.rank])  # seeds dropout
+        # Seed dropout by the iteration and the process.
+        seeds = np.random.SeedSequence([config.seed, state.iteration, place.rank])
         torch.manual_seed(int(seeds.generate_state(1)[0]))
         state.network.train()
+        # Compute the loss and its gradient.
         share = rate(config, state.iteration)
         value = loss(network, batch.to(place.device), config)
         state.network.zero_grad(set_to_none=True)
         value.backward()
         if config.clip:
             nn.utils.clip_grad_norm_(parameters, config.clip)
+        # Update the weights, each optimiser at its own rate.
         for optimiser in state.optimisers:
             for group in optimiser.param_groups:
                 group["lr"] = (config.muon if isinstance(optimiser, Muon) else config.rate) * share
             optimiser.step()
+        # Count the iteration, and update the average.
         state.iteration += 1
         state.update_average()
         return value.detach()

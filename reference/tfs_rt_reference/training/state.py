@@ -63,9 +63,12 @@ class State:
 
     def save(self, folder: Path, trained_size: int) -> None:
         """Write everything; each file appears whole or stays what it was, and the state goes last."""
+        # Write the model if it is the best so far.
         if self.log[-1]["val_loss"] == min(line["val_loss"] for line in self.log):
             save_checkpoint(folder / MODEL, self.average, self.config.spec(trained_size))
+        # Write the log.
         write_file(folder / LOG, "".join(json.dumps(line) + "\n" for line in self.log).encode())
+        # Write the state.
         content = {
             "config": configs.to_json(self.config),
             "data": self.data,
@@ -131,6 +134,7 @@ def resume_state(
     folder: Path, config: Config, data: list[str], device: torch.device, *, teacher: str | None = None
 ) -> State:
     """The run on disk; UsageError if it is of another configuration, of other data or of another teacher."""
+    # Compare the run on disk with the one asked for.
     held = read_state(folder)
     if lines := differences(held.config, config):
         raise UsageError(
@@ -147,6 +151,7 @@ def resume_state(
             else "was begun otherwise",
             "resume it with the command, the teacher and the options that it was begun with",
         )
+    # Restore the network, its average and the optimisers.
     network = UNet(held.config.architecture, dropout=held.config.dropout)
     network.load_state_dict(held.network)
     state = _make_state(held.config, data, teacher, network.to(device))

@@ -23,10 +23,12 @@ def validate(network: UNet, config: Config, trained_size: int, groups: Sequence[
     `val_loss` is L_PSF of those images; it selects the best weights of a run. One step, except for an eps network: its
     first x_0 does not look like an image.
     """
+    # Prepare the sampler: one step, or more for an eps network.
     spec = config.spec(trained_size)
     recipe = default_recipe(spec, steps=None if spec.prediction == "eps" else 1)
     engine = TorchEngine(spec, network)
     table = step_table(spec, recipe)
+    # Fuse each group, and measure its error.
     rows = []
     for group in groups:
         batch = ImageBatch([group.degraded(spec.scale)], [group.id], size=group.size)
@@ -36,6 +38,7 @@ def validate(network: UNet, config: Config, trained_size: int, groups: Sequence[
         ssim = float(structural_similarity(result, group.truth, channel_axis=-1))  # pyright: ignore[reportArgumentType]
         psf = config.lambda_1 * mse / 127.5**2 + config.lambda_2 * (1 - ssim)
         rows.append([10 * np.log10(255**2 / mse), ssim, psf, *error.mean(axis=(0, 1))])
+    # Average over the groups.
     psnr, ssim, psf, *bias = np.mean(rows, axis=0).tolist()
     return {
         "psnr": round(psnr, 3),

@@ -58,10 +58,12 @@ def encode(slices: Sequence[RGB], frames: dict[str, Any], text: dict[str, str]) 
     `frames` has each slot's `Picture.frame`, of which those of DICOM files are used.
     `text` says how the result was made.
     """
+    # Refuse more pixels than one file can hold.
     if sum(image.nbytes for image in slices) > MAX_BYTES:
         reason = "its result has more pixels than a DICOM file can hold (4 GiB)"
         raise InputError(f"case {text['tfs-rt:case']}", reason, "write it in another format")
     pixels = np.stack(slices)
+    # Describe the subject, the making and the image.
     sources = [Source(**frame) for frame in frames.values() if frame]
     complete = len(sources) == len(frames)
     dataset = Dataset()
@@ -69,9 +71,11 @@ def encode(slices: Sequence[RGB], frames: dict[str, Any], text: dict[str, str]) 
     _put_subject(dataset, sources, text)
     _put_made_by(dataset, sources, text)
     _put_image(dataset, pixels, sources, complete)
+    # Derive the identifiers from the content: the same result gets the same ones.
     dataset.SeriesInstanceUID = generate_uid(entropy_srcs=[*_entropy(text), "series", *filter(None, [text.get(SHOWS)])])
     dataset.SOPInstanceUID = generate_uid(entropy_srcs=[*_entropy(text), hashlib.sha256(pixels.tobytes()).hexdigest()])
     dataset.file_meta = _meta(dataset)
+    # Write the file.
     buffer = io.BytesIO()
     dcmwrite(buffer, dataset, enforce_file_format=True)
     return buffer.getvalue()
@@ -93,6 +97,7 @@ def _meta(dataset: Dataset) -> FileMetaDataset:
 
 def _put_subject(dataset: Dataset, sources: list[Source], text: dict[str, str]) -> None:
     """The patient and the study of the first source, and the new series in it."""
+    # Copy the patient's and the study's attributes.
     known = sources[0].attributes if sources else {}
     for keyword in REQUIRED:
         setattr(dataset, keyword, _value(known.get(keyword, ("",))))
@@ -101,12 +106,15 @@ def _put_subject(dataset: Dataset, sources: list[Source], text: dict[str, str]) 
             setattr(dataset, keyword, _value(known[keyword]))
     if sources and sources[0].deidentified_by:
         dataset.DeidentificationMethodCodeSequence = [_code(code) for code in sources[0].deidentified_by]
+    # Join the source's study, or begin one.
     study = known.get("StudyInstanceUID", ("",))[0]
     dataset.StudyInstanceUID = study or generate_uid(entropy_srcs=[*_entropy(text), "study"])
+    # Describe the new series.
     dataset.Modality = "OT"
     dataset.SeriesNumber = SERIES + (SHOWS in text)
     dataset.InstanceNumber = 1
     dataset.SeriesDescription = _series(text)
+    # Name the part of the body, and its side where there are two.
     _put_first(dataset, sources, "BodyPartExamined")
     if dataset.get("BodyPartExamined") not in UNPAIRED:
         dataset.Laterality = ""  # unknown, unless a source says it
@@ -122,16 +130,19 @@ def _series(text: dict[str, str]) -> str:
 
 def _put_made_by(dataset: Dataset, sources: list[Source], text: dict[str, str]) -> None:
     """Equipment and derivation attributes: which software made the image, from which sources."""
+    # Name the software.
     software = clean(text["Software"], 64)
     dataset.Manufacturer = dataset.ManufacturerModelName = "tfs-rt"
     dataset.SoftwareVersions = software
     dataset.ConversionType = "WSD"
     dataset.ImageType = ["DERIVED", "SECONDARY"]
+    # Describe the derivation, and refer to the sources.
     details = "; ".join(f"{key} {clean(value, 300)}" for key, value in text.items())
     what = f"{text[SHOWS].capitalize()} in the fusion" if SHOWS in text else "Fusion"
     dataset.DerivationDescription = clean(f"{what} of registered images by super-resolution. {details}", 1024)
     if referred := [_reference(source) for source in sources if source.sop_class_uid and source.sop_instance_uid]:
         dataset.SourceImageSequence = referred
+    # Add tfs-rt to the equipment that contributed.
     equipment = Dataset()
     equipment.PurposeOfReferenceCodeSequence = [_code(PROCESSING)]
     equipment.Manufacturer = equipment.ManufacturerModelName = "tfs-rt"
@@ -150,16 +161,20 @@ def _reference(source: Source) -> Dataset:
 
 def _put_image(dataset: Dataset, pixels: np.ndarray, sources: list[Source], complete: bool) -> None:
     count, rows, columns, _ = pixels.shape
+    # Choose the class by the number of slices.
     dataset.SOPClassUID = uid.SecondaryCaptureImageStorage
     if count > 1:
         dataset.SOPClassUID = uid.MultiFrameTrueColorSecondaryCaptureImageStorage
         _put_frames(dataset, count, sources)
+    # Say how the image lies and what it is for.
     dataset.PatientOrientation = _value(next(_found(sources[:1], "PatientOrientation"), ("",)))
     burned = any(values == ("YES",) for values in _found(sources, "BurnedInAnnotation"))
     dataset.ContentQualification = "RESEARCH"
     dataset.BurnedInAnnotation = "YES" if burned else "NO"
+    # Describe past compression and the spacing.
     _put_compression(dataset, sources, complete)
     _put_spacing(dataset, rows, columns, sources)
+    # Write the pixels, RGB with 8 bits.
     dataset.SamplesPerPixel = 3
     dataset.PhotometricInterpretation = "RGB"
     dataset.PlanarConfiguration = 0

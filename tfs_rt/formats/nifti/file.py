@@ -50,12 +50,14 @@ class Stored(NamedTuple):
 
 def read_stored(data: bytes, path: Path) -> Stored:
     """The header and the one volume of a single-file NIfTI-1 or -2; InputError, or any other error if it is damaged."""
+    # Check that the file is compressed just when its name says so.
     if not data:
         raise InputError(path, "is empty", AGAIN)
     compressed = path.name.lower().endswith(".gz")
     if compressed != data.startswith(GZIP_MAGIC):
         reason = "is not compressed, as its name says" if compressed else "is compressed, but its name does not say so"
         raise InputError(path, reason, "give it the ending that it has, .nii or .nii.gz")
+    # Read the header, and from it the size of the volume.
     with gzip.GzipFile(fileobj=io.BytesIO(data)) if compressed else io.BytesIO(data) as file:
         header = _header(file.read(540), path)
         shape = _shape(header, path)
@@ -63,13 +65,16 @@ def read_stored(data: bytes, path: Path) -> Stored:
         voxel = _voxel(header, path)
         size = offset + math.prod(shape) * voxel.itemsize
         _check_size(header, offset, size, path)
+        # Check the size before any of the volume is read.
         if size > len(data) * (DEFLATE_RATIO if compressed else 1):
             raise InputError(path, "damaged or truncated NIfTI", AGAIN)
         file.seek(0)
         content = file.read(size + 1)  # past the end, where gzip checks its CRC
+    # Check that the file ends where the volume ends.
     if len(content) != size:
         extent = "truncated NIfTI" if len(content) < size else "NIfTI with more bytes than its header says"
         raise InputError(path, f"damaged, or {extent}", AGAIN)
+    # Order the axes as (x, y, z), with those of a voxel's parts last.
     flat = np.frombuffer(content, voxel.base, offset=offset)
     return Stored(header, flat.reshape(*shape[::-1], *voxel.shape).transpose(2, 1, 0, *range(3, 3 + voxel.ndim)))
 

@@ -135,6 +135,7 @@ class Graph:
 
     def _node_sizes(self, node: Node) -> Shape:
         """The integers that a node computes from shapes."""
+        # Read a shape, or a part of one.
         if node.operation == "Shape":
             shape = self.shapes.get(node.inputs[0])
             if shape is None:
@@ -144,11 +145,14 @@ class Graph:
             if not isinstance(start, int) or not isinstance(end, int):
                 raise ValueError("it reads a part of a shape whose ends are not integers")
             return shape[start:end]
+        # Compute the inputs first.
         parts = [self.sizes(name) for name in node.inputs]
+        # Join or flatten lists of integers.
         if node.operation == "Concat" and sum(map(len, parts)) <= LONGEST_SHAPE:
             return tuple(chain.from_iterable(parts))
         if node.operation == "Squeeze" or (node.operation == "Reshape" and parts[1:] == [({"": -1},)]):
             return parts[0]
+        # Compute with two integers.
         if node.operation not in ARITHMETIC or [len(part) for part in parts] != [1, 1]:
             raise ValueError(f"it computes a shape by {node.operation}")
         (a,), (b,) = parts

@@ -58,6 +58,7 @@ def _tensor(view: memoryview) -> Weights:
     kind = 0
     name = ""
     raw = memoryview(b"")
+    # Read the fields.
     for number, value in fields(view):
         if number == DIMS:
             dims += [value] if isinstance(value, int) else _packed_numbers(value)
@@ -67,6 +68,7 @@ def _tensor(view: memoryview) -> Weights:
             name = str(value, "utf-8")
         elif number == RAW_DATA and isinstance(value, memoryview):
             raw = value
+    # Skip tensors of other types, and view the bytes as an array.
     if kind not in TYPES:
         return {}
     try:
