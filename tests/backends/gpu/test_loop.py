@@ -57,7 +57,7 @@ class StandIn:
         self.warm = True
 
 
-def new_loop(*, whole: bool = False) -> tuple[Any, list[StandIn]]:
+def new_loop() -> tuple[Any, list[StandIn]]:
     from tfs_rt.backends.gpu.compiler import KERNELS
     from tfs_rt.backends.gpu.cuda_device import CudaDevice
     from tfs_rt.backends.gpu.loop import GraphLoop
@@ -69,7 +69,7 @@ def new_loop(*, whole: bool = False) -> tuple[Any, list[StandIn]]:
         made.append(StandIn(device))
         return made[-1]
 
-    return GraphLoop(device, SPEC, network, bias_rows, largest_batch=8, whole=whole), made
+    return GraphLoop(device, SPEC, network, bias_rows, largest_batch=8), made
 
 
 def cases(count: int, height: int, width: int) -> list[list[RGB]]:
@@ -195,16 +195,6 @@ def a_longer_table() -> list[Any]:
     return [max(shares), len(made)]
 
 
-def all_steps_in_one_launch() -> dict[str, Any]:
-    """The whole loop as one graph: the same images, one launch a batch, a capture for each number of steps."""
-    loop, _ = new_loop(whole=True)
-    apart = [
-        compare(loop, recipe, 2, seed=1, sizes=((8, 8), (32, 32)))[0]
-        for recipe in (SAMPLERS["ddim-8"], SAMPLERS["ddpm-50"])
-    ]
-    return {"apart": max(apart)} | {name: fake_gpu.counter(name) for name in ("graph_launches", "captures")}
-
-
 def not_finite() -> str:
     loop, _ = new_loop()
     table = step_table(SPEC, SAMPLERS["one step"])
@@ -244,7 +234,6 @@ SCENARIOS: dict[str, Callable[[], Any]] = {
         two_in_flight,
         three_in_flight,
         a_longer_table,
-        all_steps_in_one_launch,
         not_finite,
         progress_and_interrupt,
     )
@@ -296,12 +285,6 @@ def test_a_table_longer_than_any_before_is_the_only_one_captured_anew(told: dict
     apart, networks = told["a_longer_table"]
     assert apart <= 1e-5
     assert networks == 2
-
-
-def test_all_steps_in_one_launch_give_the_same_images(told: dict[str, Any]) -> None:
-    whole = told["all_steps_in_one_launch"]
-    assert whole["apart"] <= 1e-5
-    assert (whole["graph_launches"], whole["captures"]) == (2, 3)
 
 
 def test_what_is_not_finite_is_told_and_leaves_nothing_behind(told: dict[str, Any]) -> None:

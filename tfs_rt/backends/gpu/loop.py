@@ -57,16 +57,11 @@ class GraphLoop:
         bias_rows: Callable[[Float64], Array],
         *,
         largest_batch: int,
-        whole: bool = False,
     ) -> None:
-        """`networks` gives the one for a batch and a padded size, `bias_rows` (steps, n) for (steps,) noise levels.
-
-        With `whole`, all steps are one graph, captured again for every number of steps: for comparison.
-        """
+        """`networks` gives the one for a batch and a padded size, `bias_rows` (steps, n) for (steps,) noise levels."""
         self.device = device
         self.spec = spec
         self.largest_batch = largest_batch
-        self.whole = whole
         self.facts = {"gpu": {"name": device.name, "driver": device.driver}}
         self.networks = networks
         self.bias_rows = bias_rows
@@ -105,7 +100,7 @@ class GraphLoop:
                 self.session = session = Session(self.device, network, shape, columns, max(steps, FEWEST_ROWS))
         # Upload the table if it is another one.
         if session.table is not table:
-            session.upload_table(table, self.bias_rows(table.rows[:, 0]), whole=self.whole)
+            session.upload_table(table, self.bias_rows(table.rows[:, 0]))
         return session
 
 
@@ -142,9 +137,9 @@ class Session:
         self._warm_up()
         self.replay = device.capture(self._step)
         self.table: StepTable | None = None
-        self.launches: list[Callable[[], None]] = []
+        self.steps = 0  # of the table
 
-    def upload_table(self, table: StepTable, biases: Array, *, whole: bool) -> None:
+    def upload_table(self, table: StepTable, biases: Array) -> None:
         """Upload a table with its rows of biases."""
         self.device.synchronize()  # batches in flight read the table before
         steps = len(table.rows)
@@ -153,10 +148,8 @@ class Session:
         self.start.host[:] = table.start_x0, table.start_z
         for mirror in (self.rows, self.biases, self.start):
             mirror.upload()
-        self.launches = [self.replay] * steps
-        if whole:
-            self.launches = [self.device.capture(lambda: [self._step() for _ in range(steps)])]
         self.table = table
+        self.steps = steps
 
     def enqueue(
         self, images: RGB, keys: Sequence[int], on_step: Callable[[int], None] | None
@@ -196,10 +189,10 @@ class Session:
         # Enqueue the condition, the start and all steps.
         self.condition.enqueue(flight.images)
         device.launch("tfs_start", self.threads, x, self.keys, self.start.buffer, *shape.state)
-        for i, launch in enumerate(self.launches, start=1):
-            launch()
+        for step in range(1, self.steps + 1):
+            self.replay()
             if on_step is not None:
-                on_step(i)
+                on_step(step)
 
         # Convert the result to pixels, and download it.
         pixels = shape.batch * shape.padded[0] * shape.padded[1]
