@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Literal, NamedTuple, TypeVar
 
+from tfs_rt.sampling.registry import SAMPLERS
 from tfs_rt.spec import Recipe
 from tfs_rt_bench.charts.digits import NA, counted, decimal
 from tfs_rt_bench.latency.record import Row, Times
@@ -44,7 +45,8 @@ def way(row: Row) -> Way:
 
 def sampling(recipe: Recipe) -> str:
     """A sampler without its steps."""
-    return f"{recipe.sampler}, eta {recipe.eta:g}" if recipe.sampler == "ddim" and recipe.eta else recipe.sampler
+    shows_eta = SAMPLERS[recipe.sampler].takes_eta and recipe.eta
+    return f"{recipe.sampler}, eta {recipe.eta:g}" if shows_eta else recipe.sampler
 
 
 def in_words(recipe: Recipe) -> str:

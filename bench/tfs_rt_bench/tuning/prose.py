@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from textwrap import fill
 
+from tfs_rt.sampling.registry import SAMPLERS
 from tfs_rt.spec import Recipe
 from tfs_rt_bench.tuning.choice import LOSS, SAME_PSNR, SAME_SHARPNESS
-from tfs_rt_bench.tuning.grid import SAMPLERS, SAMPLES, SIGMAS, STEPS
+from tfs_rt_bench.tuning.grid import SAMPLERS as SAMPLER_GRID
+from tfs_rt_bench.tuning.grid import SAMPLES, SIGMAS, STEPS
 from tfs_rt_bench.tuning.search import FEW
 from tfs_rt_bench.tuning.trials import Point
 from tfs_rt_bench.tuning.tune import Tuned
 
-GRID = "; ".join(f"{name} (eta {eta:g})" if name == "ddim" else name for name, eta in SAMPLERS)
+GRID = "; ".join(f"{name} (eta {eta:g})" if SAMPLERS[name].takes_eta else name for name, eta in SAMPLER_GRID)
 FAST = LOSS["fast"]
 BALANCED = LOSS["balanced"]
 LEVELS = ", ".join(f"{sigma:g}" for sigma in SIGMAS)
@@ -47,7 +49,7 @@ def named(recipe: Recipe) -> str:
         return f"{recipe.sampler}, {recipe.steps} steps, spaced in t"
     if recipe.steps == 1:
         return f"1 step at sigma {recipe.sigma_max:.3g}"
-    eta = f" (eta {recipe.eta:g})" if recipe.sampler == "ddim" and recipe.eta else ""
+    eta = f" (eta {recipe.eta:g})" if SAMPLERS[recipe.sampler].takes_eta and recipe.eta else ""
     return f"{recipe.sampler}{eta}, {recipe.steps} steps, sigma {recipe.sigma_max:.3g} to {recipe.sigma_min:.3g}"
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from tfs_rt.batch.samples import Moments, sample_ids
 from tfs_rt.images import RGB
 from tfs_rt.methods.diffusion import Pipeline, load_pipeline
+from tfs_rt.sampling.registry import SAMPLERS
 from tfs_rt_bench.measures.metrics import head_mask, psnr
 from tfs_rt_reference.data.groups import Group
 from tfs_rt_studies.uncertainty.error_prediction import (
@@ -79,7 +80,7 @@ def name_of(pipeline: Pipeline) -> str:
     """A recipe in a few words."""
     own = pipeline.recipe
     steps = f"{own.steps} step{'s' if own.steps > 1 else ''}"
-    eta = f", eta = {own.eta:g}" if own.sampler == "ddim" and own.eta else ""
+    eta = f", eta = {own.eta:g}" if SAMPLERS[own.sampler].takes_eta and own.eta else ""
     return f"{own.sampler}, {steps}{eta}" + (", spaced in t" if own.spacing == "t" else "")
 
 

@@ -17,6 +17,7 @@ from typing import Any
 
 from tfs_rt.batch.samples import MAX_SAMPLES
 from tfs_rt.errors import TfsRtError, UsageError
+from tfs_rt.sampling.registry import SAMPLERS
 from tfs_rt_reference.data.groups import read_groups
 from tfs_rt_studies.pages import shipped_scales
 from tfs_rt_studies.uncertainty.figures import measure_model, pipelines
@@ -44,7 +45,7 @@ def options(arguments: Iterable[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--model", nargs="+", help="bundles or shipped names (default: all that ship)")
     parser.add_argument("--samples", type=int, default=8, help="of each case (default: 8)")
     parser.add_argument("--steps", type=int, help="with the next three: one recipe beside the model's own")
-    parser.add_argument("--sampler", choices=["ddim", "ddpm", "dpmpp-2m"])
+    parser.add_argument("--sampler", choices=list(SAMPLERS))
     parser.add_argument("--eta", type=float)
     parser.add_argument("--spacing", choices=["t", "log-snr"])
     parser.add_argument("--pictures", type=Path, metavar="SHOWN", help="a set whose images may be shown")
