@@ -31,6 +31,7 @@ class Backend:
     module: str  # of this project; imported when the backend is chosen
     loader: str = "load"  # the module's function: (bundle, threads) on a CPU, (bundle) on a GPU
     returns: Literal["engine", "loop"] = "engine"  # of the loader: one step at a time, or whole tables on the device
+    probe: Literal["backend", "flavour"] = "backend"  # `tfs-rt doctor` tries it by this probe: a load, or TensorRT's
     package: str  # the library that computes, by its import name
     distributions: tuple[str, ...]  # names under which pip may have installed that library; one of them is enough
     also_needs: tuple[str, ...] = ()  # distributions that must all be installed as well
@@ -100,6 +101,7 @@ BACKENDS = {
         module="tfs_rt.backends.trt.backend",
         loader="load_tensorrt",
         returns="loop",
+        probe="flavour",
         package="tensorrt",
         distributions=("tensorrt-cu13", "tensorrt-cu12", "tensorrt"),
         also_needs=CUDA_DISTRIBUTIONS,
@@ -113,6 +115,7 @@ BACKENDS = {
         module="tfs_rt.backends.trt.backend",
         loader="load_tensorrt_rtx",
         returns="loop",
+        probe="flavour",
         package="tensorrt_rtx",
         distributions=("tensorrt-rtx-cu13",),
         also_needs=CUDA_DISTRIBUTIONS,

@@ -6,10 +6,9 @@ import json
 import signal
 import subprocess
 import sys
-from typing import NamedTuple, TypeAlias, get_args
+from typing import NamedTuple, TypeAlias
 
 from tfs_rt.backends.registry import BACKENDS
-from tfs_rt.backends.trt.flavour import Flavour
 from tfs_rt.doctor.probes import MARK
 from tfs_rt.errors import first_line, printable
 from tfs_rt.facts import Facts
@@ -28,8 +27,7 @@ class Answer(NamedTuple):
 
 def probes() -> list[Probe]:
     """Everything that is tried out in a process of its own."""
-    tried: list[Probe] = [("gpus",), ("device",), *(("flavour", name) for name in get_args(Flavour))]
-    return tried + [("backend", name) for name, backend in BACKENDS.items() if backend.returns == "engine"]
+    return [("gpus",), ("device",), *((backend.probe, name) for name, backend in BACKENDS.items())]
 
 
 def ask(probe: Probe) -> Answer:

@@ -17,7 +17,7 @@ def verdict(name: str, report: Report, answers: dict[Probe, Answer], engines: li
         problem = report.driver.problem if report.driver else None
         problem = problem or Problem(reason="there is no GPU", remedy=NEWER_DRIVER)
         return Verdict(name, False, problem.reason, problem.remedy)
-    if backend.returns == "engine":
+    if backend.probe == "backend":
         answer = answers["backend", name]
         if answer.found is not None:
             return Verdict(name, True)
