@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from tfs_rt.formats.registry import FORMATS
 from tfs_rt.output.folder import (
+    ENDINGS,
     RESERVED_IDS,
     result_folders,
     result_name,
@@ -46,3 +48,10 @@ def test_results_are_looked_for_in_the_folder_and_in_folders_of_bids(tmp_path: P
     for folder in (*inner, tmp_path / "spread", tmp_path / "other" / "anat"):
         folder.mkdir(parents=True)
     assert result_folders(tmp_path) == [tmp_path, *inner]
+
+
+def test_every_format_that_results_are_written_in_has_one_of_its_endings() -> None:
+    written = {name: entry.endings for name, entry in FORMATS.items() if entry.writer}
+    assert set(ENDINGS) == set(written)
+    for name, ending in ENDINGS.items():
+        assert ending in written[name]

@@ -16,6 +16,7 @@ from tfs_rt.cases.case import Case, FoundCase
 from tfs_rt.cases.load import Loaded, load_case
 from tfs_rt.errors import LimitReached, TfsRtError
 from tfs_rt.facts import Facts
+from tfs_rt.formats.registry import LOSSY
 from tfs_rt.formats.sandboxed import SandboxedReader
 from tfs_rt.methods.method import FusionMethod
 from tfs_rt.output.results import is_done
@@ -134,4 +135,4 @@ class Planner:
 
 
 def _has_lossy_input(sidecar: Sidecar) -> bool:
-    return any(facts["format"] == "jpeg" or facts.get("lossy") for facts in sidecar.inputs.values())
+    return any(facts["format"] in LOSSY or facts.get("lossy") for facts in sidecar.inputs.values())

@@ -1,7 +1,8 @@
 """The file formats: one entry for each, by which files are decoded and results are encoded.
 
 To add a format: write a module with `read(data, path, rules)`, and with `encode(slices, frames, text)` if results are
-written in it, and add its entry here. A format with geometry also needs a schema in `tfs_rt.formats.answers`.
+written in it, and add its entry here. The ending of its results goes into `tfs_rt.output.folder.ENDINGS`. A format with
+geometry also needs a schema in `tfs_rt.formats.answers`.
 Reading this registry imports no array library, so that `tfs-rt --help` stays fast.
 """
 
@@ -30,6 +31,7 @@ class Format:
     reader: str  # module with `read`
     writer: str = ""  # module with `encode`; empty if no result is written in this format
     has_geometry: bool = False  # holds measured values with a place in space, so that results go back into it
+    lossy: bool = False  # every file has lost something, so that it is read with --allow-lossy alone
     extra: str = ""  # pip install 'tfs-rt[EXTRA]' brings the packages that it needs
 
     @property
@@ -57,6 +59,7 @@ FORMATS = {
         endings=(".jpg", ".jpeg"),
         description="one slice, with `--allow-lossy`",
         reader="tfs_rt.formats.jpeg",
+        lossy=True,
     ),
     "dicom": Format(
         title="DICOM",
@@ -79,6 +82,7 @@ FORMATS = {
 }  # by the name that sidecars have
 NAMES = {ending: name for name, entry in FORMATS.items() for ending in entry.endings}
 WITH_GEOMETRY = frozenset(name for name, entry in FORMATS.items() if entry.has_geometry)
+LOSSY = frozenset(name for name, entry in FORMATS.items() if entry.lossy)
 UNREAD = (".bmp", ".gif", ".webp")  # endings of images that are refused with a remedy, not passed over in silence
 IMAGE_ENDINGS = (*NAMES, *UNREAD)
 

@@ -16,7 +16,11 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-ENDINGS = {"png": ".png", "dicom": ".dcm", "nifti": ".nii.gz"}  # of results, by their format
+ENDINGS = {
+    "png": ".png",
+    "dicom": ".dcm",
+    "nifti": ".nii.gz",
+}  # of results, by their format in `tfs_rt.formats.registry`
 REPORT = "report.json"
 SHEETS = "sheets"
 SPREAD = "spread"
