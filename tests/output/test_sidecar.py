@@ -90,6 +90,27 @@ def test_entries_that_another_version_has_written_are_kept_as_provenance(tmp_pat
     assert read_sidecar(path).provenance == {**PROVENANCE, "precision": "half"}
 
 
+def test_every_field_is_written_and_none_of_them_is_read_back_as_provenance(tmp_path: Path) -> None:
+    whole = sidecar(bids=BIDS, spread=SPREAD)
+    merged = {"bids", "provenance"}
+    own = {field.name for field in dataclasses.fields(Sidecar)} - merged
+    assert own | BIDS.keys() | PROVENANCE.keys() == whole.as_facts().keys()
+    path = tmp_path / "k.json"
+    path.write_bytes(whole.as_bytes())
+    assert read_sidecar(path).provenance == PROVENANCE
+
+
+def test_a_field_that_an_older_file_lacks_has_its_default_if_it_has_one(tmp_path: Path) -> None:
+    path = tmp_path / "k.json"
+    path.write_bytes(file_of(layout()))
+    assert read_sidecar(path).spread is None
+    older = layout()
+    del older["created"]
+    path.write_bytes(file_of(older))
+    with pytest.raises(InputError, match="'created'"):
+        read_sidecar(path)
+
+
 def test_the_result_is_the_last_of_the_files() -> None:
     assert list(sidecar(spread=SPREAD).files()) == ["spread/k.png", "spread/k.tif", "k.png"]
     assert sidecar().files() == {"k.png": "2" * 64}

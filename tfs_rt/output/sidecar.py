@@ -5,6 +5,7 @@ The digest finds accidents and careless edits. It is not a signature.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -78,7 +79,11 @@ class Spread:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sidecar:
-    """All that a sidecar holds, in the order in which it is written."""
+    """All that a sidecar holds, in the order in which it is written.
+
+    A new field is added here, with a default: a file that was written before the field existed is read with it.
+    A field that is None is not written.
+    """
 
     case: str  # id
     result: Result
@@ -87,25 +92,23 @@ class Sidecar:
     findings: list[Facts]  # of the guards: guard, measured, threshold, and in how many slices
     seconds: float  # of fusing, shared evenly by the images of a batch
     bids: Facts  # Description, Sources and SkullStripped, for a case of a BIDS dataset; else empty
-    spread: Spread | None  # None for a result of one sample
+    spread: Spread | None = None  # None for a result of one sample
     created: str  # ISO 8601, UTC
     provenance: Facts  # entries of `Provenance`; another version of tfs-rt may have written others
     recipe_sha256: str  # of everything that can change pixels: see `recipe_hash`
 
     def as_facts(self) -> Facts:
         """The JSON object, without its digest."""
-        facts: Facts = {
-            "case": self.case,
-            "result": self.result.as_facts(),
-            "inputs": self.inputs,
-            "warnings": self.warnings,
-            "findings": self.findings,
-            "seconds": self.seconds,
-            **self.bids,
-        }
-        if self.spread:
-            facts[SPREAD] = self.spread.as_facts()
-        return {**facts, "created": self.created, **self.provenance, "recipe_sha256": self.recipe_sha256}
+        facts: Facts = {}
+        for name in FIELDS:
+            value = getattr(self, name)
+            if name in MERGED:
+                facts |= value
+            elif isinstance(value, Result | Spread):
+                facts[name] = value.as_facts()
+            elif value is not None:
+                facts[name] = value
+        return facts
 
     def as_bytes(self) -> bytes:
         """The file's content."""
@@ -118,10 +121,9 @@ class Sidecar:
 
 
 BIDS_KEYS = ("Description", "Sources", "SkullStripped")
-OWN_KEYS = (
-    *("case", "result", "inputs", "warnings", "findings", "seconds", *BIDS_KEYS),
-    *(SPREAD, "created", "recipe_sha256"),
-)
+MERGED = ("bids", "provenance")  # fields whose entries are entries of the sidecar
+FIELDS = [field.name for field in dataclasses.fields(Sidecar)]
+OWN_KEYS = [name for name in FIELDS if name not in MERGED]  # of a sidecar; all others but BIDS_KEYS are provenance
 
 
 def with_digest(facts: Facts) -> bytes:
@@ -157,7 +159,6 @@ def looks_like_sidecar(path: Path) -> bool:
 def _parsed(facts: Facts) -> Sidecar:
     """A sidecar's entries, checked. ValueError, KeyError, TypeError or AttributeError if they are not valid."""
     # Check the types.
-    case_id = facts["case"]
     seconds = facts["seconds"]
     warnings = facts["warnings"]
     _require(isinstance(seconds, int | float) and 0 <= seconds < NUMBER_LIMIT, "it has no valid time")
@@ -165,20 +166,16 @@ def _parsed(facts: Facts) -> Sidecar:
     _require(isinstance(warnings, list), "its warnings are not a list")
     _require(all(isinstance(warning, str) for warning in warnings), "its warnings are not text")
     _require(isinstance(facts["recipe_sha256"], str), "its recipe has no hash")
-    # Parse the parts that have a shape of their own.
-    return Sidecar(
-        case=case_id,
-        result=_parsed_result(facts["result"], case_id),
-        inputs=_parsed_inputs(facts["inputs"]),
-        warnings=warnings,
-        findings=facts["findings"],
-        seconds=seconds,
-        bids={key: facts[key] for key in BIDS_KEYS if key in facts},
-        spread=_parsed_spread(facts[SPREAD], case_id) if SPREAD in facts else None,
-        created=facts["created"],
-        provenance={key: value for key, value in facts.items() if key not in OWN_KEYS},
-        recipe_sha256=facts["recipe_sha256"],
-    )
+    # Parse the parts that have a shape of their own. A field that an older file lacks keeps its default.
+    own = {key: facts[key] for key in OWN_KEYS if key in facts}
+    case_id = own["case"]
+    own["result"] = _parsed_result(own["result"], case_id)
+    own["inputs"] = _parsed_inputs(own["inputs"])
+    if SPREAD in own:
+        own[SPREAD] = _parsed_spread(own[SPREAD], case_id)
+    bids = {key: facts[key] for key in BIDS_KEYS if key in facts}
+    provenance = {key: value for key, value in facts.items() if key not in (*OWN_KEYS, *BIDS_KEYS)}
+    return Sidecar(**own, bids=bids, provenance=provenance)
 
 
 def _parsed_result(facts: Facts, case_id: str) -> Result:
