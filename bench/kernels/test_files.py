@@ -35,12 +35,14 @@ def written(image: RGB) -> bytes:
 
 def undone(data: bytes) -> RGB:
     """The pixels of an RGB PNG of 256x256 by the standard's five filters, byte by byte."""
+    # Collect the compressed pixels from the chunks.
     at = 8
     packed = b""
     while at < len(data):
         length, kind = struct.unpack_from(">I4s", data, at)
         packed += data[at + 8 : at + 8 + length] if kind == b"IDAT" else b""
         at += 12 + length
+    # Undo the filter of each row, byte by byte.
     raw = zlib.decompress(packed)
     above = bytes(3 * SIDE)
     rows = []

@@ -66,19 +66,23 @@ LAYOUTS = {
 def measured(layout: str, count: int) -> tuple[float, float, float]:
     """Seconds to find all cases: for an empty output folder, for a full one, and with the share of one shard of 8."""
     with tempfile.TemporaryDirectory() as folder:
+        # Make the input folder.
         source = Path(folder) / "in"
         output = Path(folder) / "out"
         source.mkdir()
         output.mkdir()
         given = LAYOUTS[layout](source, count)
+        # Time the search with an empty output folder.
         begun = time.process_time()
         found = discover([given], output=output)
         empty = time.process_time() - begun
         assert len(found) == count, f"{len(found)} of {count} cases found"
+        # Time the search with a full output folder.
         _touch(output, (f"{case.id}{ending}" for case in found for ending in (".png", ".json")))
         begun = time.process_time()
         found = discover([given], output=output)
         full = time.process_time() - begun
+        # Add the time to choose a shard's cases.
         shard = Shard(1, 8)
         own = [case for case in found if shard.holds(case.id)]
         return empty, full, time.process_time() - begun if own else 0.0

@@ -125,6 +125,7 @@ def picture(pair: Methods, groups: Sequence[Group]) -> RGB:
 
 def write_page(data: Path, output: Path, pictures: Path) -> None:
     """The tables, figures and pictures of `weak-points.md`."""
+    # Load the models, and check the pictures' set.
     methods = {
         scale: Methods(load_pipeline(f"tfs-rt/x{scale}"), TwoStage("bitonicx", scale)) for scale in shipped_scales()
     }
@@ -132,6 +133,7 @@ def write_page(data: Path, output: Path, pictures: Path) -> None:
         raise UsageError("models", "none ships with this installation", "install tfs-rt with its engines")
     if not (shown := shown_groups(pictures, ROWS)):
         raise UsageError(pictures, "holds no case", "name a set whose images may be shown")
+    # Measure by modality, and draw the pictures.
     prepare_output(output)
     records = by_modality(methods, data)
     pictures_of = []
@@ -139,6 +141,7 @@ def write_page(data: Path, output: Path, pictures: Path) -> None:
         name = f"weak-points-x{scale}.jpg"
         write_jpeg(output / name, picture(pair, shown))
         pictures_of += [f"![x{scale}: {', '.join(group.id for group in shown)}]({name})", ""]
+    # Write the page.
     blocks = {"by modality": modality_table(records), "pictures": pictures_of[:-1]}
     fill_page(output / "weak-points.md", blocks, records)
 

@@ -81,16 +81,19 @@ def evaluate(request: Request, on_case: Callable[[int], None] = lambda cases: No
     A case that cannot be scored for one method is left out for all, and is among the problems. Raises NothingFound if
     no case is left.
     """
+    # Find each method's files, and the cases that are missing somewhere.
     names = method_names([*request.results, request.truth])[:-1]
     folders = dict(zip(names, map(image_files, request.results), strict=True))
     truths = image_files(request.truth)
     problems = missing(folders, truths)
     sources = _sources(request.sources, truths, problems)
+    # Score each case that all methods have.
     scores: dict[str, dict[str, Scores]] = {name: {} for name in names}
     truth_ag = {}
     resized = 0
     for case, truth_file in truths.items():
         if all(case in files for files in folders.values()):
+            # Read the case's images; a fault leaves the case out for all methods.
             try:
                 truth = read_file(truth_file)[0]
                 images = {name: _read_result(files[case], truth, truth_file) for name, files in folders.items()}
@@ -98,11 +101,13 @@ def evaluate(request: Request, on_case: Callable[[int], None] = lambda cases: No
             except TfsRtError as error:
                 problems.append(error)
             else:
+                # Score each method's image.
                 for name, image in images.items():
                     scores[name][case] = score(image, truth, of_case, request.lpips)
                 truth_ag[case] = average_gradient(truth)
                 resized += of_case is not None and of_case[0].shape != truth.shape
         on_case(1)
+    # Refuse an evaluation without any case.
     if not truth_ag:
         said = f" ({problems[0]})" if problems else ""
         raise NothingFound(request.truth, f"no case could be scored{said}", "name results as the ground truth is named")

@@ -40,10 +40,12 @@ def read_cases(
 
     Raises NothingFound if none is left, InputError if their results are not all of one size.
     """
+    # Make a case if none is given and no examples are installed.
     if not sources and not EXAMPLES.is_dir() and truth is None:
         made = tuple(synthetic_case(scale))
         _check_size(size or (SIDE, SIDE))
         return Cases((CASE_ID,), (made,), (None,), size or (SIDE, SIDE)), []
+    # Load the cases; one that cannot be read is left out.
     loaded = {}
     problems = []
     for case in discover(sources or [EXAMPLES]):
@@ -54,6 +56,7 @@ def read_cases(
             problems.append(error)
     if not loaded:
         raise NothingFound("--cases", f"none of {len(problems)} cases can be read ({problems[0]})", "mend or leave it")
+    # Check that all results are of one size.
     sizes = {size for _, size in loaded.values()}
     if len(sizes) > 1:
         listed = ", ".join(f"{width}x{height}" for height, width in sorted(sizes))
@@ -62,6 +65,7 @@ def read_cases(
         )
     (one,) = sizes
     _check_size(one)
+    # Add the ground truth of each case.
     truths = _truths(truth, tuple(loaded), one) if truth else (None,) * len(loaded)
     return Cases(tuple(loaded), tuple(images for images, _ in loaded.values()), truths, one), problems
 

@@ -38,6 +38,7 @@ class Comparison:
 
 def compare(a: Bench, b: Bench) -> Comparison:
     """B against A; UsageError if they are of another model or size, or have no row in common."""
+    # Check that both benches measure the same job.
     for what, one, other in (
         ("model", a.model, b.model),
         ("scale", a.scale, b.scale),
@@ -47,6 +48,7 @@ def compare(a: Bench, b: Bench) -> Comparison:
         if one != other:
             reason = f"they are not of one {what}: {one} and {other}"
             raise UsageError("bench compare", reason, "give two benches of the same model and size")
+    # Pair the rows by their labels.
     rows_a, rows_b = ({row.label: row for row in bench.rows if _timed(row)} for bench in (a, b))
     both = [(row, rows_b[label]) for label, row in rows_a.items() if label in rows_b]
     if not both:

@@ -67,11 +67,13 @@ def default_backends(*, gpu: bool) -> tuple[str, ...]:
 
 def planned(request: Request, bundle: Bundle) -> list[Planned]:
     """The rows, in the order of the table; UsageError where something asked for does not exist or fit the model."""
+    # Choose the backends and the peers.
     default = default_backends(gpu=request.gpu)
     backends = _known(request.backends, default, tuple(BACKENDS), "--backends")
     peers = _known(request.against, PEERS_ON_GPU if request.gpu else tuple(PEERS), tuple(PEERS), "--against")
     if cpu_only := [name for name in peers if request.gpu and name not in PEERS_ON_GPU]:
         raise UsageError("--against", f"{cpu_only[0]} runs on the CPU here", f"choose {' or '.join(PEERS_ON_GPU)}")
+    # Plan a row for each recipe, batch and program.
     found = recipes(request, bundle.manifest.model, bundle.manifest.recipe)
     device = "cuda" if request.gpu else "cpu"
     rows = [
@@ -83,6 +85,7 @@ def planned(request: Request, bundle: Bundle) -> list[Planned]:
     ]
     if not rows and not request.paper:
         raise UsageError("--backends", "nothing to measure is left", f"choose from {', '.join(default)}")
+    # Add the rows of the paper's network.
     return [*rows, *_paper(request, bundle.manifest.model, device)]
 
 

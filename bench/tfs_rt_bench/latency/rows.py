@@ -68,12 +68,14 @@ class Measuring:
 
 def finished(row: Measuring, references: References, cases: Cases, gflop: float) -> Row:
     """The finished row of a worker."""
+    # A row with a fault has no figures.
     plan = row.plan
     recipe = row.plan.task.recipe
     kept = {"label": plan.label, "backend": plan.task.backend, "peer": plan.task.peer, "batch": plan.batch}
     kept |= {"recipe": recipe, "extrapolated": plan.extrapolated}
     if row.error or not row.jobs:
         return Row(**kept, precision=precision_of(plan.task.backend), fault=str(row.error or "no job was run"))
+    # Compute the figures from all jobs.
     step = times([call for job in row.jobs for call in job["calls"]])
     shares = [1 - network_seconds(job, plan) / job_seconds(job, plan) for job in row.jobs]
     return Row(
@@ -118,11 +120,13 @@ def _missing(plan: Planned) -> int:
 def pictures(rows: Sequence[Measuring], references: References, cases: Cases) -> Iterator[Pictures]:
     """The first cases in every recipe: the reference, and what the rows of the smallest batch made of it."""
     for recipe, expected in references.items():
+        # Choose the rows of the smallest batch that have whole images.
         shown = [
             row for row in rows if row.jobs and not row.error and row.plan.whole and row.plan.task.recipe == recipe
         ]
         least = min((row.plan.batch for row in shown), default=0)
         for i, case in enumerate(cases.ids[: SHOWN if len(references) == 1 else 1]):
+            # Compare each row's image with the reference.
             truth = cases.truths[i]
             made = {row.plan.label: row.images[i] for row in shown if row.plan.batch == least}
             yield Pictures(

@@ -39,28 +39,35 @@ def run(
     request: Request, cases: Cases, *, command: str, gpu: str = "", start: Start = Worker, advance: Advance = _nothing
 ) -> Bench:
     """Measure all rows; TfsRtError if none of the runtime's own can be run."""
+    # Plan the rows.
     bundle = load_bundle(request.model)
     bundle.read("fp32")  # held to its SHA-256 here, once, for the peers
     rows = [Measuring(plan) for plan in planned(request, bundle)]
+    # Measure the machine's limits, and make the reference images.
     slow = load_warning()
     limits = measured_limits()
     references = _references(request, rows, cases, start)
+    # Start a process for each row.
     try:
         for row in rows:
             _open(row, cases, start)
             advance(1)
         _stop_without_any(rows)
-        for number in range(request.rounds + 1):  # one to warm up
+        # Let the rows take turns, once to warm up and then for the figures.
+        for number in range(request.rounds + 1):
             for row in rows:
                 _take_turn(row, cases, keep=number > 0)
                 advance(1)
+        # End the processes.
         for row in rows:
             row.attempt(partial(_close, row))
     finally:
         for row in rows:
             row.end()
+    # Measure the limits again, and keep the higher ones.
     again = measured_limits()
     limits = max(limits[0], again[0]), max(limits[1], again[1])
+    # Collect all figures.
     gflop = step_gflop(bundle.manifest.model.architecture, cases.size)
     versions = {name: version for row in rows for name, version in row.facts.get("versions", {}).items()}
     return Bench(

@@ -38,12 +38,14 @@ DEFINITIONS = (
 
 def print_bench(bench: Bench) -> None:
     """The rows, on the standard output."""
+    # Print the job and the machine.
     machine = bench.machine
     (height, width) = bench.size
     console = _console()
     limits = f"{machine.gemm_gflops:.0f} GFLOP/s, {machine.bandwidth_gb:.0f} GB/s"
     console.print(escape(f"{bench.model}, x{bench.scale}, {width}x{height}, {bench.step_gflop:.4g} GFLOP a step"))
     console.print(escape(f"{machine.processor}, {machine.cores} processors: {limits}"))
+    # Print the rows.
     table = Table(box=None, pad_edge=False)
     table.add_column("", overflow="fold")
     for name in COLUMNS:
@@ -51,6 +53,7 @@ def print_bench(bench: Bench) -> None:
     for row in bench.rows:
         table.add_row(escape(row.label), *_cells(row, bench))
     console.print(table)
+    # Print the faults and the definitions.
     faults = [row.fault for row in bench.rows if row.fault]
     parts = [f"{row.label}: {row.extrapolated}, the rest reckoned" for row in bench.rows if row.extrapolated]
     for said in dict.fromkeys([*faults, *parts]):

@@ -87,20 +87,24 @@ class Runner:
 
     def job(self, cases: Sequence[Sequence[RGB]], ids: Sequence[str], size: Sequence[int]) -> dict[str, Any]:
         """One batch, timed: its images, and seconds of wall, processors and network, of each call and of each step."""
+        # Reset the clocks.
         ends: list[float] = []
         if self.watch:
             self.watch.calls = []
             self.watch.took = []
         busy = time.process_time()
         started = time.perf_counter()
+        # Run the batch.
         images = self.pipeline.fuse(
             cases, ids, size=(size[0], size[1]), on_step=lambda _: ends.append(time.perf_counter())
         )
         seconds, busy = time.perf_counter() - started, time.process_time() - busy
+        # Divide the time into calls and steps.
         network, calls = (sum(self.watch.took), self.watch.calls) if self.watch else self._alone(len(cases))
         steps = [after - before for before, after in pairwise(ends)]
         settle()
         took = {"seconds": seconds, "busy": busy, "network": network, "calls": calls, "steps": steps}
+        # Compute the share of the loop outside the network, after the first step.
         if self.watch and steps:
             first = len(self.watch.took) // len(ends)  # calls of the first step
             took["loop"] = 1 - sum(self.watch.took[first:]) / sum(steps)
@@ -178,6 +182,7 @@ def peak_memory() -> int | None:
 
 def serve() -> None:
     """Answer until the parent closes the pipe."""
+    # Keep the answers' pipe for answers alone.
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal's is the parent's, which closes the pipe
     answers = os.dup(1)
     os.dup2(2, 1)  # a library's own output must not reach the answers
@@ -185,9 +190,11 @@ def serve() -> None:
     before = 0.0
     with suppress(EOFError, OSError):
         while True:
+            # Wait for a request, and count the processor time spent meanwhile.
             word, *arguments = receive(0, sys.maxsize)
             if runner:
                 runner.idle += time.process_time() - before
+            # Answer with the result, or with the fault.
             try:
                 if word == "load":
                     runner = Runner(from_dict(Task, arguments[0]))

@@ -25,10 +25,12 @@ class Worker:
     """A process that runs one row; `name` stands in its faults. What it compiles goes into a folder of its own."""
 
     def __init__(self, name: str, command: Sequence[str] = COMMAND) -> None:
+        # Begin the clocks.
         self.name = name
         self.spawned = time.perf_counter()
         self.idle_wall = 0.0
         self._answered = self.spawned
+        # Start the process with a folder of its own.
         self._own = tempfile.TemporaryDirectory(prefix="tfs-rt-bench-")
         self._said = Path(self._own.name) / "stderr"
         try:

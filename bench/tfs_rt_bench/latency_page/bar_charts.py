@@ -78,11 +78,13 @@ def batches(rows: Sequence[Row]) -> list[Row]:
 
 def chart(groups: Sequence[Group], *, width: float, title: str, unit: str, mark: Mark | None = None) -> str:
     """The bars of all groups on one axis that begins at zero."""
+    # Compute the scale from the longest bar and the widest note.
     bars = [bar for group in groups for bar in group.bars]
     left = COLUMN if width >= WIDE else 2.0
     notes = max(text_width(bar.note, SMALL) for bar in bars) + 10
     most = max(max(bar.value, bar.tick or 0) for bar in bars)
     x = Linear(0, max(most, mark.value / 0.98 if mark else 0), left, width - notes)
+    # Draw each group: its heading, then its bars.
     parts = []
     y = TOP
     for group in groups:
@@ -94,6 +96,7 @@ def chart(groups: Sequence[Group], *, width: float, title: str, unit: str, mark:
         for bar in group.bars:
             drawn, y = _bar(bar, x, y, width)
             parts.append(drawn)
+    # Draw the axis and the mark, and describe the chart in words.
     frame = _axis(x, y, unit) + (_mark(mark, x, y, width) if mark else "")
     told = "; ".join(f"{group.heading} {bar.label}: {bar.note}".strip() for group in groups for bar in group.bars)
     return picture(frame, *parts, width=width, height=y + BOTTOM, title=title, description=told)

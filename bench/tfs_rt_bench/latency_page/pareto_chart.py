@@ -105,11 +105,13 @@ def shapes(found: Sequence[Point]) -> dict[Line, int]:
 
 def pareto(rows: Sequence[Row], quality: Quality, width: float) -> str:
     """The chart; empty without points."""
+    # Find the points, and those that none beats.
     found = points(rows, quality)
     if not found:
         return ""
     scales = _scales(found, width)
     best = unbeaten(found)
+    # Draw the layers from back to front.
     title = f"PSNR to {AGAINST[quality]} against seconds a case"
     told = "; ".join(f"{point.name}: {point.figures}" for point in best)
     drawn = (_axes(scales, quality), _front(best, scales), _lines(found, scales), _markers(found, scales))
@@ -138,6 +140,7 @@ def _scales(found: Sequence[Point], width: float) -> Scales:
 
 
 def _axes(scales: Scales, quality: Quality) -> str:
+    # Draw the grid with its numbers.
     box = scales.bounds
     parts = [write(2, 8, f"PSNR to {AGAINST[quality]}, dB", size=SMALL, class_="soft")]
     for value in scales.x.ticks(5 if box.right < 400 else 9):
@@ -147,10 +150,12 @@ def _axes(scales: Scales, quality: Quality) -> str:
         y = scales.y(value) if scales.y else 0
         parts.append(line(box.left, y, box.right, y, "grid"))
         parts.append(write(box.left - 6, y, f"{value:g}", size=SMALL, anchor="end"))
+    # Draw the lanes of points above the cap.
     if scales.lanes:
         floor = TOP + LANE * len(scales.lanes)
         parts.append(write(box.left - 6, (TOP + floor) / 2, f"{CAP:g}+", size=SMALL, anchor="end"))
         parts.append(line(box.left, floor, box.right, floor, "axis dashed") if scales.y else "")
+    # Draw the axis of time.
     parts.append(line(box.left, box.bottom, box.right, box.bottom, "axis"))
     parts.append(write(box.right, box.bottom + 32, "seconds a case", size=SMALL, anchor="end", class_="soft"))
     return "".join(parts)

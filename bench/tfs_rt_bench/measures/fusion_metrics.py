@@ -111,17 +111,21 @@ def _information(source: Field, fused: Field) -> list[tuple[Field, Field, Field]
     """At four scales, place by place: what the result holds of the source's information, its whole, and the gain."""
     maps = []
     for scale in range(1, 5):
+        # Filter the images, and halve them from the second scale on.
         taps = _gaussian(2 ** (5 - scale) + 1)
         if scale > 1:
             source, fused = (_filter_valid(image, taps)[::2, ::2] for image in (source, fused))
+        # Compute local means, variances and the covariance.
         mean_s, mean_f, ss, ff, sf = (
             _filter_valid(image, taps) for image in (source, fused, source * source, fused * fused, source * fused)
         )
         var_s = (ss - mean_s**2).clip(0)
         var_f = (ff - mean_f**2).clip(0)
         both = sf - mean_s * mean_f
+        # Model the result as the source times a gain, plus noise.
         gain = both / (var_s + TINY)
         noise = var_f - gain * both
+        # Correct the places that are flat, or where the gain is negative.
         flat_s = var_s < TINY
         flat_f = var_f < TINY
         opposed = gain < 0
@@ -129,6 +133,7 @@ def _information(source: Field, fused: Field) -> list[tuple[Field, Field, Field]
         noise = np.where(flat_f, 0, noise).clip(TINY)
         gain = np.where(flat_s | flat_f | opposed, 0, gain)
         var_s = np.where(flat_s, 0, var_s)
+        # Compute the information that is kept.
         kept = np.log10(1 + gain**2 * var_s / (noise + VIFF_NOISE))
         maps.append((kept, np.log10(1 + var_s / VIFF_NOISE), gain))
     return maps

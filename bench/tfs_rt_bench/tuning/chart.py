@@ -55,10 +55,12 @@ def _axes(points: Sequence[Point]) -> list[Axis]:
 
 
 def _panel(points: Sequence[Point], labels: dict[Point, str], axis: Axis, left: float) -> str:
+    # Scale the axis of PSNR to the points.
     name, of, x = axis
     psnr = [point.psnr for point in points]
     margin = max(0.02, (max(psnr) - min(psnr)) * 0.08)
     y = Linear(min(psnr) - margin, max(psnr) + margin, HEIGHT - BOTTOM, TOP)
+    # Draw the grid and its numbers.
     lines = [_line(x(value), TOP, x(value), HEIGHT - BOTTOM) for value in x.ticks()]
     lines += [_line(LEFT, y(value), PANEL - RIGHT, y(value)) for value in y.ticks()]
     words = [_write(x(value), HEIGHT - BOTTOM + 14, f"{value:g}", "middle") for value in x.ticks()]
@@ -67,6 +69,7 @@ def _panel(points: Sequence[Point], labels: dict[Point, str], axis: Axis, left: 
         _write((LEFT + PANEL - RIGHT) / 2, HEIGHT - 8, name, "middle"),
         _write(LEFT, TOP - 9, "PSNR, dB", "start"),
     ]
+    # Draw the points; those with a label come on top.
     dots = [tag("circle", cx=x(of(p)), cy=y(p.psnr), r=3, fill="none", stroke=GREY) for p in points if p not in labels]
     for point, label in labels.items():
         right = x(of(point)) > (LEFT + PANEL) / 2

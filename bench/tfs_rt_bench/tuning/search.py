@@ -37,6 +37,7 @@ class Search:
 
 def search(trials: Trials, own: Recipe, most: int, say: Callable[[str], None] = lambda text: None) -> Search:
     """The points of at most `most` network calls for an image; the model's own recipe is kept to the end."""
+    # Choose a few cases, evenly spaced.
     spec = trials.engine.spec
     count = len(trials.cases)
     few = sorted({round(i) for i in np.linspace(0, count - 1, min(FEW, count))})
@@ -45,15 +46,19 @@ def search(trials: Trials, own: Recipe, most: int, say: Callable[[str], None] = 
         say(f"{len(recipes)} chains, one sample, {len(numbers)} of {count} cases")
         return trials.points([(recipe, 1) for recipe in recipes], numbers)
 
+    # Try all chains on the few cases, and finer ones around the best.
     grid = measured([recipe for recipe in chains(spec, own) if recipe.steps <= most], few)
     kept = _with(own, survivors(grid, KEPT[0]), grid)
     finer = _finer(spec, own, kept)
     kept = _with(own, survivors([*kept, *measured(finer, few)], KEPT[1]), grid)
+    # Measure the survivors on all cases.
     points = measured([point.recipe for point in kept], range(count))
+    # Try means of several samples.
     last = [point.recipe for point in _with(own, survivors(points, KEPT[2]), points)]
     more: list[Asked] = [(recipe, k) for recipe in last for k in SAMPLES[1:] if k * recipe.steps <= most]
     say(f"{len(last)} chains, means of up to {SAMPLES[-1]} samples, {count} cases")
     averaged = trials.points(more, range(count))
+    # Try the best without the warm start.
     say(f"{len(last)} chains from bare noise, one sample, {count} cases")
     bare = trials.points([(recipe, 1) for recipe in last], range(count), warm=False)
     pairs = [(point, other) for other in bare for point in points if point.recipe == other.recipe]

@@ -63,16 +63,19 @@ def tune(request: Request, say: Callable[[str], None] = lambda text: None) -> Tu
     Raises ModelError for a model that fuses no three images or returns no numbers, UsageError for a budget in which
     nothing can be done.
     """
+    # Load the model and the cases.
     bundle = load_fusion_bundle(request.model)
     source = request.source
     scale = bundle.manifest.model.scale
     cases = known_cases(source, scale)
     engine = load_engine(BACKEND, bundle)
     held_out = known_cases(source, scale, "test") if source.has_test else []
+    # Time one network call, and turn the budgets into calls.
     second = seconds(engine, (dataclasses.replace(bundle.manifest.recipe, steps=1), 1), cases[0])
     budgets = tuple(sorted(request.budgets)) or tuple(second * calls for calls in CALLS)
     most = affordable(budgets[-1], second)
     say(f"a network call takes {second:.3g} s here; at most {most} for an image")
+    # Search, choose the tiers and measure them.
     trials = Trials(Remembering(engine), cases, request.seed)
     try:
         found = search(trials, bundle.manifest.recipe, most, say)

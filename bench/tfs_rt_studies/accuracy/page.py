@@ -153,6 +153,7 @@ def better(evaluation: Evaluation) -> list[str]:
 
 def write_page(study: Study) -> None:
     """The tables, figures and pictures of `accuracy.md`."""
+    # Check the sets, and choose the pictures.
     fusers = check(study)
     shown = picture_groups(study)
     prepare_output(study.output)
@@ -160,8 +161,10 @@ def write_page(study: Study) -> None:
     figures = {}
     notes: list[str] = []
     for scale, found in fusers.items():
+        # Score all methods.
         evaluation = score_methods(study, scale, found)
         figures[f"x{scale}"] = to_json(evaluation)
+        # Write the section: its table, and its picture if any may be shown.
         lines = [*table_1(evaluation), "", *better(evaluation)]
         if shown:
             name = f"accuracy-x{scale}.jpg"
@@ -169,12 +172,14 @@ def write_page(study: Study) -> None:
             lines += ["", f"![x{scale}: {', '.join(group.id for group in shown)} by all methods]({name})"]
         blocks[f"x{scale}"] = lines
         notes += [note for note in definitions(evaluation) if note not in notes]
+    # Write the page.
     blocks["definitions"] = [f"* {note}" for note in notes]
     fill_page(study.output / "accuracy.md", blocks, figures)
 
 
 def main() -> None:
     """The command line."""
+    # Read the options.
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path, metavar="SET")
     parser.add_argument("-o", "--output", type=Path, required=True)
@@ -183,6 +188,7 @@ def main() -> None:
     parser.add_argument("--also", nargs="*", default=[], metavar="NAME=BUNDLE", help="further models")
     parser.add_argument("--pictures", type=Path, metavar="SET", help="a set whose images may be shown")
     arguments = parser.parse_args()
+    # Measure, and write the page.
     try:
         if plain := [text for text in arguments.also if "=" not in text]:
             raise UsageError("--also", f"{plain[0]!r} has no name", "write NAME=BUNDLE")

@@ -66,6 +66,7 @@ def main() -> None:
 
 def run() -> None:
     """Read the options, measure, print, record."""
+    # Read the options.
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("data", type=Path)
     parser.add_argument("--model", type=Path, required=True)
@@ -73,6 +74,7 @@ def run() -> None:
     parser.add_argument("--steps", nargs="+", type=int, help="numbers of steps to try (default: the model's)")
     parser.add_argument("--record", action="store_true", help="write the last line of each split into the manifest")
     arguments = parser.parse_args()
+    # Measure each split: the resized truth, then each number of steps.
     manifest = load_bundle(arguments.model).manifest
     recorded = {}
     for split in arguments.splits:
@@ -81,6 +83,7 @@ def run() -> None:
         for steps in arguments.steps or [manifest.recipe.steps]:
             pipeline = load_pipeline(arguments.model, recipe=lambda r, n=steps: dataclasses.replace(r, steps=n))
             lines[f"{pipeline.recipe.sampler} {steps}"] = evaluate(pipeline, groups)
+        # Print the figures; the last line of a split is the one to record.
         for method, scores in lines.items():
             line = {"split": split, "cases": len(groups), "method": method}
             recorded[split] = line | {key: value and round(value, 4) for key, value in scores.items()}

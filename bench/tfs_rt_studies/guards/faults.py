@@ -102,12 +102,15 @@ def substitutes(results: Sequence[RGB], patients: Sequence[str]) -> Iterator[tup
         fit = (j for j in others if (patients[j] == patients[i]) == same and results[j].shape == results[i].shape)
         return next((results[j] for j in fit), None)
 
+    # Put another result in the place of this one.
     yield "another patient's", lambda i: following(i, same=False)
     yield "the same patient's next slice", lambda i: following(i, same=True)
+    # Put images without any content there.
     yield "random noise", lambda i: rng.integers(0, 256, results[i].shape).astype(np.uint8)
     yield "half random noise", lambda i: results[i] // 2 + rng.integers(0, 128, results[i].shape).astype(np.uint8)
     yield "black", lambda i: np.zeros_like(results[i])
     yield "white", lambda i: np.full_like(results[i], 255)
+    # Change the result itself.
     yield "three times as bright", lambda i: multiplied(3)(results[i])
     yield "negative", lambda i: 255 - results[i]
     yield "mirrored", lambda i: np.ascontiguousarray(results[i][:, ::-1])

@@ -207,9 +207,11 @@ def found_in_results(cases: dict[str, tuple[RGB, ...]], fuser: FusionMethod) -> 
 
 def write_page(data: Path, output: Path, others: Sequence[Path]) -> None:
     """The tables and figures of all rates."""
+    # Fuse all cases with all shipped models.
     groups = members(data)
     fusers = [load_pipeline(f"tfs-rt/x{scale}") for scale in shipped_scales()]
     made = {fuser.scale: fuse_all(fuser, groups) for fuser in fusers}
+    # Measure the rates.
     inputs = [f"x{scale}" for scale in SCALES]
     results = [f"x{scale}" for scale in made]
     thresholds = ([name, str(value)] for name, value in dataclasses.asdict(Thresholds()).items())
@@ -224,6 +226,7 @@ def write_page(data: Path, output: Path, others: Sequence[Path]) -> None:
     if others:
         columns = ["other cases, as they are", "cases", *INPUT_GUARDS, *(f"results of {scale}" for scale in results)]
         tables["other cases"] = (columns, other_cases(others, fusers))
+    # Write the tables.
     figures = {name: [columns, *rows] for name, (columns, rows) in tables.items()}
     fill_page(output, {name: table(lines[0], lines[1:]) for name, lines in figures.items()}, figures)
 

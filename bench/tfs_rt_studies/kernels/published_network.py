@@ -60,6 +60,7 @@ def random_network(arch: Architecture, seed: int = 0) -> UNet:
 
 def write_random_bundle(folder: Path, arch: Architecture = PUBLISHED) -> None:
     """A bundle that `tfs-rt bench --model` takes, for x4."""
+    # Describe the model.
     prepare_output(folder)
     spec = ModelSpec(
         architecture=arch,
@@ -69,8 +70,10 @@ def write_random_bundle(folder: Path, arch: Architecture = PUBLISHED) -> None:
         trained_size=256,
         sigma_range=sigma_range(SCHEDULE),
     )
+    # Write its graph with random weights.
     graph = folder / "step.onnx"
     write_step_graph(random_network(arch), graph)
+    # Write the manifest.
     manifest = Manifest(
         schema=SCHEMA,
         name="random",

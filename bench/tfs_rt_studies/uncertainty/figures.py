@@ -113,14 +113,17 @@ def measure(pipeline: Pipeline, groups: Sequence[Group], counts: Sequence[int]) 
 
 def add_case(measured: Measured, sums: Moments, truth: RGB, squared: Sequence[float]) -> None:
     """Compare a case's spread with its error."""
+    # Compute the case's spread, error and edges.
     mean = sums.mean()
     spread = sums.spread()
     error = pixel_error(mean, truth)
     edge = edges(mean)
+    # Look only inside the head, if there is one.
     inside = head_mask(truth)
     inside = inside if inside.any() else np.ones_like(inside)
     e = error[inside]
     by = {"spread": spread[inside], "edges": edge[inside]}
+    # Add the figures.
     measured.spread.append(by["spread"])
     measured.error.append(e)
     measured.cases.append(

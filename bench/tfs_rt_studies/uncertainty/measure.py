@@ -39,6 +39,7 @@ def changes_of(arguments: argparse.Namespace) -> Sequence[dict[str, Any]]:
 
 def options(arguments: Iterable[str] | None = None) -> argparse.Namespace:
     """The command line's options."""
+    # Read the options.
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path, metavar="SET")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="PAGE.md")
@@ -50,6 +51,7 @@ def options(arguments: Iterable[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--spacing", choices=["t", "log-snr"])
     parser.add_argument("--pictures", type=Path, metavar="SHOWN", help="a set whose images may be shown")
     found = parser.parse_args(None if arguments is None else list(arguments))
+    # Check them, and fill in the models.
     if not 2 <= found.samples <= MAX_SAMPLES:
         raise UsageError("--samples", f"{found.samples} cannot be measured", f"ask for 2 to {MAX_SAMPLES}")
     found.model = found.model or [f"tfs-rt/x{scale}" for scale in shipped_scales()]

@@ -201,10 +201,12 @@ def picture(pipeline: Pipeline, groups: Sequence[Group], samples: int, factor: f
     """One row for each case: what its samples say, and the error, in the same colours."""
     rows = []
     for group in groups:
+        # Fuse the case several times.
         sums = moments(list(samples_of(pipeline, group, samples)))
         mean = sums.mean()
         spread = sums.spread()
         error = pixel_error(mean, group.truth).astype(np.float32)
+        # Draw all in the colours of the spread.
         shown = [
             ("ground truth", group.truth),
             (f"x{pipeline.scale}, mean of {samples}", mean),
@@ -222,6 +224,7 @@ def write_page(
     output: Path, models: dict[str, Figures], found: dict[str, dict[str, Pipeline]], shown: Path | None
 ) -> None:
     """The page's tables and figures, its plot and, if there is a set to show, its pictures."""
+    # Draw the plot.
     prepare_output(output.parent)
     samples = max(next(iter(next(iter(models.values())).values()))["val"])
     drawn = plot({m: curves(figures, samples) for m, figures in models.items()}, float(np.sqrt(1 + 1 / samples)))
@@ -229,6 +232,7 @@ def write_page(
     sizes = [b.pixels for figures in models.values() for _, _, found in curves(figures, samples) for b in found]
     pictures = [f"Ten bins by spread, of {min(sizes):,} to {max(sizes):,} pixels each, fewer where spreads are equal."]
     pictures += ["", f"![RMS error over RMS spread]({output.stem}.png)"]
+    # Draw the pictures of the cases that may be shown.
     groups = shown_groups(shown, SHOWN) if shown else []
     for model, recipes in found.items() if groups else ():
         recipe = best_recipe(models[model], samples)
@@ -236,6 +240,7 @@ def write_page(
         name = f"{output.stem}-{recipes[recipe].bundle.manifest.name}.jpg"
         write_jpeg(output.with_name(name), picture(recipes[recipe], groups, samples, factor))
         pictures += ["", f"![{model}: {recipe}: spread, error and edges in the same colours]({name})"]
+    # Write the tables.
     figures = tables(models, samples)
     blocks = {name: table(lines[0], lines[1:]) for name, lines in figures.items()}
     fill_page(output, blocks | {"pictures": pictures}, figures)

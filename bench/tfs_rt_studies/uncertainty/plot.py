@@ -37,17 +37,21 @@ def plot(panels: dict[str, Sequence[Curve]], exchangeable: float) -> RGB:
 
 
 def _draw(pen: ImageDraw.ImageDraw, left: int, title: str, curves: Sequence[Curve], exchangeable: float) -> None:
+    # Draw the axes.
     font = ImageFont.load_default(12)
     _axes(pen, left, title)
+    # Draw the dashed line of samples that could be exchanged with the truth.
     for k in range(0, 60, 2):
         a, b = (LOW * (HIGH / LOW) ** (x / 60) for x in (k, k + 1))
         if b * exchangeable <= HIGH:
             pen.line([_place(left, a, a * exchangeable), _place(left, b, b * exchangeable)], fill=GREY, width=1)
+    # Draw each curve.
     names = list(dict.fromkeys(name for name, _, _ in curves))
     for row, (name, held_out, found) in enumerate(curves):
         colour = COLOURS[names.index(name)]
         points = [_place(left, b.spread, b.error) for b in found]
         pen.line(points, fill=colour, width=1)
+        # Draw the points and the legend.
         x = left + PANEL - RIGHT - 176
         y = PANEL - BOTTOM - 14 - 16 * (len(curves) - row - 1)
         for u, v in [*points, (x, y)]:
