@@ -104,18 +104,44 @@ def _count_tiles(code: Operation, side: Number) -> Int:
     return code.div(code.add(side, M - 1), M)
 
 
+@dataclass(frozen=True, slots=True)
+class _Memory:
+    """A thread's memory for one block: a strip of the image, its values, their products and a tile's buffer.
+
+    `values` and `products` have 36 planes, which begin `plane_in` and `plane_out` floats apart.
+    """
+
+    strip: Pointer
+    values: Pointer
+    plane_in: Int
+    products: Pointer
+    plane_out: Int
+    buffer: Pointer
+
+
+@dataclass(frozen=True, slots=True)
+class _Block:
+    """A task's block: its first pixel, its rows of tiles, and the tiles of each."""
+
+    y: Int
+    x: Int
+    down: Int
+    tiles: Int
+
+
 def _conv(kernels: Kernels, code: Operation, args: Conv[Pointer, Int]) -> None:
     own = code.scratch()
     epilogue = args.epilogue
     c = code.add(args.sources.c1, args.sources.c2)
 
-    # Divide a thread's memory: a strip of the image, its values, their products, a tile's buffer.
+    # Divide a thread's memory.
     most_tiles = code.mul(args.tile_h, args.tile_w)
     plane_in = code.add(code.mul(most_tiles, c), PADDING)
     plane_out = code.add(code.mul(most_tiles, epilogue.co), PADDING)
     values = code.at(own, code.mul(code.add(code.mul(args.tile_w, M), 2), c, N))
     products = code.at(values, code.mul(plane_in, PLANES))
     buffer = code.at(products, code.mul(plane_out, PLANES))
+    memory = _Memory(own, values, plane_in, products, plane_out, buffer)
     panels = code.div(epilogue.co, kernels.shape.panel)
 
     with code.each_task() as task:
@@ -124,52 +150,77 @@ def _conv(kernels: Kernels, code: Operation, args: Conv[Pointer, Int]) -> None:
         x = code.mul(code.rem(task, args.across), args.tile_w, M)
         down = code.minimum(args.tile_h, _count_tiles(code, code.sub(args.sources.h, y)))
         tiles = code.minimum(args.tile_w, _count_tiles(code, code.sub(args.sources.w, x)))
+        block = _Block(y, x, down, tiles)
+
+        # Transform the image into values in 36 planes, multiply them, and transform the products back.
         width = code.add(code.mul(tiles, M), 2)
         sums = code.reset_statistics(args.sums, task, epilogue.co)
+        _transform_image(kernels, code, args, memory, block, width, c)
+        _multiply_planes(kernels, code, args, memory, block, panels, c)
+        _transform_products(kernels, code, args, memory, block, sums)
 
-        # Transform the image into values in 36 planes.
-        with code.loop(0, down) as i:
-            _read_strips(kernels, code, args.sources, own, width, code.add(y, code.mul(i, M), -1), code.add(x, -1))
-            to = code.at(values, code.mul(i, tiles, c))
-            transform = InputTransform(strip=own, strip_width=width, c=c, tiles=tiles, to=to, plane=plane_in)
-            kernels.call(code, transform)
 
-        # Multiply each plane by its weights: 36 products.
-        with code.loop(0, PLANES) as p:
-            product = Product(
-                a=code.at(values, code.mul(p, plane_in)),
-                a_pitch=c,
-                b=code.at(args.weights, code.mul(p, c, epilogue.co)),
-                c=code.at(products, code.mul(p, plane_out)),
-                c_pitch=epilogue.co,
-                rows=code.mul(down, tiles),
-                depth=c,
-                panels=panels,
-                accumulate=0,
-            )
-            kernels.call(code, product)
+def _transform_image(
+    kernels: Kernels, code: Operation, args: Conv[Pointer, Int], memory: _Memory, block: _Block, width: Int, c: Int
+) -> None:
+    """Transform each row of tiles of a block, read as a strip of `width` columns, into values in 36 planes."""
+    with code.loop(0, block.down) as i:
+        y = code.add(block.y, code.mul(i, M), -1)
+        _read_strips(kernels, code, args.sources, memory.strip, width, y, code.add(block.x, -1))
+        transform = InputTransform(
+            strip=memory.strip,
+            strip_width=width,
+            c=c,
+            tiles=block.tiles,
+            to=code.at(memory.values, code.mul(i, block.tiles, c)),
+            plane=memory.plane_in,
+        )
+        kernels.call(code, transform)
 
-        # Transform the products into the image.
-        with code.loop(0, down) as i:
-            row = code.at(products, code.mul(i, tiles, epilogue.co))
-            top = code.add(y, code.mul(i, M))
-            transform = OutputTransform(
-                products=row,
-                plane=plane_out,
-                c=epilogue.co,
-                tiles=tiles,
-                y=top,
-                x=x,
-                h=args.sources.h,
-                w=args.sources.w,
-                bias=epilogue.bias,
-                residual=epilogue.residual,
-                add_residual=epilogue.add_residual,
-                image=args.image,
-                sums=sums,
-                buffer=buffer,
-            )
-            kernels.call(code, transform)
+
+def _multiply_planes(
+    kernels: Kernels, code: Operation, args: Conv[Pointer, Int], memory: _Memory, block: _Block, panels: Int, c: Int
+) -> None:
+    """Multiply each plane of values by its weights: 36 products."""
+    co = args.epilogue.co
+    with code.loop(0, PLANES) as p:
+        product = Product(
+            a=code.at(memory.values, code.mul(p, memory.plane_in)),
+            a_pitch=c,
+            b=code.at(args.weights, code.mul(p, c, co)),
+            c=code.at(memory.products, code.mul(p, memory.plane_out)),
+            c_pitch=co,
+            rows=code.mul(block.down, block.tiles),
+            depth=c,
+            panels=panels,
+            accumulate=0,
+        )
+        kernels.call(code, product)
+
+
+def _transform_products(
+    kernels: Kernels, code: Operation, args: Conv[Pointer, Int], memory: _Memory, block: _Block, sums: Pointer
+) -> None:
+    """Transform each row of products of a block into rows of the image, and add them to the statistics."""
+    epilogue = args.epilogue
+    with code.loop(0, block.down) as i:
+        transform = OutputTransform(
+            products=code.at(memory.products, code.mul(i, block.tiles, epilogue.co)),
+            plane=memory.plane_out,
+            c=epilogue.co,
+            tiles=block.tiles,
+            y=code.add(block.y, code.mul(i, M)),
+            x=block.x,
+            h=args.sources.h,
+            w=args.sources.w,
+            bias=epilogue.bias,
+            residual=epilogue.residual,
+            add_residual=epilogue.add_residual,
+            image=args.image,
+            sums=sums,
+            buffer=memory.buffer,
+        )
+        kernels.call(code, transform)
 
 
 def _read_strips(

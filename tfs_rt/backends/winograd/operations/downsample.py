@@ -39,24 +39,7 @@ def _downsample(kernels: Kernels, code: Operation, args: Downsample[Pointer, Int
         to = code.at(args.to, code.mul(task, columns, args.co))
 
         # Read the three rows that this row of the result is made of.
-        strip = Strip(
-            to=own,
-            to_width=width,
-            to_channels=args.c,
-            image=args.image,
-            h=args.h,
-            w=args.w,
-            c=args.c,
-            upsample=0,
-            y=y,
-            x=-1,
-            rows=3,
-            columns=width,
-            slope=args.bias,  # neither of the two is read
-            offset=args.bias,
-            activate=0,
-        )
-        kernels.call(code, strip)
+        _read_rows(kernels, code, args, own, width, y)
 
         # Begin with the bias, and add a product for each tap.
         with code.each_vector(0, columns, args.co) as (place, c):
@@ -74,6 +57,30 @@ def _downsample(kernels: Kernels, code: Operation, args: Downsample[Pointer, Int
                 accumulate=1,
             )
             kernels.call(code, product)
+
+
+def _read_rows(
+    kernels: Kernels, code: Operation, args: Downsample[Pointer, Int], to: Pointer, width: Int, y: Int
+) -> None:
+    """Read three rows of the image from `y` on, with a column of zeros on each side."""
+    strip = Strip(
+        to=to,
+        to_width=width,
+        to_channels=args.c,
+        image=args.image,
+        h=args.h,
+        w=args.w,
+        c=args.c,
+        upsample=0,
+        y=y,
+        x=-1,
+        rows=3,
+        columns=width,
+        slope=args.bias,  # neither of the two is read
+        offset=args.bias,
+        activate=0,
+    )
+    kernels.call(code, strip)
 
 
 EMITTERS: Emitters = {Downsample: _downsample}
