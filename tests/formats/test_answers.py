@@ -37,6 +37,9 @@ class Grey:
     def begin(self, batch: ImageBatch) -> Callable[[], list[RGB]]:
         return lambda: [np.full((*batch.size, 3), 99, np.uint8) for _ in batch.ids]
 
+    def describe(self, size: tuple[int, int] | None) -> str:
+        return "method: grey"
+
     def self_test(self) -> None:
         pass
 

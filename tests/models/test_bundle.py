@@ -16,7 +16,8 @@ from support.helpers import FEW, model_spec
 from tfs_rt.backends.ort_cpu import OrtCpuEngine, load
 from tfs_rt.errors import ModelError
 from tfs_rt.models.bundle import load_bundle
-from tfs_rt.models.manifest import BundleFile
+from tfs_rt.models.kinds import KINDS
+from tfs_rt.models.manifest import BundleFile, write_manifest
 from tfs_rt.models.onnx.external_data import _walk, has_external_data
 from tfs_rt_reference.engine import load as load_reference
 
@@ -90,6 +91,25 @@ def test_a_manifest_without_a_kind_is_one_of_a_diffusion_model(tmp_path: Path) -
     (folder / "model.json").write_text(json.dumps(data | {"digest": digest}))
     bundle = load_bundle(folder)
     assert (bundle.manifest.kind, bundle.digest) == ("diffusion", digest)
+
+
+def test_a_kind_is_added_by_one_entry_with_its_own_checks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    weight = helper.make_tensor("w", TensorProto.FLOAT, [1], [1.0])
+    graph = helper.make_model(graph_with([weight]), opset_imports=[helper.make_opsetid("", 21)]).SerializeToString()
+    folder = write_bundle(tmp_path / "b", graph)
+    write_manifest(folder, dataclasses.replace(load_bundle(folder).manifest, kind="feedforward"))
+    with pytest.raises(ModelError, match="is a bundle of kind 'feedforward', and this version runs: diffusion"):
+        load_bundle(folder)
+
+    seen: list[bytes] = []
+    diffusion = KINDS["diffusion"]
+    checks = dataclasses.replace(diffusion, operations={"Identity"}, check=lambda data, _: seen.append(data))
+    monkeypatch.setitem(KINDS, "feedforward", checks)
+    assert load_bundle(folder).read("fp32") == graph
+    assert seen == [graph]
+    monkeypatch.setitem(KINDS, "feedforward", dataclasses.replace(checks, operations={"Conv"}))
+    with pytest.raises(ModelError, match="it uses the operation 'Identity'"):
+        load_bundle(folder).read("fp32")
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", '"x"', "[" * 100_000, '{"schema": 1, "schema": 1}'])

@@ -633,7 +633,7 @@ def serialized(model: ModelProto | bytes) -> bytes:
 
 def test_what_the_hostile_graphs_are_made_of_runs_and_is_only_another_network(cli: Cli, folder: Path) -> None:
     data = network().SerializeToString()
-    check_graph(data)
+    check_graph(data, UNET_OPERATIONS)
     OrtCpuEngine(model_spec(), ort.InferenceSession(data)).try_out()
     refused_by_fuse(cli, write_bundle(folder / "b", data), ANOTHER)
 

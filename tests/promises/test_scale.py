@@ -55,6 +55,9 @@ class Painter:
         image = np.random.default_rng(0).integers(0, 256, (*batch.size, 3), np.uint8)
         return lambda: [image for _ in batch.ids]
 
+    def describe(self, size: tuple[int, int] | None) -> str:
+        return "method: painter"
+
     def self_test(self) -> None:
         pass
 

@@ -45,6 +45,9 @@ class FakeMethod:
 
         return wait
 
+    def describe(self, size: tuple[int, int] | None) -> str:
+        return "method: fake"
+
     def self_test(self) -> None:
         assert not self.in_flight
 

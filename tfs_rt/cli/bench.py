@@ -15,8 +15,9 @@ from tfs_rt.cli import bench_options as option
 from tfs_rt.cli.console import Console
 from tfs_rt.cli.extras import import_extra
 from tfs_rt.cli.help import Command, Group, examples
-from tfs_rt.cli.options import AsJson, Model, Quiet, Scale, check_model_scale, check_scale
+from tfs_rt.cli.options import AsJson, Model, Quiet, Scale, check_scale
 from tfs_rt.errors import EnvironmentFault, UsageError
+from tfs_rt.methods.choice import check_model_scale
 
 EXTRAS = "cpu,export,metrics"
 EXAMPLES = examples(

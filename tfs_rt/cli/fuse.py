@@ -14,12 +14,13 @@ import typer
 
 from tfs_rt.cli import fuse_options as option
 from tfs_rt.cli.console import Console
-from tfs_rt.cli.fuser import Compute, FuserChoice, Sampling, check_choice, load_fuser, load_tier, make_request
+from tfs_rt.cli.fuser import check_choice, make_request, with_tier
 from tfs_rt.cli.help import examples
 from tfs_rt.cli.options import AsJson, Model, Quiet, Verbose
 from tfs_rt.cli.reading import find_cases, parse_case, parse_reading, parse_target_size
 from tfs_rt.cli.sharing import Sharing, check_sharing, drop_options, parse_sharing
-from tfs_rt.methods.registry import DEFAULT_METHOD, METHODS
+from tfs_rt.methods.choice import Compute, MethodChoice, Sampling
+from tfs_rt.methods.registry import DEFAULT_METHOD, METHODS, load_method
 from tfs_rt.system.threads import limit_libraries, thread_count, try_threads
 
 if TYPE_CHECKING:
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from tfs_rt.batch.request import Options
     from tfs_rt.cases.case import FoundCase
     from tfs_rt.formats.sandboxed import SandboxedReader
-    from tfs_rt.spec import Tier
 
 SHARING_OPTIONS = ("--shard", "--workers", "--devices", "--threads")
 EXAMPLES = examples(
@@ -85,12 +85,12 @@ def fuse(  # noqa: PLR0913 - one parameter for each option
     console = Console(quiet=quiet, verbose=verbose)
     sampling = Sampling(steps=steps, sampler=sampler, eta=eta, spacing=spacing, samples=samples)
     compute = Compute(backend=backend, batch=batch, threads=threads)
-    choice = FuserChoice(
+    choice = MethodChoice(
         method=method, scale=scale, model=model, quality=quality, seed=seed, sampling=sampling, compute=compute
     )
     # Check all options before work begins.
     check_choice(choice)
-    tier = load_tier(choice)
+    choice = with_tier(choice)
     sharing = parse_sharing(shard, workers, devices, os.environ)
     check_sharing(sharing, backend, threads, sheet=sheet)
 
@@ -112,20 +112,19 @@ def fuse(  # noqa: PLR0913 - one parameter for each option
         from tfs_rt.batch.request import Options
         from tfs_rt.batch.workers import TOKEN
 
-        request = make_request(choice, tier, size, reading)
+        request = make_request(choice, size, reading)
         token = os.environ.get(TOKEN, "")
         options = Options(
             output, request, batch, sheet=sheet, strict=strict, shard=sharing.shard, token=token, resume=resume
         )
-        exit_code = _fuse_here(choice, tier, options, found, console, require_sandbox=require_sandbox)
+        exit_code = _fuse_here(choice, options, found, console, require_sandbox=require_sandbox)
     if as_json:
         typer.echo(json.dumps(json.loads((output / "report.json").read_text(encoding="utf-8"))))
     raise typer.Exit(exit_code)
 
 
 def _fuse_here(
-    choice: FuserChoice,
-    tier: Tier | None,
+    choice: MethodChoice,
     options: Options,
     found: list[FoundCase],
     console: Console,
@@ -142,7 +141,7 @@ def _fuse_here(
     with SandboxedReader() as reader:
         # The reader's process starts while the model is loaded.
         reader.start()
-        fuser, description = load_fuser(choice, tier, options.request.target_size)
+        fuser = load_method(choice)
         _report_sandbox(reader, console, required=require_sandbox)
         prepare_output(options.output)
         _warn_of_missing_locks(options.output, console)
@@ -151,6 +150,7 @@ def _fuse_here(
         shard = options.shard
         own = sum(shard is None or shard.holds(case.id) for case in found)
         part = f" of {len(found)}, shard {shard}" if shard else ""
+        description = fuser.describe(options.request.target_size)
         console.info(f"cases: {own}{part}; {description}")
         with console.progress("fusing", own * fuser.steps, "steps") as advance:
             report = Run(fuser, options, found, reader, on_result=console.result, on_step=advance).fuse()

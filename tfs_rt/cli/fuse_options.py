@@ -17,6 +17,9 @@ from tfs_rt.spec import QUALITIES, Spacing
 
 SPACINGS = get_args(Spacing)
 COLORMAPS = ("atlas-pet", "atlas-spect", "hot", "hot-iron")
+WITH_MODEL = [name for name, entry in METHODS.items() if entry.needs_model]
+TWO_STAGE = [name for name, entry in METHODS.items() if not entry.loader]
+PLAIN_FUSION = [name for name, entry in METHODS.items() if 1 in entry.scales]
 BACKEND_NAMES = ("auto", *BACKENDS)
 
 # Input
@@ -82,7 +85,7 @@ Scale = Annotated[
     int | None,
     typer.Option(
         metavar="N",
-        help="Enlargement of width and height: 2, 4 or 8. Also 1 with a method that needs no model." + default("4"),
+        help=f"Enlargement of width and height: 2, 4 or 8. Also 1 with {listed(PLAIN_FUSION)}." + default("4"),
         rich_help_panel=MODEL,
     ),
 ]
@@ -91,7 +94,8 @@ Method = Annotated[
     typer.Option(
         parser=one_of(METHODS),
         metavar="NAME",
-        help=f"Fusion method: {listed(METHODS)}. All but diffusion need no model, and upsample by bicubic first.",
+        help=f"Fusion method: {listed(METHODS)}. A model is needed by {listed(WITH_MODEL, 'and')};"
+        f" {listed(TWO_STAGE, 'and')} upsample by bicubic first.",
         rich_help_panel=MODEL,
     ),
 ]

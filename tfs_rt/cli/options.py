@@ -49,10 +49,3 @@ def check_scale(scale: int | None, allowed: tuple[int, ...] = SCALES) -> None:
         return
     plain = "; --method bitonicx --scale 1 is plain fusion" if scale == 1 else ""
     raise UsageError("--scale", f"{scale} is not a scale", f"choose {listed(map(str, allowed))}{plain}")
-
-
-def check_model_scale(scale: int | None, model: str, model_scale: int) -> None:
-    """UsageError for a scale that is not the model's."""
-    if scale is not None and scale != model_scale:
-        reason = f"{scale} asked, but {model} is a model for x{model_scale}"
-        raise UsageError("--scale", reason, "leave one of the two options out")

@@ -7,7 +7,7 @@ which is not always text.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 
 import typer
 
@@ -38,13 +38,12 @@ def fraction(value: object) -> float:
     return number
 
 
-def one_of(names: Iterable[str]) -> Callable[[object], str]:
+def one_of(names: Collection[str]) -> Callable[[object], str]:
     """A parser that accepts these names and no other."""
-    allowed = tuple(names)
 
     def parse(value: object) -> str:
-        if value not in allowed:
-            raise typer.BadParameter(f"{value!r} is not known: choose from {', '.join(allowed)}")
+        if value not in names:
+            raise typer.BadParameter(f"{value!r} is not known: choose from {', '.join(names)}")
         return str(value)
 
     return parse

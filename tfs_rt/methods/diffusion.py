@@ -15,11 +15,13 @@ import numpy as np
 from tfs_rt.backends.registry import BACKENDS, automatic_backends, backend_loader, load_engine
 from tfs_rt.errors import EnvironmentFault, InputError, LimitReached, ModelError, UsageError, first_line, printable
 from tfs_rt.images import RGB
+from tfs_rt.methods.choice import MethodChoice, check_model_scale
 from tfs_rt.methods.method import BaseMethod, check_batch
 from tfs_rt.models import self_test as selftest
 from tfs_rt.models.bundle import Bundle, load_bundle
 from tfs_rt.output.provenance import AUTO
 from tfs_rt.sampling.engine import ImageBatch, Loop
+from tfs_rt.sampling.registry import SAMPLERS
 from tfs_rt.sampling.schedule import Float64
 from tfs_rt.sampling.stepwise import Stepwise
 from tfs_rt.sampling.tables import StepTable, step_table
@@ -46,6 +48,7 @@ class Pipeline(BaseMethod):
     table: StepTable
     threads: int | None = None  # the argument of `load_pipeline`
     reason: str = ""  # why `auto` did not take its first choice
+    name: str = ""  # of the model, as it was asked for
 
     def __reduce__(self) -> tuple[Callable[..., Pipeline], tuple[Any, ...]]:
         """Pickle the bundle's path and digest, and the arguments of `load_pipeline`, by which it is loaded again."""
@@ -79,6 +82,13 @@ class Pipeline(BaseMethod):
         Calls from several threads give their own results, one after the other; a forked process may call, too.
         """
         return self.loop.begin(self.table, check_batch(batch))
+
+    def describe(self, size: tuple[int, int] | None) -> str:
+        """Its model, sampler, steps and backend."""
+        plural = "s" if self.recipe.steps > 1 else ""
+        sampling = f"sampler: {self.recipe.sampler}, {self.recipe.steps} step{plural}"
+        reason = f" ({self.reason})" if self.reason else ""
+        return f"model: {self.name}; {sampling}; backend: {self.backend}{reason}"
 
     def self_test(self) -> None:
         """Fuse a fixed case; EnvironmentFault unless the result equals the reference's at export, within a tolerance.
@@ -142,6 +152,27 @@ def _self_test_fault(error: Exception) -> str:
     return f"its self-test fails ({type(error).__name__}: {first_line(error)})"
 
 
+def load(choice: MethodChoice) -> Pipeline:
+    """The chosen model on its backend; UsageError for options that do not fit the model."""
+    # Load the model on its backend.
+    name = choice.model_name
+    backend = choice.compute.backend or "auto"
+    pipeline = load_pipeline(name, backend=backend, recipe=choice.change_recipe, threads=choice.compute.threads)
+
+    # Check the options that the loaded model limits.
+    check_model_scale(choice.scale, name, pipeline.scale)
+    largest = pipeline.loop.largest_batch
+    if choice.compute.batch > largest:
+        reason = f"{choice.compute.batch} at once are more than its engines take ({largest})"
+        remedy = f"tfs-rt build {name} --engine {pipeline.backend} --batch {choice.compute.batch}"
+        raise UsageError("--batch", reason, remedy)
+    sampler = pipeline.recipe.sampler
+    if choice.sampling.eta is not None and not SAMPLERS[sampler].takes_eta:
+        takers = [other for other, entry in SAMPLERS.items() if entry.takes_eta]
+        raise UsageError("--eta", f"{sampler} has no eta", f"leave it out, or choose --sampler {' or '.join(takers)}")
+    return pipeline
+
+
 def load_pipeline(
     model: str | Path = "tfs-rt/x4",
     *,
@@ -162,7 +193,7 @@ def load_pipeline(
         raise TypeError(f"recipe: found a function that returns {type(chosen).__name__}, expected a Recipe")
     table = step_table(bundle.manifest.model, chosen)
     name, loop, reason = _load_on_backend(backend, bundle, threads)
-    return Pipeline(bundle, name, loop, chosen, table, threads, reason)
+    return Pipeline(bundle, name, loop, chosen, table, threads, reason, str(model))
 
 
 def _check_backend(backend: str, threads: int | None) -> None:

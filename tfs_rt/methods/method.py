@@ -44,6 +44,10 @@ class FusionMethod(Protocol):
         """
         ...
 
+    def describe(self, size: tuple[int, int] | None) -> str:
+        """One line for the user. `size` is the result's (H, W), if the user gave it."""
+        ...
+
     def self_test(self) -> None:
         """EnvironmentFault if the method computes wrongly on this machine. No batch may be under way."""
         ...

@@ -1,7 +1,8 @@
 """The fusion methods. The choices of `--method`, the options that go with each and the docs' table are made from this.
 
 Add a method: one module in this folder, one entry here, and an extra in pyproject.toml if it needs packages.
-A method without a bundle is a function `fuse(m1, m2, functional)` in its module; `two_stage` upsamples its inputs.
+The module of a classical method has a function `fuse(m1, m2, functional)`; `two_stage` upsamples its inputs.
+The module of a method with a network has a loader, which takes a `MethodChoice` and returns a `FusionMethod`.
 """
 
 from __future__ import annotations
@@ -9,10 +10,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 from tfs_rt.errors import UsageError
 from tfs_rt.optional import import_optional
 from tfs_rt.spec import BundleKind
+
+if TYPE_CHECKING:
+    from tfs_rt.methods.choice import MethodChoice
+    from tfs_rt.methods.method import FusionMethod
 
 MODEL_OPTIONS = (
     *("--model", "--quality", "--backend", "--seed", "--samples"),
@@ -26,6 +32,7 @@ class MethodEntry:
 
     description: str
     module: str  # imported when the method is chosen, and not before
+    loader: str = ""  # the module's function: (MethodChoice) -> FusionMethod; empty: `two_stage` calls its `fuse`
     bundle_kind: BundleKind | None = None  # the kind of model that it runs
     options: tuple[str, ...] = ()  # of `tfs-rt fuse`: those that not every method takes
     scales: tuple[int, ...] = (1, 2, 4, 8)  # at scale 1 the inputs have the result's size
@@ -33,11 +40,17 @@ class MethodEntry:
     extra: str = ""  # of `pip install 'tfs-rt[...]'`
     packages: tuple[str, ...] = ()  # that compute, beside NumPy and Pillow
 
+    @property
+    def needs_model(self) -> bool:
+        """True if it runs a model from a bundle."""
+        return self.bundle_kind is not None
+
 
 METHODS = {
     "diffusion": MethodEntry(
         description="TFS-Diff, or another diffusion model from a bundle",
         module="tfs_rt.methods.diffusion",
+        loader="load",
         bundle_kind="diffusion",
         options=MODEL_OPTIONS,
         scales=(2, 4, 8),
@@ -57,6 +70,16 @@ METHODS = {
     ),
 }
 DEFAULT_METHOD = "diffusion"
+
+
+def load_method(choice: MethodChoice) -> FusionMethod:
+    """The chosen method, ready to fuse; UsageError for options that do not fit the model."""
+    entry = METHODS[choice.method]
+    if entry.loader:
+        return getattr(load_module(choice.method), entry.loader)(choice)
+    from tfs_rt.methods.two_stage import TwoStage
+
+    return TwoStage(choice.method, choice.scale or 4)
 
 
 def load_module(method: str) -> ModuleType:

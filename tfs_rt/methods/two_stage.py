@@ -43,6 +43,13 @@ class TwoStage(BaseMethod):
             batch.on_step(1)
         return results
 
+    def describe(self, size: tuple[int, int] | None) -> str:
+        """Its method, the upsampling before it, and a notice about this machine."""
+        enlargement = f" to {size[1]}x{size[0]}" if size else f" x{self.scale}"
+        upsampled = f", after bicubic{enlargement}" if size or self.scale > 1 else ""
+        notice = f"; {self.notice}" if self.notice else ""
+        return f"method: {self.method}{upsampled}{notice}"
+
     def self_test(self) -> None:
         """Nothing to test: a classical method has no expected result."""
 

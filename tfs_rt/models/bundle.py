@@ -17,13 +17,12 @@ import numpy as np
 from tfs_rt.assets import MANIFEST, shipped_bundles
 from tfs_rt.errors import ModelError, UsageError, first_line, printable
 from tfs_rt.facts import unique_keys
+from tfs_rt.models.kinds import KINDS, GraphChecks
 from tfs_rt.models.manifest import Manifest, decode_manifest
 from tfs_rt.models.onnx.allowed import check_graph
 from tfs_rt.models.onnx.external_data import has_external_data
-from tfs_rt.models.onnx.half_unet import check_half_network
-from tfs_rt.models.onnx.unet import check_network
 from tfs_rt.models.onnx.weights import Weights, is_shared, weights, with_weights
-from tfs_rt.spec import BundleKind, Tier
+from tfs_rt.spec import Tier
 from tfs_rt.system.files import read_regular
 
 MANIFEST_BYTES = 2**22  # size limit of a manifest
@@ -37,6 +36,11 @@ class Bundle:
     path: Path
     manifest: Manifest
     digest: str  # the manifest's own
+
+    @property
+    def _checks(self) -> GraphChecks:
+        """The checks of the graphs of a bundle of this kind."""
+        return KINDS[self.manifest.kind]
 
     def tier(self, quality: str) -> Tier:
         """The recipe that `tfs-rt tune` chose for a quality; UsageError if this bundle was never tuned."""
@@ -59,7 +63,7 @@ class Bundle:
         complete = with_weights(graph, shared)
 
         with self._matches_manifest("fp16"):
-            check_half_network(complete, self.manifest.model.architecture, float32_weights, self.manifest.biases)
+            self._checks.check_half(complete, self.manifest.model.architecture, float32_weights, self.manifest.biases)
         return complete
 
     def weights(self) -> Weights:
@@ -85,11 +89,11 @@ class Bundle:
         # Check its digest and its operations.
         if hashlib.sha256(data).hexdigest() != entry.sha256:
             raise ModelError(file, "does not match its SHA-256 in model.json", "restore the file or export anew")
-        _check_onnx(file, data, self.manifest.kind)
+        _check_onnx(file, data, self._checks)
         # Compare the float32 graph with the manifest's architecture.
         if precision == "fp32":
             with self._matches_manifest(precision):
-                check_network(data, self.manifest.model.architecture)
+                self._checks.check(data, self.manifest.model.architecture)
         return data
 
     @contextmanager
@@ -103,7 +107,7 @@ class Bundle:
             raise ModelError(file, reason, "export the bundle anew") from error
 
 
-def _check_onnx(file: Path, data: bytes, kind: BundleKind) -> None:
+def _check_onnx(file: Path, data: bytes, checks: GraphChecks) -> None:
     """ModelError unless the file is ONNX, without external data, and has only operations that this kind may have."""
     try:
         external = has_external_data(data)
@@ -112,7 +116,7 @@ def _check_onnx(file: Path, data: bytes, kind: BundleKind) -> None:
     if external:
         raise ModelError(file, "keeps weights in another file", "export the bundle anew: one file holds all")
     try:
-        check_graph(data, kind)
+        check_graph(data, checks.operations)
     except ValueError as error:
         raise ModelError(file, f"is not an export of this network: {error}", "export the bundle anew") from error
 

@@ -16,7 +16,7 @@ from typing import Any
 from tfs_rt.assets import MANIFEST
 from tfs_rt.errors import ModelError
 from tfs_rt.facts import from_dict
-from tfs_rt.models.onnx.allowed import OPERATIONS
+from tfs_rt.models.kinds import KINDS
 from tfs_rt.models.self_test import MEANS
 from tfs_rt.sampling.registry import SAMPLERS
 from tfs_rt.spec import QUALITIES, SLOTS, BundleKind, ModelSpec, Recipe, Tier
@@ -101,8 +101,8 @@ def _check_schema_and_kind(file: Path, data: dict[str, Any]) -> None:
         reason = f"has schema {schema!r}, this version reads {SCHEMA}"
         raise ModelError(file, reason, "match tfs-rt to the bundle, or export anew")
     kind = data.get("kind", "diffusion")
-    if kind not in tuple(OPERATIONS):  # it may be of any JSON type
-        reason = f"is a bundle of kind {kind!r}, and this version runs: {', '.join(OPERATIONS)}"
+    if kind not in tuple(KINDS):  # it may be of any JSON type
+        reason = f"is a bundle of kind {kind!r}, and this version runs: {', '.join(KINDS)}"
         raise ModelError(file, reason, "choose a bundle of such a kind, or a tfs-rt that runs this one")
 
 

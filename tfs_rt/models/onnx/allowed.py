@@ -1,4 +1,4 @@
-"""Allow-lists of ONNX graphs: the operations and fields that the exporter writes, for each kind of bundle.
+"""Allow-lists of ONNX graphs: the operations and fields that the exporter writes.
 
 A graph is a program: it could have loops, operations of other libraries, or engines inside (EPContext). None of these
 is needed, so that no runtime is given such a graph. The numbers are those of onnx.proto3's fields. If a message holds
@@ -8,10 +8,9 @@ a field twice, both are checked, because readers differ in which one they take.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 
 from tfs_rt.models.onnx.protobuf import fields
-from tfs_rt.spec import BundleKind
 
 UNET_OPERATIONS = {
     *("Add", "Cast", "Concat", "Conv", "Cos", "DepthToSpace", "Div", "Gather", "Gemm", "GroupNormalization", "MatMul"),
@@ -19,7 +18,6 @@ UNET_OPERATIONS = {
     *("Slice", "Softmax", "Split", "Sqrt", "Squeeze", "Sub", "Transpose", "Unsqueeze"),
     *("Constant", "GlobalAveragePool", "Identity"),  # written by other exporters for the same network
 }
-OPERATIONS: dict[BundleKind, set[str]] = {"diffusion": UNET_OPERATIONS}  # for each kind of bundle that can be run
 OPSETS = range(21, 27)  # GroupNormalization is PyTorch's from 21 on
 DOMAINS = ("", "ai.onnx")  # both names of the standard's own operations
 MODEL = {*range(1, 9), 14}  # no training (20), no functions (25), no devices (26)
@@ -28,19 +26,19 @@ NODE = {*range(1, 8), 9}  # no overload (8), no devices (10)
 ATTRIBUTE = {*range(1, 6), *range(7, 10), 13, 20}  # no graphs (6, 11), types, references, sparse tensors
 
 
-def check_graph(model: bytes, kind: BundleKind = "diffusion") -> None:
-    """ValueError, with the reason, if the graph has anything that a bundle of this kind may not have."""
+def check_graph(model: bytes, operations: Set[str]) -> None:
+    """ValueError, with the reason, if the graph has another operation, or anything else that no bundle may have."""
     names: list[str] = []
     for number, value in _allowed_fields(memoryview(model), MODEL, "model"):
         if number == 7:
-            names += _check_graph(value, OPERATIONS[kind])
+            names += _check_graph(value, operations)
         elif number == 8:
             _check_opset(value)
     if len(set(names)) < len(names):
         raise ValueError("it has two tensors of one name")
 
 
-def _check_graph(message: memoryview | int, operations: set[str]) -> Iterator[str]:
+def _check_graph(message: memoryview | int, operations: Set[str]) -> Iterator[str]:
     """Check a graph's nodes; the names of its tensors."""
     for number, value in _allowed_fields(message, GRAPH, "graph"):
         if number == 1:
@@ -57,7 +55,7 @@ def _check_opset(message: memoryview | int) -> None:
             raise ValueError(f"its opset {value} is not within {OPSETS[0]} and {OPSETS[-1]}")
 
 
-def _check_node(message: memoryview | int, allowed: set[str]) -> None:
+def _check_node(message: memoryview | int, allowed: Set[str]) -> None:
     operations = []
     for number, value in _allowed_fields(message, NODE, "node"):
         if number == 4:
