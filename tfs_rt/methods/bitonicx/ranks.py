@@ -32,9 +32,10 @@ def rank_in_mask(values: Field, guide: Field, *, half: int, limit: float, centil
 
 
 @compiled()
-def _select(ranks, guide, half, limit, centile):  # noqa: C901
+def _select(ranks, guide, half, limit, centile):
     height, width = ranks.shape
     chosen = np.empty((height, width), np.int64)
+    # Begin with an empty mask.
     bins = (ranks.size >> SHIFT) + 1
     inside = np.zeros(bins << SHIFT, np.uint8)  # 1 for each rank in the mask
     count = np.zeros(bins, np.int64)  # ranks of the mask in each bin
@@ -45,34 +46,10 @@ def _select(ranks, guide, half, limit, centile):  # noqa: C901
         n = 0  # ranks in the mask
         below = 0
         for column in range(width):
-            level = guide[row, column]
-            before = guide[row, max(column - 1, 0)]
-            left = max(column - half, 0)
-            right = min(column + half + 1, width)
-            known = min(column + half, width) if column else 0  # columns before this were in the last window
-
-            # Bring the mask from the last pixel to this one, row by row.
-            for y in range(top, bottom):
-                # The column that left the window.
-                if column > half and abs(guide[y, left - 1] - before) <= limit:
-                    below += _move(ranks[y, left - 1], -1, inside, count, pivot)
-                    n -= 1
-                # The column that entered it.
-                for x in range(known, right):
-                    if abs(guide[y, x] - level) <= limit:
-                        below += _move(ranks[y, x], 1, inside, count, pivot)
-                        n += 1
-                # The columns that stayed. Mostly nothing has changed: this loop, which becomes SIMD, finds out.
-                kept = guide[y, left:known]
-                changes = 0
-                for i in range(kept.size):
-                    changes += (abs(kept[i] - level) <= limit) ^ (abs(kept[i] - before) <= limit)
-                if changes:
-                    for i in range(kept.size):
-                        step = int(abs(kept[i] - level) <= limit) - int(abs(kept[i] - before) <= limit)
-                        if step:
-                            below += _move(ranks[y, left + i], step, inside, count, pivot)
-                            n += step
+            # Bring the mask from the last pixel to this one.
+            change, change_below = _update(ranks, guide, row, column, half, limit, (inside, count, pivot))
+            n += change
+            below += change_below
 
             # Move the pivot to the bin of the wanted rank.
             wanted = int(centile * (n - 1) + 0.5)
@@ -89,6 +66,47 @@ def _select(ranks, guide, half, limit, centile):  # noqa: C901
         # Empty the mask at the end of the row.
         _remove_all(ranks[top:bottom, max(width - 1 - half, 0) :], inside, count)
     return chosen
+
+
+@compiled()
+def _update(ranks, guide, row, column, half, limit, mask):  # noqa: C901
+    """Bring the mask from the last pixel to this one; the changes of its size and of the number below the pivot.
+
+    `mask` is (inside, count, pivot). In the first column the mask is empty before.
+    """
+    inside, count, pivot = mask
+    height, width = guide.shape
+    level = guide[row, column]
+    before = guide[row, max(column - 1, 0)]
+    left = max(column - half, 0)
+    right = min(column + half + 1, width)
+    known = min(column + half, width) if column else 0  # columns before this were in the last window
+    n = 0
+    below = 0
+    for y in range(max(row - half, 0), min(row + half + 1, height)):
+        # Remove the column that left the window.
+        if column > half and abs(guide[y, left - 1] - before) <= limit:
+            below += _move(ranks[y, left - 1], -1, inside, count, pivot)
+            n -= 1
+        # Add the columns that entered it: one, or all of the first window.
+        for x in range(known, right):
+            if abs(guide[y, x] - level) <= limit:
+                below += _move(ranks[y, x], 1, inside, count, pivot)
+                n += 1
+        # Find out if the columns that stayed have changed. Mostly nothing has: this loop becomes SIMD.
+        kept = guide[y, left:known]
+        changes = 0
+        for i in range(kept.size):
+            changes += (abs(kept[i] - level) <= limit) ^ (abs(kept[i] - before) <= limit)
+        if changes == 0:
+            continue
+        # Add or remove those that have.
+        for i in range(kept.size):
+            step = int(abs(kept[i] - level) <= limit) - int(abs(kept[i] - before) <= limit)
+            if step:
+                below += _move(ranks[y, left + i], step, inside, count, pivot)
+                n += step
+    return n, below
 
 
 @compiled()
