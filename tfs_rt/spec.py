@@ -29,10 +29,12 @@ class Architecture:
     channel_multiplier: tuple[int, ...]  # one per level, from full resolution down
     attention_levels: tuple[int, ...]  # levels whose blocks have self-attention; the middle always has
     res_blocks: int
-    gate: Gate  # channels of TMFA: none (SR3), the 9 of the condition (paper), or all 12 (published code)
+    # Channels of TMFA: none (SR3), the 9 of the condition (paper), or all 12 (published code).
+    gate: Gate
     patch_size: int = 1  # pixels folded into channels before the first convolution (1 in the paper)
     condition_skip: bool = False  # add a learned 1x1 map of the condition to the output
-    sigma_data: float = 0.0  # for preconditioning as in Karras et al. 2022, with eps as the output; 0: none
+    # For preconditioning as in Karras et al. 2022, with eps as the output; 0: none.
+    sigma_data: float = 0.0
 
     def __post_init__(self) -> None:
         sizes = (self.out_channel, self.inner_channel, self.norm_groups, self.res_blocks, self.patch_size)
@@ -143,7 +145,8 @@ class ModelSpec:
     architecture: Architecture
     prediction: Prediction
     schedule: Schedule
-    scale: int  # 2, 4 or 8: side of the result over side of the inputs
+    # 2, 4 or 8: side of the result over side of the inputs.
+    scale: int
     trained_size: int  # side in pixels of the images the model was trained on
     sigma_range: tuple[float, float]  # lowest and highest noise-to-signal ratio it was trained on
 

@@ -23,7 +23,8 @@ from tfs_rt_reference.engine import TorchEngine
 
 STEP_RELATIVE_L2 = 5e-3  # measured: 0.4e-3 (the shipped models) to 2e-3; a bfloat16 somewhere gives 1e-2
 LOOP_PSNR = 40.0  # dB; the shipped models reach more than 60, untrained networks 45
-LARGEST = 8e3  # half ends at 65,504: beyond an eighth of it an unusual image may overflow
+# Half precision ends at 65,504: beyond an eighth of it an unusual image may overflow.
+LARGEST = 8e3
 REMEDY = "leave fp16 out of --precision"
 
 

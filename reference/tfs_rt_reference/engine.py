@@ -78,7 +78,8 @@ def load(bundle: Bundle, threads: int | None = None) -> TorchEngine:
         network.load_state_dict(weights, assign=True)
     except MemoryError:
         raise
-    except Exception as error:  # from protobuf, a dict or PyTorch: the file does not match the manifest
+    except Exception as error:
+        # Protobuf, a dict or PyTorch raised this: the file does not match the manifest.
         reason = f"is not the network that model.json describes ({first_line(error)})"
         raise ModelError(file, reason, "export the bundle anew") from error
     return TorchEngine(spec, network.eval().requires_grad_(requires_grad=False))

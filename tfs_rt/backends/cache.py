@@ -30,7 +30,8 @@ from tfs_rt.system.os_errors import remedy_for, write_fault
 
 Kind = Literal["engine", "kernels", "jit"]
 
-SCHEMA = 1  # part of the cache key: raised when old entries must not be found any more
+# A part of the cache key. It is raised when old entries must not be found any more.
+SCHEMA = 1
 LARGEST = 2**33  # bytes
 OURS = re.compile(rf"([0-9a-f]{{40}})\.({'|'.join(get_args(Kind))}|json|lock)")
 LOCK_TIMEOUT = 3600.0  # seconds: longer than it takes to build an engine

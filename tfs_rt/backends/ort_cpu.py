@@ -67,7 +67,8 @@ def start_engine(
         options.log_severity_level = 4  # errors reach us as exceptions; the rest is for developers
         options.intra_op_num_threads = count
         session = ort.InferenceSession(bundle.read("fp32"), options, providers=providers)
-        session.disable_fallback()  # a fallback would go on elsewhere after a failure, and print that on stdout
+        # A fallback would go on elsewhere after a failure, and print that on stdout.
+        session.disable_fallback()
         return session
 
     count = library_threads(threads)

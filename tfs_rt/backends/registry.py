@@ -30,16 +30,19 @@ class Backend:
     summary: str  # one line for --help and for tables
     module: str  # of this project; imported when the backend is chosen
     loader: str = "load"  # the module's function: (bundle, threads) on a CPU, (bundle) on a GPU
-    returns: Literal["engine", "loop"] = "engine"  # of the loader: one step at a time, or whole tables on the device
+    # The loader returns an engine (one step at a time) or a loop (whole tables on the device).
+    returns: Literal["engine", "loop"] = "engine"
     probe: Literal["backend", "flavour"] = "backend"  # `tfs-rt doctor` tries it by this probe: a load, or TensorRT's
     package: str  # the library that computes, by its import name
-    distributions: tuple[str, ...]  # names under which pip may have installed that library; one of them is enough
+    # Names under which pip may have installed that library; one of them is enough.
+    distributions: tuple[str, ...]
     also_needs: tuple[str, ...] = ()  # distributions that must all be installed as well
     extra: str  # pip install 'tfs-rt[EXTRA]' brings all of them
     device: Device
     precision: Precision  # of the network's arithmetic
     graph: Literal["fp32", "fp16"] = "fp32"  # the bundle's file that it loads
-    auto_order: int | None = None  # place in the order in which `auto` tries backends; None: only when asked for
+    # Place in the order in which `auto` tries backends; None: only when asked for.
+    auto_order: int | None = None
 
     @property
     def remedy(self) -> str:

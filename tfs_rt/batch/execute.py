@@ -136,7 +136,8 @@ class Executor:
         """
         try:
             self.fuser.self_test()
-        except LimitReached:  # the test could not be computed, which does not put earlier results in doubt
+        except LimitReached:
+            # The test could not be computed, which does not put earlier results in doubt.
             if not self.recorder.results:
                 raise
         except EnvironmentFault as fault:

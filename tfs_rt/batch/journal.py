@@ -24,7 +24,8 @@ from tfs_rt.output.folder import JOURNAL
 from tfs_rt.system.files import AT_ONCE, BINARY, open_regular, write_all
 from tfs_rt.system.os_errors import write_fault
 
-TAIL = 2**16  # bytes at the end of a journal, in which its last whole line lies
+# Bytes at the end of a journal, in which its last whole line lies.
+TAIL = 2**16
 LARGEST = 2**30  # bytes of a journal that is read
 LONGEST_LINE = 2**20  # bytes: a line names a case, however long its id
 NUMBER_LIMIT = 2**53  # whole numbers below it are exact in JSON

@@ -24,7 +24,8 @@ from tfs_rt.system.files import read_regular, remove_temporaries, write_file
 from tfs_rt.system.locks import acquire, is_held, marker_of
 from tfs_rt.system.os_errors import reason_of, remedy_for
 
-LOCK_TIMEOUT = 1.0  # seconds: longer than `status` holds a lock to find out if it is held
+# In seconds: longer than `status` holds a lock to find out if it is held.
+LOCK_TIMEOUT = 1.0
 START_TIMEOUT = 60.0  # seconds: longer than many shards need to start one after the other
 JOB_BYTES = 100  # more than a job's digest has
 OTHER_OUTPUT = "choose another --output"

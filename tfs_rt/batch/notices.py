@@ -9,7 +9,8 @@ from tfs_rt.cases.load import Loaded
 from tfs_rt.facts import Facts
 from tfs_rt.formats import hounsfield
 
-SIZE_RATIO = 2  # a result more than so many times larger or smaller than the training images causes a warning
+# A result more than so many times larger or smaller than the training images causes a warning.
+SIZE_RATIO = 2
 ASPECT_TOLERANCE = 0.02  # change of the sides' ratio that causes a warning
 
 # (test of an input's facts, warning in which {} stands for the slots that pass it).

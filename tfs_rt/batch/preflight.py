@@ -28,7 +28,8 @@ def check_recipe(output: Path, settings: Facts) -> None:
                 continue
             try:
                 sidecar = read_sidecar(path)
-            except TfsRtError:  # not a sidecar, or damaged: its case is fused again if it is asked for
+            except TfsRtError:
+                # This is not a sidecar, or it is damaged: its case is fused again if it is asked for.
                 continue
             if lines := list(differences(sidecar.provenance, settings)):
                 _raise_other_recipe(output, path, lines)

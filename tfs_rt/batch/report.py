@@ -41,7 +41,8 @@ class Report:
     done: int  # fused, now or by an earlier run
     kept: int  # of them, by an earlier run
     failed: int
-    ended: str  # "complete", or "interrupted" while the run goes on or if it stopped early
+    # "complete", or "interrupted" while the run goes on or if it stopped early.
+    ended: str
     seconds: float  # by the clock; of shards, the longest
     results: CaseResults  # a row for each case that is done or failed
     not_run: list[str]  # ids of the others, in the order of the cases

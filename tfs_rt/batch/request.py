@@ -31,10 +31,13 @@ class Options:
     request: Request = field(default_factory=Request)
     batch: int = 1  # images that are fused at once
     sheet: bool = False  # write contact sheets
-    strict: bool = False  # a finding of the guards fails the case, instead of causing a warning
+    # A finding of the guards fails the case, instead of causing a warning.
+    strict: bool = False
     shard: Shard | None = None  # this run's part of the cases, where several runs share them
-    token: str = ""  # marks the report of this run, so that its parent process accepts no earlier one
-    resume: bool = True  # keep results that are there, and refuse results of other settings; else fuse all cases anew
+    # Marks the report of this run, so that its parent process accepts no earlier one.
+    token: str = ""
+    # Keep results that are there, and refuse results of other settings; else fuse all cases anew.
+    resume: bool = True
 
 
 def run_provenance(fuser: FusionMethod, request: Request) -> Provenance:

@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 from tfs_rt.images import RGB, Array
 
 MAX_SAMPLES = 1000  # far below the 66,051 squares of 255 that 32 bits hold
-SPREAD_TOP = 63  # levels of spread from which on a heat map is white: six doublings of 1 + spread
+# Levels of spread from which on a heat map is white: six doublings of 1 + spread.
+SPREAD_TOP = 63
 RAW_STEPS = 256  # steps of the spread's numbers for one level
 RAW_TEXT = {
     "tfs-rt:spread-unit": f"1/{RAW_STEPS} level of 0..255",

@@ -60,7 +60,8 @@ class Job:
 
     shard: Shard
     sha256: str  # of all cases' ids and the settings
-    token: str = ""  # marks the shard's report, so that its parent process accepts no earlier one
+    # Marks the shard's report, so that its parent process accepts no earlier one.
+    token: str = ""
 
 
 def parse_shard(text: str, environment: Mapping[str, str]) -> Shard:

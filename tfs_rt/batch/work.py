@@ -82,7 +82,8 @@ class CaseWork:
     def add(self, item: WorkItem, image: RGB, seconds: float) -> bool:
         """Add an item's image, uint8 (H, W, 3); items may come in any order. True if the case is complete."""
         self.seconds += seconds
-        if self.samples == 1:  # it is its own mean, and the sums would take eight times its memory
+        if self.samples == 1:
+            # One sample is its own mean, and the sums would take eight times its memory.
             self._complete_slice(item, image)
         else:
             self._add_sample(item, image)

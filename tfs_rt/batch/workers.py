@@ -18,14 +18,17 @@ from tfs_rt.system.os_errors import remedy_for
 from tfs_rt.system.resource_limits import limit_fault
 from tfs_rt.system.threads import VARIABLE as THREADS
 
-IS_WORKER = "TFS_RT_LEASH"  # environment variable of a worker: it ends when its standard input is closed
-TOKEN = "TFS_RT_TOKEN"  # environment variable of a worker: the token that it writes into its report
+# Environment variable of a worker: it ends when its standard input is closed.
+IS_WORKER = "TFS_RT_LEASH"
+# Environment variable of a worker: the token that it writes into its report.
+TOKEN = "TFS_RT_TOKEN"
 CODE = "import json, sys; sys.path[:] = json.loads(sys.argv.pop(1)); from tfs_rt.cli import main; main()"
 FINISHED = (0, 3, 4)  # exit codes of a worker that has tried all its cases
 STOPPED = (2, 5, 6, 70)  # exit codes of a worker that has printed what stopped it
 POLL_SECONDS = 0.1  # between two looks at the processes
 UPDATE_SECONDS = 2.0  # between two calls of `on_update`
-GRACE_SECONDS = 30.0  # that a worker has to finish its case when it is asked to end
+# Seconds that a worker has to finish its case when it is asked to end.
+GRACE_SECONDS = 30.0
 
 
 def run_workers(

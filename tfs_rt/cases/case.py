@@ -33,7 +33,8 @@ class RefusedCase:
     id: str
     error: TfsRtError
     files: tuple[Path, ...] = ()  # those of its files that are known
-    owns_result: bool = False  # a result of this name in the output folder is an earlier one of this case
+    # A result of this name in the output folder is an earlier one of this case.
+    owns_result: bool = False
     labels: dict[str, str] = field(default_factory=dict)
 
 

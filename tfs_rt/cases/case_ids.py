@@ -10,7 +10,8 @@ from tfs_rt.cases.listing import shorten
 from tfs_rt.output.folder import RESERVED_IDS
 from tfs_rt.system.files import fold_name
 
-LONGEST = 200  # bytes of an id: a file name holds 255, its ending and a temporary name's included
+# In bytes: a file name holds 255, its ending and a temporary name's included.
+LONGEST = 200
 FORBIDDEN = '/\\:*?"<>|'  # by one file system or another
 
 

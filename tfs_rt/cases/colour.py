@@ -24,12 +24,16 @@ from tfs_rt.formats.picture import Picture
 from tfs_rt.formats.registry import WITH_GEOMETRY
 from tfs_rt.images import LUMA_WEIGHTS, RGB
 
-FAINT = 64  # level: an image without a brighter one is too dark to tell colour from grey
+# A level: an image without a brighter one is too dark to tell colour from grey.
+FAINT = 64
 BLACK = 8  # level: a pixel that is not brighter shows nothing
-DIM = 0.1  # share of the pixels that are not black: an image that shows less than that clearly is dim
+# Share of the pixels that are not black: an image that shows less than that clearly is dim.
+DIM = 0.1
 GREY_SPREAD = 16  # levels between the channels of a grey pixel in a lossy format
-COLOURED = 0.5  # share of the pixels shown that have colour: from here on it is a colour image
-MARKED = 0.25  # share of the pixels shown that have colour: up to here it is a grey image with marks in colour
+# Share of the pixels shown that have colour: from here on it is a colour image.
+COLOURED = 0.5
+# Share of the pixels shown that have colour: up to here it is a grey image with marks in colour.
+MARKED = 0.25
 ANATOMICAL = 0.001  # share of the area that may have colour in an anatomical image
 
 

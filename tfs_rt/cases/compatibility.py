@@ -44,7 +44,8 @@ def values_agree(a: Any, b: Any) -> bool:
             return False
         distance = np.abs(np.subtract(a["corners"], b["corners"])).max()
         return bool(distance <= min(a["within"], b["within"]))
-    except (KeyError, TypeError, ValueError):  # a hostile file may have taken over its reader, and can answer anything
+    except (KeyError, TypeError, ValueError):
+        # A hostile file may have taken over its reader, and can answer anything.
         return False
 
 

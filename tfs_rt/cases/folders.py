@@ -50,7 +50,8 @@ class Place:
 class Subfolders:
     """The folders in a folder, by what is done with them."""
 
-    series: list[str]  # names of folders that look like a series of slices of one modality
+    # Names of folders that look like a series of slices of one modality.
+    series: list[str]
     places: list[Place]  # the others, to walk into
 
 

@@ -26,7 +26,8 @@ from tfs_rt.spec import SLOTS
 Luminance = NDArray[np.float32]  # (H, W) in [0, 255]
 WHITE = 255
 CUT_OFF = "it looks cut off, like 16-bit values read as 8-bit values"  # of a message
-SLOT_ORDER = "slot order"  # a finding for models only: classical methods accept m1 and m2 in any order
+# A finding for models only: classical methods accept m1 and m2 in any order.
+SLOT_ORDER = "slot order"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,16 +54,23 @@ class Thresholds:
 
     foreground: int = 16  # level: brighter is not background
     nearly_empty: float = 0.02  # share of the area
-    filled: float = 0.25  # share of the area that both anatomical images fill where a functional one is missed
-    saturated: float = 0.8  # share of the foreground that is white: 0.56 at most (bone in CT)
-    capped: float = 0.25  # share of a functional image's foreground in one colour at its map's end: 0.022 at most
-    brighter: float = 1.1  # brightness of m2 to that of m1: up to 1.06, but for 2 of 69 groups; 1.02 in 151 CT pairs
-    judged: float = 0.15  # share of the area that an anatomical image fills in a slice through the head: 0.16 at least
-    active: float = 0.05  # share of the area that a functional image fills whose registration is judged: 0.09 at least
+    # Share of the area that both anatomical images fill where a functional one is missed.
+    filled: float = 0.25
+    # Share of the foreground that is white: 0.56 at most (bone in CT).
+    saturated: float = 0.8
+    # Share of a functional image's foreground in one colour at its map's end: 0.022 at most.
+    capped: float = 0.25
+    # Brightness of m2 to that of m1: up to 1.06, but for 2 of 69 groups; 1.02 in 151 CT pairs.
+    brighter: float = 1.1
+    # Share of the area that an anatomical image fills in a slice through the head: 0.16 at least.
+    judged: float = 0.15
+    # Share of the area that a functional image fills whose registration is judged: 0.09 at least.
+    active: float = 0.05
     shift: float = 0.022  # share of the longer side, 5.6 pixels of 256
     shift_gain: float = 0.012  # NMI: 1 of 69 groups is above it and `shift` at once
     turn_gain: float = 0.012  # NMI: 0.0118 at most
-    white: float = 0.2  # share of a result with a channel at its end, beyond that of its inputs: 0.01 at most
+    # Share of a result with a channel at its end, beyond that of its inputs: 0.01 at most.
+    white: float = 0.2
     difference: float = 12.0  # levels of luminance: 5.7 at most
     correlation: float = 0.97  # of the luminance: 0.991 at least
     colour: float = 0.8  # correlation of the colour: 0.91 at least

@@ -20,7 +20,8 @@ class Listing:
     """The entries of a folder by name, sorted; hidden entries are left out."""
 
     folder: Path
-    images: list[str]  # files with the ending of an image; the content is checked when they are read
+    # Files with the ending of an image; the content is checked when they are read.
+    images: list[str]
     others: list[str]  # other files
     folders: list[str]
     links: frozenset[str]  # those of the folders that are links

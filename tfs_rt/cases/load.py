@@ -35,7 +35,8 @@ class Reading:
     """The user's decisions on pixels that the models cannot take as they are."""
 
     windows: dict[str, Window] = field(default_factory=dict)  # by slot: the values of black and white
-    window_for_all: bool = False  # one window was given without a slot: it must apply to at least one
+    # One window was given without a slot: it must apply to at least one.
+    window_for_all: bool = False
     colormap: str | None = None  # for a functional image without colour
     allow_lossy: bool = False
 
@@ -49,10 +50,12 @@ class Loaded:
     """A case in memory."""
 
     case: Case
-    slices: tuple[tuple[RGB, ...], ...]  # the images (h, w, 3) of each slice in slot order, all of one size
+    # The images (h, w, 3) of each slice in slot order, all of one size.
+    slices: tuple[tuple[RGB, ...], ...]
     inputs: dict[str, Facts]  # by slot, for the sidecar
     size: tuple[int, int]  # (H, W) of the result's slices
-    frames: dict[str, Any]  # by slot: what a result in the inputs' format takes over from the input
+    # By slot: the facts that a result in the inputs' format takes over from the input.
+    frames: dict[str, Any]
     format: str  # of the result
 
     @property

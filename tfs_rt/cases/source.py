@@ -33,4 +33,5 @@ class SourceKind:
     naming: str  # remedy if no case is found in it
     recognises: Callable[[Source], bool]
     find_cases: Callable[[Source], Iterable[FoundCase]]
-    mixes: bool = False  # a source may hold cases of this kind beside those of a later one
+    # A source may hold cases of this kind beside those of a later one.
+    mixes: bool = False

@@ -49,7 +49,8 @@ def examine() -> Report:
     for subject, examine_part in parts:
         try:
             examine_part()
-        except Exception as error:  # a file that another program made, say: report it, and examine the rest
+        except Exception as error:
+            # Another program may have made a file, say: report it, and examine the rest.
             reason = f"cannot be examined ({type(error).__name__}: {first_line(error)})"
             report.faults.append(Fault(subject, reason, "report this"))
     # Judge each backend by all that was found.

@@ -25,8 +25,10 @@ WHOLE = 1e-3  # HU: a scaled value nearer to a whole number is one
 TISSUE = (-200.0, 200.0)  # HU: from fat to blood and brain
 ENOUGH = 0.05  # share of the values that must be air, or tissue
 FEW = 0.1  # share of the values that may lie between air and tissue
-NARROW = 400.0  # between the percentiles: a wider window does not tell the parts of a brain apart
-WIDE = 1000.0  # HU: in a wider window the grey and the white matter are two levels apart, or less
+# Width between the percentiles: a wider window does not tell the parts of a brain apart.
+NARROW = 400.0
+# In HU: in a wider window the grey and the white matter are two levels apart, or less.
+WIDE = 1000.0
 SAMPLES = 2**20  # values that are looked at
 
 

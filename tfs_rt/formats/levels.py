@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 AS_STORED = "8-bit levels as stored"
-SHOWS = "tfs-rt:shows"  # key in the text of an image that is not a result, but shows a property of one
+# Key in the text of an image that is not a result, but shows a property of one.
+SHOWS = "tfs-rt:shows"
 
 
 def window_words(window: tuple[float, float], source: str = "given") -> str:

@@ -11,17 +11,20 @@ from numpy.typing import NDArray
 from tfs_rt.images import RGB
 
 MAX_PIXELS = 4096 * 4096  # of one slice
-NEAR = 0.05  # of the smallest voxel: nearer corners are one place; float32 and rounded decimals move them by less
+# A share of the smallest voxel: nearer corners are one place. Float32 and rounded decimals move them by less.
+NEAR = 0.05
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rules:
     """The user's choices for reading a file: how its values become levels, and what is accepted."""
 
-    window: tuple[float, float] | None = None  # the values of black and white, in the file's own units (HU, SUV ...)
+    # The values of black and white, in the file's own units (HU, SUV ...).
+    window: tuple[float, float] | None = None
     allow_lossy: bool = False  # read JPEG, in which no damage can be seen
     modality: str | None = None  # by the file's name, as in ct.nii.gz
-    may_be_ct: bool = False  # its slot may hold CT, so that values may show it where no name does
+    # True if its slot may hold CT, so that values may show it where no name does.
+    may_be_ct: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +32,8 @@ class Picture:
     """A decoded file: one slice, or those of a volume or of a multi-frame image, in order."""
 
     slices: tuple[RGB, ...]  # each (H, W, 3) uint8, of one size
-    facts: dict[str, Any]  # JSON, for the sidecar: the format, and by which rule its values became levels
+    # JSON for the sidecar: the format, and by which rule its values became levels.
+    facts: dict[str, Any]
     # Patient and place. They must agree in the files of a case (a grid nearly), and are never written down.
     subject: dict[str, Any] = field(default_factory=dict)
     frame: dict[str, Any] | None = None  # plain data that a result in this format takes over

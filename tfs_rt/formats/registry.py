@@ -30,8 +30,10 @@ class Format:
     description: str  # the pictures that a file may hold
     reader: str  # module with `read`
     writer: str = ""  # module with `encode`; empty if no result is written in this format
-    has_geometry: bool = False  # holds measured values with a place in space, so that results go back into it
-    lossy: bool = False  # every file has lost something, so that it is read with --allow-lossy alone
+    # Holds measured values with a place in space, so that results go back into it.
+    has_geometry: bool = False
+    # Every file has lost something, so that it is read with --allow-lossy alone.
+    lossy: bool = False
     extra: str = ""  # pip install 'tfs-rt[EXTRA]' brings the packages that it needs
 
     @property
@@ -83,7 +85,8 @@ FORMATS = {
 NAMES = {ending: name for name, entry in FORMATS.items() for ending in entry.endings}
 WITH_GEOMETRY = frozenset(name for name, entry in FORMATS.items() if entry.has_geometry)
 LOSSY = frozenset(name for name, entry in FORMATS.items() if entry.lossy)
-UNREAD = (".bmp", ".gif", ".webp")  # endings of images that are refused with a remedy, not passed over in silence
+# Endings of images that are refused with a remedy, not passed over in silence.
+UNREAD = (".bmp", ".gif", ".webp")
 IMAGE_ENDINGS = (*NAMES, *UNREAD)
 
 

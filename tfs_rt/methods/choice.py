@@ -41,7 +41,8 @@ class MethodChoice:
     seed: int | None = None
     sampling: Sampling = field(default_factory=Sampling)
     compute: Compute = field(default_factory=Compute)
-    tier: Tier | None = None  # the recipe and the samples that the model's bundle has for the quality
+    # The recipe and the samples that the model's bundle has for the quality.
+    tier: Tier | None = None
 
     @property
     def model_name(self) -> str:

@@ -36,7 +36,8 @@ class MethodEntry:
     bundle_kind: BundleKind | None = None  # the kind of model that it runs
     options: tuple[str, ...] = ()  # of `tfs-rt fuse`: those that not every method takes
     scales: tuple[int, ...] = (1, 2, 4, 8)  # at scale 1 the inputs have the result's size
-    any_pair: bool = True  # it takes any two anatomical images, not only the pairs that a model was trained on
+    # It takes any two anatomical images, not only the pairs that a model was trained on.
+    any_pair: bool = True
     extra: str = ""  # of `pip install 'tfs-rt[...]'`
     packages: tuple[str, ...] = ()  # that compute, beside NumPy and Pillow
 

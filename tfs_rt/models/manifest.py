@@ -55,7 +55,8 @@ class Manifest:
     licence: str
     intended_use: str
     self_test: tuple[float, ...] = ()  # block means of the self-test's result, row by row; empty: no self-test
-    biases: tuple[str, ...] = ()  # modules whose noise biases, in this order, are the half graph's input `bias`
+    # Modules whose noise biases, in this order, are the half graph's input `bias`.
+    biases: tuple[str, ...] = ()
     tiers: dict[str, Tier] = field(default_factory=dict)  # by quality; empty until the model is tuned
 
     def __post_init__(self) -> None:

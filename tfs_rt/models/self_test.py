@@ -16,7 +16,8 @@ MEANS = (SIDE // BLOCK) ** 2 * 3  # numbers in a manifest
 CASE_ID = "tfs-rt self-test"
 SEED = 0
 MOST_STEPS = 2  # longer recipes are shortened
-TOLERANCE = 1.0  # grey level, for each block: half precision is off by less than 0.1
+# In grey levels, for each block: half precision is off by less than 0.1.
+TOLERANCE = 1.0
 
 
 def synthetic_case(scale: int) -> list[RGB]:

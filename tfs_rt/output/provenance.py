@@ -25,7 +25,8 @@ class Provenance:
     reading: Facts  # windows by slot, and the colour map
     versions: dict[str, str]  # of tfs-rt, Python and the packages that compute
     notice: str = RESEARCH_USE
-    sandbox: Facts | None = None  # the sandbox's parts that were in force; None before the run has begun
+    # The sandbox's parts that were in force; None before the run has begun.
+    sandbox: Facts | None = None
 
     def as_facts(self) -> Facts:
         """The entries, in the order in which they are written."""

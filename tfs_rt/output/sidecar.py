@@ -87,11 +87,13 @@ class Sidecar:
 
     case: str  # id
     result: Result
-    inputs: dict[str, Facts]  # by slot: file, sha256, format, width and height, and what its format adds
+    # By slot: file, sha256, format, width and height, and the facts that its format adds.
+    inputs: dict[str, Facts]
     warnings: list[str]  # sentences for the user
     findings: list[Facts]  # of the guards: guard, measured, threshold, and in how many slices
     seconds: float  # of fusing, shared evenly by the images of a batch
-    bids: Facts  # Description, Sources and SkullStripped, for a case of a BIDS dataset; else empty
+    # Description, Sources and SkullStripped, for a case of a BIDS dataset; else empty.
+    bids: Facts
     spread: Spread | None = None  # None for a result of one sample
     created: str  # ISO 8601, UTC
     provenance: Facts  # entries of `Provenance`; another version of tfs-rt may have written others

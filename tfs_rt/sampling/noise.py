@@ -18,7 +18,8 @@ import numpy as np
 
 from tfs_rt.images import Array
 
-BLOCK = 2**14  # words at a time, so that intermediate values stay in the processor's cache
+# In words at a time, so that intermediate values stay in the processor's cache.
+BLOCK = 2**14
 
 
 def noise_key(seed: int, case_id: str) -> int:

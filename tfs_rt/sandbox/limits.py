@@ -22,7 +22,8 @@ from tfs_rt.sandbox.parts import LANDLOCK, MEMORY, NETWORK, SECCOMP
 from tfs_rt.sandbox.seccomp import NO_NEW_PRIVILEGES, restrict_calls
 
 FILES = 64
-GRACE = 1  # seconds after which a child ends itself, if its parent has not ended it
+# Seconds after which a child ends itself, if its parent has not ended it.
+GRACE = 1
 # Flags of unshare(2).
 NEW_USER = 0x10000000
 NEW_NETWORK = 0x40000000
@@ -34,7 +35,8 @@ READ_ANY_FILE = 1 << 2
 CREATE_RULESET = 444
 RESTRICT_SELF = 446
 READ = 1 << 2 | 1 << 3  # of Landlock's rights on files: to read files and folders
-RIGHTS = {1: 13, 2: 14, 3: 15, 4: 15, 5: 16}  # how many rights on files an ABI knows; later ones know no more
+# Number of rights on files that an ABI knows; later ones know no more.
+RIGHTS = {1: 13, 2: 14, 3: 15, 4: 15, 5: 16}
 # Landlock's rights on TCP (ABI 4), and its scopes: abstract sockets and signals (ABI 6).
 CONNECT = 0b11
 APART = 0b11
@@ -149,7 +151,8 @@ def _is_capable() -> bool:
 def _lower(kind: int, value: int) -> int | None:
     """Lower a limit and return it; None where the system has no such limit."""
     wanted = min([value, *(limit for limit in resource.getrlimit(kind) if limit != resource.RLIM_INFINITY)])
-    with suppress(ValueError, OSError):  # a system that has no such limit, or maps more than it from the start
+    with suppress(ValueError, OSError):
+        # A system may have no such limit, or map more than it from the start.
         resource.setrlimit(kind, (wanted, wanted))
         return wanted
     return None

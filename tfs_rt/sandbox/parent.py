@@ -78,7 +78,8 @@ class Sandbox:
             return self._result(subject, child, answer)
         except TfsRtError:
             raise
-        except BaseException:  # a signal in the middle: what the child answers next belongs to no request
+        except BaseException:
+            # A signal in the middle: the child's next answer belongs to no request.
             self.close(kill=True)
             raise
 

@@ -174,7 +174,8 @@ def kill_after(process: subprocess.Popen[bytes], seconds: float) -> Iterator[thr
                 kill(process)
 
     # Start the thread that watches the time.
-    try:  # a Thread object would wait for ever for one that has no memory to begin
+    try:
+        # A Thread object would wait for ever for one that has no memory to begin.
         start_new_thread(watch, ())
     except RuntimeError as error:
         raise start_fault(first_line(error), limit_fault(error)) from error
@@ -182,7 +183,8 @@ def kill_after(process: subprocess.Popen[bytes], seconds: float) -> Iterator[thr
     try:
         yield expired
     finally:
-        with turn:  # after this the process may be waited for, and its number may become another's
+        with turn:
+            # After this the process may be waited for, and its number may become another's.
             finished.set()
 
 

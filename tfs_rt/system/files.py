@@ -20,7 +20,8 @@ TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}\.tmp")
 UNSYNCED = {errno.EINVAL, errno.ENOTSUP, errno.EBADF}  # errors of file systems that cannot flush a folder
 BINARY = getattr(os, "O_BINARY", 0)  # on Windows
 AT_ONCE = getattr(os, "O_NONBLOCK", 0)  # on all other systems
-LARGEST = 2**40  # bytes; only files that the kernel makes up (/proc/kcore) claim to be larger
+# In bytes. Only files that the kernel makes up (/proc/kcore) claim to be larger.
+LARGEST = 2**40
 
 
 def file_sha256(path: Path) -> str:
@@ -74,7 +75,8 @@ def _check_regular(path: Path, status: os.stat_result) -> None:
 def _open_at_once(path: Path) -> int:
     try:
         return os.open(path, os.O_RDONLY | BINARY | AT_ONCE)
-    except BlockingIOError:  # a file server has a lease on it, which the system takes back in time
+    except BlockingIOError:
+        # A file server has a lease on it, which the system takes back in time.
         return os.open(path, os.O_RDONLY | BINARY)
 
 

@@ -47,7 +47,8 @@ class Planned:
     label: str
     task: Task
     batch: int
-    once: bool = False  # a job of each case, and no more: it takes minutes; it is the reference, its images are that
+    # One job of each case, and no more: it takes minutes. It is the reference, and its images are the reference images.
+    once: bool = False
 
     @property
     def whole(self) -> bool:

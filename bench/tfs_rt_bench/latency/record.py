@@ -62,15 +62,18 @@ class Row:
     precision: str  # fp32, bf16, fp16, int8
     batch: int
     recipe: Recipe
-    extrapolated: str = ""  # how, if the whole job was not run: "200 of 4,000 steps timed"
+    # The shortcut, if the whole job was not run: "200 of 4,000 steps timed".
+    extrapolated: str = ""
     fault: str = ""  # why there are no figures, in one line
     job: Times | None = None  # a batch of cases, images in to images out
     step: Times | None = None  # one call of the network alone, for one image
     overhead: float | None = None  # share of a job's time that is spent outside the network
-    loop: float | None = None  # of the time from the first step's end to the last's, likewise: the loop's own cost
+    # The loop's own share of the time from the first step's end to the last's.
+    loop: float | None = None
     cold_start: float | None = None  # a new process, from its start to the first image
     peak_memory: int | None = None  # of that process, resident
-    busy: float | None = None  # processors that a job kept busy, on average: threads are as the backend has them
+    # Processors that a job kept busy, on average: threads are as the backend has them.
+    busy: float | None = None
     gflops: float | None = None  # of one step, counted, over its minimum: achieved GFLOP/s
     fidelity: Fidelity | None = None
     accuracy: Accuracy | None = None
@@ -120,7 +123,8 @@ class Bench:
     model: str
     scale: int
     size: tuple[int, int]  # (H, W) of the results
-    step_gflop: float  # multiplications and additions of one step as convolutions are defined, counted over the network
+    # Multiplications and additions of one step as convolutions are defined, counted over the network.
+    step_gflop: float
     command: str
     machine: Machine
     rows: tuple[Row, ...]

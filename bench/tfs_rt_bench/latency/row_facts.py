@@ -21,7 +21,8 @@ PEERS = {
     "onnxruntime": "ONNX Runtime",
     "openvino": "OpenVINO",
 }
-CAP = 99.0  # dB: what a bench writes for equal images, and for those that differ in a few pixels by a level
+# In dB: the value that a bench writes for equal images, and for those that differ in a few pixels by a level.
+CAP = 99.0
 
 
 class Way(NamedTuple):

@@ -32,7 +32,8 @@ from tfs_rt.sandbox.messages import pack, receive, send
 from tfs_rt.spec import Recipe
 from tfs_rt_bench.latency.peers import PeerEngine, load_peer
 
-ALONE = 40  # calls of the network in one measurement on a GPU, which are enqueued and waited for together
+# Calls of the network in one measurement on a GPU, which are enqueued and waited for together.
+ALONE = 40
 
 # In seconds.
 SPIN = 0.05
@@ -49,7 +50,8 @@ class Task:
     backend: str  # of the runtime, or a peer's name
     peer: bool
     recipe: Recipe
-    part: int = 0  # steps that are run, if not all; the levels may then lie outside of what the model was trained on
+    # Steps that are run, if not all; the levels may then lie outside of the model's trained range.
+    part: int = 0
     device: str = "cpu"  # of a peer
 
 

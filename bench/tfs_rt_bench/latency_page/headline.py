@@ -9,7 +9,8 @@ from tfs_rt_bench.charts.digits import counted, decimal, ratio, seconds
 from tfs_rt_bench.latency.record import Bench, Row
 from tfs_rt_bench.latency.row_facts import PEERS, in_words, level, minimum, per_case, psnr, single, way
 
-GOOD = 45.0  # dB to the float32 reference, from which on an image is taken to be the same
+# In dB to the float32 reference: from here on an image is taken to be the same.
+GOOD = 45.0
 CHAIN = 1000  # steps, from which on ancestral sampling is the paper's way
 
 

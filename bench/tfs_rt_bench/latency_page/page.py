@@ -26,7 +26,8 @@ from tfs_rt_bench.latency_page.strip import strips
 from tfs_rt_bench.latency_page.style import STYLE
 from tfs_rt_bench.latency_page.table import table
 
-WIDTHS = {"wide": 860.0, "narrow": 340.0}  # one drawing for a desk, one for a hand: scaled text would be too small
+# One drawing for a desk, one for a hand: scaled text would be too small.
+WIDTHS = {"wide": 860.0, "narrow": 340.0}
 TITLES: dict[Quality, tuple[str, str]] = {  # and what to say if there is nothing to draw
     "fidelity": ("Fidelity: what backend and precision cost", "n/a: no row has both a time and a fidelity."),
     "accuracy": ("Accuracy: what the recipe gives", "n/a: no ground truth was given."),

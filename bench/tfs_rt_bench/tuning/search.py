@@ -29,7 +29,8 @@ class Search:
     """The points that were tried."""
 
     grid: list[Point]  # all chains, one sample, on a few cases
-    points: list[Point]  # what was measured on all cases; the model's own recipe first, if a budget allows it
+    # The points measured on all cases; the model's own recipe first, if a budget allows it.
+    points: list[Point]
     bare: list[tuple[Point, Point]]  # one sample from the warm start, and the same from bare noise
     made: int  # network calls
     saved: int  # that were remembered

@@ -14,7 +14,8 @@ from tfs_rt.images import RGB
 # In pixels of the full resolution, and degrees.
 SHIFTS = (2, 4, 8, 16, 32)
 TURNS = (2, 5, 10, 15)
-CLIPPED = {"16": 257, "12": 16}  # what a level becomes in images of so many bits, before it is cut off at 255
+# The value of a level in images of so many bits, before it is cut off at 255.
+CLIPPED = {"16": 257, "12": 16}
 MISPLACED = ("registration", "rotation")  # guards, either of which will do
 
 Change = Callable[[RGB], RGB]
@@ -28,7 +29,8 @@ class Fault(NamedTuple):
     guards: tuple[str, ...]  # any of which should find it
     slots: tuple[int, ...]  # that it may befall
     change: Change
-    of_source: bool = False  # made at full resolution, before the images are degraded; or else in what is read
+    # Made at full resolution, before the images are degraded; or else in what is read.
+    of_source: bool = False
 
 
 def faults() -> Iterator[Fault]:

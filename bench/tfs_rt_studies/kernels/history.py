@@ -22,7 +22,8 @@ from tfs_rt.facts import from_dict
 from tfs_rt.system.files import write_file
 
 FOLDER = Path("bench/baselines")
-TOLERANCE = 1.25  # a minimum that is longer by more is called slower: what two runs on a quiet machine differ by
+# A minimum that is longer by more is called slower: two runs on a quiet machine differ by as much.
+TOLERANCE = 1.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +43,8 @@ class Run:
     date: str
     commit: str
     versions: dict[str, str]
-    busy: str  # what to know of the machine while it was measured; "" if it was quiet
+    # Remarks on the machine while it was measured; "" if it was quiet.
+    busy: str
     kernels: dict[str, Kernel]
 
 

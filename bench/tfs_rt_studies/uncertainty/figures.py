@@ -37,7 +37,8 @@ class CaseFigures:
 
     spearman: float | None
     pearson: float | None
-    spearman_whole: float | None  # with the background, which is black in the result and in the truth
+    # With the background, which is black in the result and in the truth.
+    spearman_whole: float | None
     spearman_edges: float | None
     left: dict[str, list[float]]  # sparsification by "spread", "edges" and "oracle"
     ause: dict[str, float]  # by "spread", "edges" and "nothing"

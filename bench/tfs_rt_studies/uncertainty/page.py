@@ -30,7 +30,8 @@ class Factor(NamedTuple):
 
     fitted: float
     overall: float  # RMS error over the scaled RMS spread
-    worst: float  # the same ratio of the bin in which it is farthest from 1
+    # The same ratio of the bin in which it is farthest from 1.
+    worst: float
 
 
 def factor_of(val: Measured, test: Measured) -> Factor:

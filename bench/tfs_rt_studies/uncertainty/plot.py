@@ -24,7 +24,8 @@ INK = (30, 30, 30)
 GREY = (130, 130, 130)
 PALE = (225, 225, 225)
 COLOURS = ((31, 90, 180), (200, 80, 20))
-Curve = tuple[str, bool, Sequence[Bin]]  # what it shows, whether it was held out to the end (filled), its bins
+# Its name, True if it was held out to the end (filled), and its bins.
+Curve = tuple[str, bool, Sequence[Bin]]
 
 
 def plot(panels: dict[str, Sequence[Curve]], exchangeable: float) -> RGB:

@@ -86,7 +86,8 @@ class Contents:
     stored: dict[str, str]  # stored type of each buffer, by its name
     ema: bool  # the tensors are the averaged ones
     declared: ModelSpec | None  # the file's own metadata (safetensors written by this project)
-    architecture: Architecture  # read from the tensors; what they do not tell is as declared, or norm_groups 1
+    # Read from the tensors. Anything that they do not tell is as declared, or norm_groups 1.
+    architecture: Architecture
 
     @property
     def parameters(self) -> int:
@@ -114,7 +115,8 @@ def read_contents(path: Path) -> Contents:
     if path.stem.endswith("_opt"):
         raise ModelError(path, OPTIMIZER, "give the file that ends in _gen.pth beside it")
     try:
-        sha256 = file_sha256(path)  # also fetches the file from a slow disk before the child's time limit starts
+        # This also fetches the file from a slow disk before the child's time limit starts.
+        sha256 = file_sha256(path)
         tensors, buffers, *rest = _child()(path, os.path.abspath(path))  # noqa: PTH100 - links keep their names
         return _check_contents(path, sha256, Parsed(_as_tensors(tensors), _as_tensors(buffers), *rest))
     except ModelError as error:  # the child's path is absolute

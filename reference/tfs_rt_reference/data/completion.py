@@ -35,7 +35,8 @@ from tfs_rt.system.files import write_file
 
 DRAWN = 24  # candidates for a loan
 AIR = 20  # level: what is darker is not part of the head
-TAIL = 0.01  # share of the head's pixels that may stick out of its box, on each side
+# Share of the head's pixels that may stick out of its box, on each side.
+TAIL = 0.01
 ID = re.compile(r"[\w.-]*\w[\w.-]*")
 KNOTS = 6  # points of the contrast curve
 

@@ -36,7 +36,8 @@ class Config:
     crop: int  # their side in pixels
     rate: float
     schedule: Schedule
-    sigma_range: tuple[float, ...] = ()  # levels are log-uniform in sigma within [low, high]; if [], SR3's: t uniform
+    # Levels are log-uniform in sigma within [low, high]; if [], SR3's: t uniform.
+    sigma_range: tuple[float, ...] = ()
     at_start: float = 0.0  # share of samples at the highest sigma, where a one-step chain begins
     lambda_1: float = 1.0  # weight of the prediction's squared error (eqs. 1 and 3)
     lambda_2: float = 0.0  # weight of 1 - SSIM of x_0 (eq. 4)
@@ -45,7 +46,8 @@ class Config:
     dropout: float = 0.0
     rate_schedule: Literal["constant", "cosine"] = "constant"
     warmup: int = 0  # iterations
-    muon: float = 0.0  # rate of Muon for the convolutions inside the network; if 0, AdamW moves them too
+    # Rate of Muon for the convolutions inside the network; if 0, AdamW moves them too.
+    muon: float = 0.0
     weight_decay: float = 0.0  # for the parameters of AdamW
     clip: float = 1.0  # norm of the gradient
     ema: float = 0.9999  # decay of the averaged weights, which are what is validated and written
@@ -151,7 +153,8 @@ COMPACT: Values = {
     "batch": 8,
     "crop": 128,
     "rate": 1e-3,
-    "sigma_range": [2.0, 80.0],  # below, x_t says more of x_0 than a network with a folded stem can pass on
+    # Below this range, x_t says more of x_0 than a network with a folded stem can pass on.
+    "sigma_range": [2.0, 80.0],
     "at_start": 0.5,
     "lambda_2": 0.05,
     "rate_schedule": "cosine",

@@ -105,7 +105,8 @@ class CudaDevice:
                 body()
                 graph = builder.end_building().complete()
             finally:
-                with suppress(CUDAError):  # ending a broken capture is an error too, but not the one to report
+                with suppress(CUDAError):
+                    # Ending a broken capture is an error too, but not the one to report.
                     builder.close()
         graph.upload(self._stream)
         return graph

@@ -25,9 +25,11 @@ from tfs_rt.sampling.tables import StepTable
 from tfs_rt.spec import ModelSpec
 from tfs_rt.system import signals
 
-ROW = 8  # columns of a step's row on the device: those of `StepRow`, and one for alignment
+# Columns of a step's row on the device: those of `StepRow`, and one for alignment.
+ROW = 8
 FEWEST_ROWS = 64  # that a session has room for
-IN_FLIGHT = 2  # batches: one is computed while the next is read and the last written
+# Batches: one is computed while the next is read and the last written.
+IN_FLIGHT = 2
 
 
 class Network(Protocol):

@@ -15,7 +15,8 @@ from tfs_rt.errors import EnvironmentFault, ModelError, first_line
 from tfs_rt.models.bundle import Bundle
 from tfs_rt.system.threads import thread_count
 
-ARITHMETIC = 1  # raised when a bit of a result changes, so that no folder holds results of two versions
+# Raised when a bit of a result changes, so that no folder holds results of two versions.
+ARITHMETIC = 1
 
 
 def load(bundle: Bundle, threads: int | None = None) -> HostEngine:

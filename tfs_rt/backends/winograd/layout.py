@@ -44,7 +44,8 @@ class Tensor:
 
     data: Array  # (H, W, C)
     sums: Array  # (blocks, STATISTICS, C)
-    filled: int = 0  # channels at its end that are always zero, and that no weight knows of
+    # Channels at its end that are always zero, and that no weight knows of.
+    filled: int = 0
 
     @property
     def channels(self) -> int:

@@ -11,8 +11,10 @@ from llvmlite import ir
 from tfs_rt.backends.winograd.arguments import kinds, make_record
 from tfs_rt.backends.winograd.emit import I32, I64, POINTER, Function, Int, Number, Pointer
 
-CACHE_LINE = 16  # 64-bit words, so that what threads write does not share a cache line with what they read
-SPINS = 2000  # looks at a barrier before a waiting thread offers its processor to others
+# In 64-bit words. It keeps what threads write off the cache line of what they read.
+CACHE_LINE = 16
+# Looks at a barrier before a waiting thread offers its processor to others.
+SPINS = 2000
 YIELD = "SwitchToThread" if sys.platform == "win32" else "sched_yield"  # neither takes an argument
 
 
@@ -22,7 +24,8 @@ class RunArguments:
 
     program: Pointer  # (operations, 2): the addresses of each operation's code and fields
     operations: Number
-    barrier: Pointer  # two cache lines: the number of threads that have arrived, and the number of barriers passed
+    # Two cache lines: the number of threads that have arrived, and the number of barriers passed.
+    barrier: Pointer
     thread: Number
     threads: Number
 

@@ -18,7 +18,8 @@ from tfs_rt.formats.dicom.numbers import numbers, unreadable
 
 SHARED = "SharedFunctionalGroupsSequence"
 PER_FRAME = "PerFrameFunctionalGroupsSequence"
-SKEWED = 3e-2  # the most by which rounding makes the directions of rows and columns no perpendicular unit vectors
+# The most by which rounding makes the directions of rows and columns deviate from perpendicular unit vectors.
+SKEWED = 3e-2
 EXACT = 1e-4  # a smaller error of a direction is left as it is
 T = TypeVar("T")
 Numbers = tuple[float, ...]

@@ -33,7 +33,8 @@ from tfs_rt.images import RGB
 
 PREAMBLE = 128  # bytes before the signature
 SIGNATURE = b"DICM"
-MAX_INFLATED = 2**28  # bytes, of a deflated file: as many as a file may have that is not deflated
+# Bytes of a deflated file: as many as a file may have that is not deflated.
+MAX_INFLATED = 2**28
 CHUNK = 2**16
 META = 2  # the group of the elements before the dataset
 MONOCHROME = ("MONOCHROME1", "MONOCHROME2")

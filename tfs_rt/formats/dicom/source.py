@@ -30,7 +30,8 @@ COPIED = (
     *("LossyImageCompression", "LossyImageCompressionRatio", "LossyImageCompressionMethod"),
 )
 TURNED = 0.03  # the most by which rounding moves a direction
-UNSPACED = 0.1  # mm: so near, positions are one place where no pixel spacing says how far a voxel reaches
+# In mm: so near, positions are one place where no pixel spacing says how far a voxel reaches.
+UNSPACED = 0.1
 OLD_DATE = re.compile(r"(\d{4})\.(\d\d)\.(\d\d)")  # as ACR-NEMA wrote it
 
 

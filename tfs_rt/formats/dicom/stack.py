@@ -17,7 +17,8 @@ from tfs_rt.formats.dicom.planes import Numbers, Plane, has_positions, plane_of
 from tfs_rt.formats.dicom.slices import STACK, first_place, planes_of_slices, slice_numbers
 
 PARALLEL = 1e-3  # the most by which two directions of a stack may differ
-UNEVEN = 0.1  # of the usual distance between two frames: a larger difference is a gap, or off the line
+# A share of the usual distance between two frames: a larger difference is a gap, or off the line.
+UNEVEN = 0.1
 ONE_PLACE = 1e-3  # mm
 
 

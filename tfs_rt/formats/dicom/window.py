@@ -80,7 +80,8 @@ class Grey:
     frames: list[Levels]  # each (H, W)
     words: str
     window_from: Origin
-    wide: float = 0.0  # HU: width of a CT's window if a brain is one grey in it; else 0
+    # Width in HU of a CT's window if a brain is one grey in it; else 0.
+    wide: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +93,8 @@ class Pixels:
     stored: NDArray[Any]  # (N, H, W)
     padding: NDArray[np.bool_]  # (N, H, W)
     modalities: list[Modality]  # by frame
-    named: str  # the modality by the file, or else by its name; empty if neither says one
+    # The modality by the file, or else by its name; empty if neither says one.
+    named: str
 
     @property
     def unit(self) -> str:

@@ -26,7 +26,8 @@ from tfs_rt.formats.picture import NEAR
 # Nibabel's notation of an orientation: for each axis, where it goes and whether it is flipped.
 UNTURNED = axcodes2ornt("RAS")
 VIEW = axcodes2ornt("LPS")  # columns, rows, slices
-FAR = 0.5  # of the smallest voxel: farther apart, a sform and a qform are two places
+# A share of the smallest voxel: farther apart, a sform and a qform are two places.
+FAR = 0.5
 MILLIMETRES = {1: 1e3, 3: 1e-3}  # by the header's unit of length, where that is not mm
 COPIED = ("sform_code", "qform_code", "quatern_b", "quatern_c", "quatern_d", "xyzt_units")  # no scale changes them
 FORMS = {
@@ -41,8 +42,10 @@ class Frame:
 
     version: int  # of NIfTI
     shape: tuple[int, ...]  # (X, Y, Z) as stored
-    to_view: list[list[float]]  # (3, 2) from the stored axes to columns, rows and slices, in nibabel's notation
-    sform: list[list[float]] | None  # (4, 4) from stored voxels to space, where its code is not 0
+    # (3, 2): from the stored axes to columns, rows and slices, in nibabel's notation.
+    to_view: list[list[float]]
+    # (4, 4): from stored voxels to space, where its code is not 0.
+    sform: list[list[float]] | None
     qform: list[list[float]] | None
     pixdim: list[float]  # qfac and three voxel sizes
     copied: dict[str, Any]  # fields of the header

@@ -14,8 +14,10 @@ from tfs_rt.formats.levels import window_words
 from tfs_rt.formats.picture import Rules
 
 PERCENTILES = (0.5, 99.5)
-NEAR = 5e-3  # of a window's width: so near to the extremes, a header's window only repeats them
-FEWEST = 1e-3  # share of the voxels that must lie inside a window, and of the window that they must span
+# A share of a window's width: so near to the extremes, a header's window only repeats them.
+NEAR = 5e-3
+# Share of the voxels that must lie inside a window, and of the window that they must span.
+FEWEST = 1e-3
 Span = tuple[float, float]
 
 

@@ -39,7 +39,8 @@ def _select(ranks, guide, half, limit, centile):
     bins = (ranks.size >> SHIFT) + 1
     inside = np.zeros(bins << SHIFT, np.uint8)  # 1 for each rank in the mask
     count = np.zeros(bins, np.int64)  # ranks of the mask in each bin
-    pivot = 0  # the bin of the last wanted rank; `below` ranks of the mask lie in the bins before it
+    # The bin of the last wanted rank; `below` ranks of the mask lie in the bins before it.
+    pivot = 0
     for row in range(height):
         top = max(row - half, 0)
         bottom = min(row + half + 1, height)

@@ -25,7 +25,8 @@ Field = NDArray[np.float64]
 PATCH = 8
 STRIDE = 2
 ERROR = 0.01  # L2 norm of the residual that a sparse code may leave
-BLOCK = 4096  # patches coded at a time, to bound the memory of their dense codes
+# Patches coded at a time, to bound the memory of their dense codes.
+BLOCK = 4096
 EQUAL = 9e-5  # structures that differ by less are compared by their sharpness
 
 

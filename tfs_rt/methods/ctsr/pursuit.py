@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 from tfs_rt.methods.compiled import compiled
 
 Field = NDArray[np.float64]
-NEGLIGIBLE = 1e-14  # square of a correlation, or of an atom's part outside the span of those chosen
+# Square of a correlation, or of an atom's part outside the span of those chosen.
+NEGLIGIBLE = 1e-14
 
 
 def sparse_codes(dictionary: Field, signals: Field, *, error: float = 0.0, atoms: int | None = None) -> Field:

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from tfs_rt.models.onnx.nodes import Node, graph_parts
 from tfs_rt.models.onnx.weights import Weights, tensors
 
-Size = Mapping[str, int]  # a sum of products: {"hw": 4, "": -1} is 4 h w - 1
+# A sum of products: {"hw": 4, "": -1} is 4 h w - 1.
+Size = Mapping[str, int]
 Shape = tuple[Size, ...]
 
 # Limits of the arithmetic of shapes: an export has two terms, small factors and six numbers.
@@ -56,7 +57,8 @@ class Weight(NamedTuple):
     shape: tuple[int, ...]
 
 
-Operand = str | Weight | NDArray[Any]  # an expected input: a value by its name, a weight, or a constant
+# An expected input: a value by its name, a weight, or a constant.
+Operand = str | Weight | NDArray[Any]
 
 
 class Graph:

@@ -12,7 +12,8 @@ from tfs_rt.models.onnx.protobuf import field, fields, varint
 
 GRAPH, INITIALIZER = 7, 5  # of a model, of a graph
 DIMS, DATA_TYPE, NAME, RAW_DATA = 1, 2, 8, 9  # of a tensor
-TYPED_DATA = {3, 4, 5, 6, 7, 10, 11}  # of a tensor: values that are not raw data, or a segment of them
+# Fields of a tensor: values that are not raw data, or a segment of them.
+TYPED_DATA = {3, 4, 5, 6, 7, 10, 11}
 TYPES: dict[int, Any] = {1: np.dtype("<f4"), 7: np.dtype("<i8"), 10: np.dtype("<f2")}
 
 Weights = dict[str, NDArray[Any]]

@@ -16,7 +16,8 @@ from tfs_rt.backends.winograd.kernels import Kernels
 from tfs_rt.backends.winograd.operations.operation import Emitters, Operation
 from tfs_rt.backends.winograd.vector_math import exp
 
-LANES = 16  # of the sums of a softmax: as many as the widest vector has, so that all processors give the same bits
+# Lanes of the sums of a softmax: as many as the widest vector has, so that all processors give the same bits.
+LANES = 16
 LOWEST = -3e38  # less than any score
 
 

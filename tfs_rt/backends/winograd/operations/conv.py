@@ -17,7 +17,8 @@ from tfs_rt.backends.winograd.operations.operation import Emitters, Operation
 M = toom.M
 N = toom.N
 PLANES = N * N
-PADDING = 16  # floats between planes beyond their length: else all would compete for the same cache lines
+# Floats between planes beyond their length: else all would compete for the same cache lines.
+PADDING = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
