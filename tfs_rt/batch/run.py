@@ -76,6 +76,7 @@ class Run:
                 raise write_fault(error.filename or output, error, "choose another --output") from error
 
     def _fuse_and_report(self, journal: Journal) -> Report:
+        # Begin the records of the run.
         output = self.options.output
         started = time.monotonic()
         sandbox = self.reader.sandbox_parts().as_facts()
@@ -93,6 +94,7 @@ class Run:
         self._write_report(recorder, INTERRUPTED, started)
         if self.options.sheet:
             clear_sheets(output)
+        # Fuse, and write the final report however the run ends.
         ended = INTERRUPTED
         try:
             self._fuse_cases(recorder)

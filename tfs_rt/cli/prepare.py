@@ -104,10 +104,12 @@ def prepare(  # noqa: PLR0913 - one parameter for each option
     try_threads()
     from tfs_rt.cases.discover import discover
 
+    # Check the options.
     console = Console(quiet=quiet)
     _check_patient(patient)
     if val + test >= 1:
         raise UsageError("--val --test", f"{val} and {test} leave nothing to train on", "choose smaller shares")
+    # Prepare the set.
     preparation = import_extra("tfs_rt_reference.data.prepare", extras="fusion")
     if notice := import_extra("tfs_rt.methods.compiled", extras="fusion").cache_notice():
         console.info(f"BitonicX is {notice}")
@@ -121,6 +123,7 @@ def prepare(  # noqa: PLR0913 - one parameter for each option
         workers=workers or thread_count(),
     )
     prepared = _prepare_set(preparation, request, console)
+    # Report the outcome.
     if as_json:
         typer.echo(json.dumps(json.loads((output / "manifest.json").read_text(encoding="utf-8"))))
     raise typer.Exit((3 if prepared.records else 4) if prepared.failed else 0)

@@ -27,7 +27,7 @@ from tfs_rt_bench.tuning.cases import Known, Source, known_cases
 from tfs_rt_bench.tuning.search import Search, affordable, search
 from tfs_rt_bench.tuning.trials import Asked, Point, Remembering, Trials, fused
 
-# The exact backend: images of other float32 backends differ by a grey level here and there.
+# The exact tier of backends: images of other float32 backends differ by a grey level here and there.
 BACKEND = "ort-cpu"
 CALLS = (1, 4, 16)  # that the budgets allow where none are given
 # At least so many runs, for so many seconds, are timed: others may be at work on the machine.

@@ -136,8 +136,10 @@ class Layout:
         With `norm`, its input is group-normalised and passed through SiLU; with `upsample` 1, it is first upsampled
         by 2. The biases of the modules `added` are added to its own, and the image `residual` to its result.
         """
+        # Normalise the sources.
         first, second = _two(sources)
         affine = self.norm(norm, sources) if norm else ()
+        # Describe the images to read.
         h, w = (side << upsample for side in first.data.shape[:2])
         c = sum(source.channels for source in sources)
         channels_with_weights = c - sum(source.filled for source in sources)
@@ -154,6 +156,7 @@ class Layout:
             h=h,
             w=w,
         )
+        # Describe the sums that are added as the result is written.
         epilogue = Epilogue(
             co=self.packing.round_up(out, self.panel),
             bias=self.packing.bias(name, out, added),

@@ -66,6 +66,7 @@ class Graph:
 
     def __init__(self, model: bytes, weights: Weights | None = None, *, tolerance: float = 0.0) -> None:
         """`weights`: the expected weights, by default its own; the graph's may differ by a relative `tolerance`."""
+        # Read the file.
         nodes, inputs, outputs = graph_parts(model)
         self.declared = [*inputs, *outputs]
         self.inputs = [value.name for value in inputs]
@@ -89,6 +90,7 @@ class Graph:
             self.makers |= dict.fromkeys(node.outputs, node)
             for name in dict.fromkeys(node.inputs):
                 self.consumers[name].append(node)
+        # Check that names are unique.
         if len(set(names)) < len(names):
             raise ValueError("two of its values have one name")
 

@@ -11,6 +11,7 @@ def fields(view: memoryview) -> Iterator[tuple[int, memoryview | int]]:
     """(number, value) of each field: an int for a varint, otherwise its bytes; ValueError if it is malformed."""
     position = 0
     while position < len(view):
+        # Read the field's number and kind.
         tag, position = varint(view, position)
         number = tag >> 3
         kind = tag & 7
@@ -18,6 +19,7 @@ def fields(view: memoryview) -> Iterator[tuple[int, memoryview | int]]:
         # A reader that truncates larger tags would see another field.
         if not 0 < tag < 2**32 or number == 0:
             raise ValueError(f"malformed protobuf tag {tag}")
+        # Read its value.
         if kind == VARINT:
             value, position = varint(view, position)
             yield number, value
