@@ -12,7 +12,7 @@ import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from tfs_rt import __version__
-from tfs_rt.formats.picture import Rules
+from tfs_rt.formats.picture import FileOptions
 from tfs_rt.formats.registry import read_picture
 from tfs_rt.images import RGB
 from tfs_rt.system.threads import processor_count
@@ -50,4 +50,4 @@ def holds(benchmark: BenchmarkFixture) -> Holds:
 def images() -> list[RGB]:
     """An example's m1, m2 and functional image, of 64x64 pixels."""
     names = ("mr-t1", "mr-t2", "pet")
-    return [read_picture((path := CASE / f"{n}.png").read_bytes(), path, Rules()).slices[0] for n in names]
+    return [read_picture((path := CASE / f"{n}.png").read_bytes(), path, FileOptions()).slices[0] for n in names]

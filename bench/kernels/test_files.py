@@ -12,7 +12,7 @@ import numpy as np
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from tfs_rt.cases.guards import input_findings, result_findings
-from tfs_rt.formats.picture import Rules
+from tfs_rt.formats.picture import FileOptions
 from tfs_rt.formats.png import encode_png, read
 from tfs_rt.formats.sandboxed import SandboxedReader
 from tfs_rt.images import RGB, resize
@@ -59,7 +59,7 @@ def undone(data: bytes) -> RGB:
 
 def test_png_read(images: list[RGB], benchmark: BenchmarkFixture, holds: Holds) -> None:
     image = resize(images[2], (SIDE, SIDE))
-    picture = benchmark(read, written(image), HERE, Rules())
+    picture = benchmark(read, written(image), HERE, FileOptions())
     holds(picture.slices[0], image, 0)
 
 
@@ -74,8 +74,8 @@ def test_png_read_in_a_child(images: list[RGB], benchmark: BenchmarkFixture, hol
     image = resize(images[2], (SIDE, SIDE))
     data = written(image)
     with SandboxedReader() as reader:
-        reader.read(data, HERE, Rules())
-        picture = benchmark(reader.read, data, HERE, Rules())
+        reader.read(data, HERE, FileOptions())
+        picture = benchmark(reader.read, data, HERE, FileOptions())
     holds(picture.slices[0], image, 0)
 
 

@@ -10,7 +10,7 @@ from PIL import Image
 from support.fake_methods import FakeMethod, fuse_with, write_cases
 from tfs_rt.batch.request import Request
 from tfs_rt.cases.case import Case
-from tfs_rt.cases.load import Loaded, Reading, load_case
+from tfs_rt.cases.load import Loaded, ReadingOptions, load_case
 
 
 def test_no_more_than_two_batches_are_read_before_their_results_are_written(
@@ -52,7 +52,7 @@ def test_a_lossy_result_is_kept_only_where_lossy_inputs_are_allowed_and_stops_no
     (tmp_path / "in" / "k0" / "mr-t2.png").unlink()
 
     def statuses(*, lossy: bool, sheet: bool) -> list[str]:
-        request = Request(reading=Reading(allow_lossy=lossy))
+        request = Request(reading=ReadingOptions(allow_lossy=lossy))
         report = fuse_with(FakeMethod(), source, tmp_path / "out", request=request, sheet=sheet)
         return [result["status"] for result in report.results]
 

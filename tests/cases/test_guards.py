@@ -10,7 +10,7 @@ from PIL import Image
 from support.paths import ROOT
 from tfs_rt.cases.colormaps import pseudo_colour
 from tfs_rt.cases.guards import input_findings, result_findings
-from tfs_rt.formats.picture import Rules
+from tfs_rt.formats.picture import FileOptions
 from tfs_rt.formats.png import read
 from tfs_rt.images import RGB, resize
 
@@ -68,7 +68,7 @@ def result_guards(image: RGB, images: list[RGB]) -> set[str]:
 
 def example(folder: Path) -> list[RGB]:
     paths = [folder / f"{name}.png" for name in ("mr-t1", "mr-t2", "pet")]
-    return [read(path.read_bytes(), path, Rules()).slices[0] for path in paths]
+    return [read(path.read_bytes(), path, FileOptions()).slices[0] for path in paths]
 
 
 @pytest.mark.parametrize("scale", [1, 2, 4, 8])

@@ -13,7 +13,7 @@ from support.helpers import write_case
 from support.made_dicom import made
 from tfs_rt.batch.notices import reading_warnings
 from tfs_rt.cases.case import Case
-from tfs_rt.cases.load import Reading, load_case
+from tfs_rt.cases.load import ReadingOptions, load_case
 
 SIDE = 32
 
@@ -49,7 +49,7 @@ def test_only_m1_is_recognised_as_ct_by_its_values(folder: Path) -> None:
     files = {slot: folder / f"k_000{number}.nii" for number, slot in enumerate(NAMES)}
     for number, file in enumerate(files.values()):
         file.write_bytes(nib.Nifti1Image(np.roll(values, number, axis=0), np.diag([-1, -1, 1, 1])).to_bytes())
-    loaded = load_case(Case("k", files), 4, None, Reading())
+    loaded = load_case(Case("k", files), 4, None, ReadingOptions())
     assert [facts["window_from"] for facts in loaded.inputs.values()] == ["head", "data", "data"]
     warnings = " ".join(reading_warnings(loaded))
     assert "m1 is CT without a window" in warnings

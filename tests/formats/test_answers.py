@@ -20,7 +20,7 @@ from tfs_rt.batch.request import Options
 from tfs_rt.batch.run import Run
 from tfs_rt.cases.discover import discover
 from tfs_rt.formats.answers import checked_picture
-from tfs_rt.formats.picture import Rules
+from tfs_rt.formats.picture import FileOptions
 from tfs_rt.formats.registry import format_of, read_picture
 from tfs_rt.formats.sandboxed import SandboxedReader
 from tfs_rt.images import RGB
@@ -88,7 +88,7 @@ def nifti(path: Path) -> bytes:
 def answers(folder: Path) -> dict[str, tuple[Path, tuple[Any, ...]]]:
     found = {"n.nii": nifti(folder / "n.nii"), "d.dcm": Path(str(get_testdata_file("CT_small.dcm"))).read_bytes()}
     found["p.png"] = png(SLICE)
-    read = {name: read_picture(data, folder / name, Rules()) for name, data in found.items()}
+    read = {name: read_picture(data, folder / name, FileOptions()) for name, data in found.items()}
     return {
         name: (folder / name, tuple(getattr(picture, field.name) for field in dataclasses.fields(picture)))
         for name, picture in read.items()
@@ -190,7 +190,7 @@ def test_a_size_of_equal_numbers_of_another_type_does_not_pass(kind: Callable[[i
 def test_true_is_no_side_of_one(tmp_path: Path) -> None:
     volume = nib.Nifti1Image(np.arange(12, dtype=np.int16).reshape(3, 4, 1), np.diag([2.0, 2.0, 3.0, 1.0]))
     nib.save(volume, tmp_path / "n.nii")
-    picture = read_picture((tmp_path / "n.nii").read_bytes(), tmp_path / "n.nii", Rules())
+    picture = read_picture((tmp_path / "n.nii").read_bytes(), tmp_path / "n.nii", FileOptions())
     width, height, _ = picture.subject["grid"]["size"]
     lie_of = {"grid": {**picture.subject["grid"], "size": (width, height, True)}}
     with pytest.raises(ValueError, match="its subject"):
@@ -205,5 +205,5 @@ def test_an_honest_header_with_any_value_in_a_form_that_does_not_count_passes(ve
     volume.header["quatern_b"] = np.nan
     volume.header["quatern_c"] = np.inf
     nib.save(volume, tmp_path / "n.nii")
-    picture = read_picture((tmp_path / "n.nii").read_bytes(), tmp_path / "n.nii", Rules())
+    picture = read_picture((tmp_path / "n.nii").read_bytes(), tmp_path / "n.nii", FileOptions())
     assert checked_picture((picture.slices, picture.facts, picture.subject, picture.frame), "nifti")

@@ -11,7 +11,7 @@ from PIL import Image
 
 from support.helpers import png, rewrite_chunk
 from tfs_rt.errors import InputError
-from tfs_rt.formats.picture import Rules
+from tfs_rt.formats.picture import FileOptions
 from tfs_rt.formats.png import read
 from tfs_rt.images import RGB
 
@@ -22,7 +22,7 @@ OPAQUE = np.dstack([COLOUR, np.full_like(GREY, 255)])
 
 
 def read_image(data: bytes, path: Path) -> RGB:
-    (image,) = read(data, path, Rules()).slices
+    (image,) = read(data, path, FileOptions()).slices
     return image
 
 
@@ -71,7 +71,7 @@ def test_sixteen_bits_are_refused_in_grey_without_a_window_and_in_colour_always(
         header = struct.pack(">IIBBBBB", 8, 8, 16, kind, 0, 0, 0)
         deep = rewrite_chunk(png(GREY), b"IHDR", lambda _, header=header: header)
         deep = rewrite_chunk(deep, b"IDAT", lambda _, n=channels: zlib.compress((b"\0" + bytes(16 * n)) * 8))
-        for rules in (Rules(), Rules(window=(0, 65535))):
+        for rules in (FileOptions(), FileOptions(window=(0, 65535))):
             with pytest.raises(InputError, match="16-bit image: convert"):  # Pillow would drop the low bytes in silence
                 read(deep, PATH, rules)
 
@@ -79,7 +79,7 @@ def test_sixteen_bits_are_refused_in_grey_without_a_window_and_in_colour_always(
 def test_sixteen_bit_grey_is_seen_through_a_window(rng: np.random.Generator) -> None:
     values = rng.integers(0, 65536, (9, 13)).astype(np.uint16)
     values[0, :4] = 0, 65535, 100, 4095
-    found = read(png(values), PATH, Rules(window=(100, 4095)))
+    found = read(png(values), PATH, FileOptions(window=(100, 4095)))
     expected = np.rint((values.astype(float) - 100).clip(0, 3995) * (255 / 3995))
     np.testing.assert_array_equal(found.slices, [np.dstack([expected] * 3)])
     assert found.facts == {
@@ -89,15 +89,15 @@ def test_sixteen_bit_grey_is_seen_through_a_window(rng: np.random.Generator) -> 
         "window_from": "user",
     }
     passes = rewrite_chunk(png(values[:1, :1]), b"IHDR", lambda c: c[:12] + b"\1")  # interlaced: one pixel, one pass
-    assert read(passes, PATH, Rules(window=(-1, 1))).slices[0].max() == 128
+    assert read(passes, PATH, FileOptions(window=(-1, 1))).slices[0].max() == 128
     keyed = png(values)
     keyed = keyed[:33] + chunk(b"tRNS", b"\0\0") + keyed[33:]
     with pytest.raises(InputError, match="transparent"):
-        read(keyed, PATH, Rules(window=(0, 65535)))
+        read(keyed, PATH, FileOptions(window=(0, 65535)))
 
 
 def test_the_facts_say_how_values_became_levels_and_a_window_changes_no_eight_bits() -> None:
-    rules = Rules(window=(0, 10))
+    rules = FileOptions(window=(0, 10))
     for data, words in (
         (png(GREY), "8-bit levels as stored"),
         (png(OPAQUE), "8-bit levels as stored"),
@@ -105,11 +105,11 @@ def test_the_facts_say_how_values_became_levels_and_a_window_changes_no_eight_bi
         (encoded(Image.fromarray(GREY > 100)), "1-bit, black and white"),
     ):
         assert read(data, PATH, rules).facts["levels"] == words
-        np.testing.assert_array_equal(read(data, PATH, rules).slices, read(data, PATH, Rules()).slices)
+        np.testing.assert_array_equal(read(data, PATH, rules).slices, read(data, PATH, FileOptions()).slices)
     rows = b"".join(b"\0" + bytes([0x12, 0x3F, 0, 0]) for _ in range(8))
     four = rewrite_chunk(png(GREY), b"IHDR", lambda c: c[:8] + b"\4" + c[9:])
     four = rewrite_chunk(four, b"IDAT", lambda _: zlib.compress(rows))
-    found = read(four, PATH, Rules())
+    found = read(four, PATH, FileOptions())
     assert found.facts["levels"] == "4-bit levels spread over 0 to 255"
     assert found.slices[0][0, :4, 0].tolist() == [17, 34, 51, 255]
 

@@ -17,10 +17,10 @@ from PIL import Image
 
 from tfs_rt.errors import InputError
 from tfs_rt.formats import jpeg, tiff
-from tfs_rt.formats.picture import Picture, Rules
+from tfs_rt.formats.picture import FileOptions, Picture
 
 PATH, PHOTO = Path("somewhere/pet.tif"), Path("somewhere/pet.jpg")
-WINDOW, LOSSY = Rules(window=(100, 4095)), Rules(allow_lossy=True)
+WINDOW, LOSSY = FileOptions(window=(100, 4095)), FileOptions(allow_lossy=True)
 RNG = np.random.default_rng(0)
 GREY = RNG.integers(0, 256, (37, 50)).astype(np.uint8)
 COLOUR = RNG.integers(0, 256, (37, 50, 3)).astype(np.uint8)
@@ -55,12 +55,12 @@ def retagged(data: bytes, tag: int, value: int, kind: int | None = None) -> byte
     raise AssertionError(f"no tag {tag}")
 
 
-def picture(data: bytes, rules: Rules | None = None) -> Picture:
-    return tiff.read(data, PATH, rules or Rules())
+def picture(data: bytes, rules: FileOptions | None = None) -> Picture:
+    return tiff.read(data, PATH, rules or FileOptions())
 
 
 def read_as(
-    data: bytes, expected: np.ndarray, words: str = "8-bit levels as stored", rules: Rules | None = None
+    data: bytes, expected: np.ndarray, words: str = "8-bit levels as stored", rules: FileOptions | None = None
 ) -> None:
     found = picture(data, rules)
     rgb = expected if expected.ndim == 3 else np.dstack([expected] * 3)
@@ -70,7 +70,7 @@ def read_as(
     assert found.facts["levels"] == words
 
 
-def refused(data: bytes, words: str, rules: Rules | None = None) -> None:
+def refused(data: bytes, words: str, rules: FileOptions | None = None) -> None:
     with pytest.raises(InputError, match=words) as caught:
         picture(data, rules)
     assert caught.value.subject == str(PATH)
@@ -118,7 +118,7 @@ def test_deep_grey_is_seen_through_a_window_of_stored_values(layout: dict[str, A
         if layout.get("byteorder") == ">" and "compression" in layout:
             refused(data, "compressed and big-endian", WINDOW)  # Pillow takes its bytes in the wrong order
             continue
-        read_as(data, levels, "window -400 to 3595, given", Rules(window=(-400, 3595)))
+        read_as(data, levels, "window -400 to 3595, given", FileOptions(window=(-400, 3595)))
         refused(data, "more than 8 bits: give --window LOW:HIGH")
 
 
@@ -130,7 +130,9 @@ def test_twelve_bits_are_seen_through_a_window(width: int, compression: str | No
     packed = np.packbits(bits.reshape(37, -1), axis=1)
     data = written(packed, photometric="minisblack", compression=compression)
     levels = np.rint(values * (255 / 4095))
-    read_as(retagged(retagged(data, 258, 12), 256, width), levels, "window 0 to 4095, given", Rules(window=(0, 4095)))
+    read_as(
+        retagged(retagged(data, 258, 12), 256, width), levels, "window 0 to 4095, given", FileOptions(window=(0, 4095))
+    )
 
 
 def test_palettes_and_fewer_bits_are_looked_up_and_spread() -> None:
@@ -159,7 +161,7 @@ def test_lossless_compressions_are_read(compression: str) -> None:
 def test_what_cannot_be_read_by_rule_is_refused() -> None:
     clear = np.dstack([COLOUR, OPAQUE])
     clear[3, 4, 3] = 254
-    for rules in (Rules(), Rules(window=(0, 65535), allow_lossy=True)):
+    for rules in (FileOptions(), FileOptions(window=(0, 65535), allow_lossy=True)):
         refused(written(clear, photometric="rgb", extrasamples=["unassalpha"]), "transparent", rules)
         refused(saved(Image.fromarray(np.dstack([GREY, GREY]), "LA")), "transparent", rules)
         refused(written(clear, photometric="rgb", extrasamples=["unspecified"]), "unknown meaning", rules)
@@ -224,13 +226,13 @@ def test_flipped_bits_are_refused_or_read_and_never_in_deflated_pixels(capfd: py
     packed = written(GREY, photometric="minisblack", compression="zlib", rowsperstrip=9)
     (directory,) = struct.unpack_from("<I", packed, 4)
     for whole in (packed, written(DEEP, photometric="miniswhite"), saved(Image.fromarray(COLOUR), compression="jpeg")):
-        right = np.array(picture(whole, Rules(window=(0, 5000), allow_lossy=True)).slices)
+        right = np.array(picture(whole, FileOptions(window=(0, 5000), allow_lossy=True)).slices)
         head = struct.unpack_from("<I", whole, 4)[0]
         for position in [*RNG.choice(len(whole) * 8, 300), *range(64), *(head * 8 + RNG.choice(180 * 8, 300))]:
             flipped = bytearray(whole)
             flipped[position // 8 % len(whole)] ^= 1 << position % 8
             try:
-                found = picture(bytes(flipped), Rules(window=(0, 5000), allow_lossy=True))
+                found = picture(bytes(flipped), FileOptions(window=(0, 5000), allow_lossy=True))
             except InputError:
                 continue
             if whole is packed and position // 8 > directory + 250:
@@ -250,11 +252,11 @@ def test_bombs_are_refused_by_their_header() -> None:
     tracemalloc.stop()
 
 
-def photo(data: bytes, rules: Rules = LOSSY) -> Picture:
+def photo(data: bytes, rules: FileOptions = LOSSY) -> Picture:
     return jpeg.read(data, PHOTO, rules)
 
 
-def photo_refused(data: bytes, words: str, rules: Rules = LOSSY) -> None:
+def photo_refused(data: bytes, words: str, rules: FileOptions = LOSSY) -> None:
     with pytest.raises(InputError, match=words) as caught:
         photo(data, rules)
     assert caught.value.subject == str(PHOTO)
@@ -271,7 +273,7 @@ def test_jpeg_is_read_if_the_user_allows_it(options: dict[str, Any]) -> None:
             expected = np.asarray(again.convert("RGB"))
         np.testing.assert_array_equal(photo(data).slices, [expected])
         assert photo(data).facts == {"format": "jpeg", "mode": image.mode, "levels": "8-bit levels as stored"}
-        photo_refused(data, "--allow-lossy.*damage cannot be seen", Rules())
+        photo_refused(data, "--allow-lossy.*damage cannot be seen", FileOptions())
 
 
 def test_other_jpegs_are_refused() -> None:

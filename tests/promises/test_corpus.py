@@ -20,9 +20,9 @@ from support.pipelines import blend, pipeline
 from tfs_rt.batch.request import Options, Request
 from tfs_rt.batch.run import Run
 from tfs_rt.cases.discover import discover
-from tfs_rt.cases.load import Reading
+from tfs_rt.cases.load import ReadingOptions
 from tfs_rt.errors import InputError
-from tfs_rt.formats.picture import Picture, Rules
+from tfs_rt.formats.picture import FileOptions, Picture
 from tfs_rt.formats.sandboxed import SandboxedReader
 from tfs_rt.spec import SLOTS
 
@@ -72,7 +72,7 @@ def mutated(data: bytes, rng: Generator) -> Iterator[bytes]:
         yield data[:at] + data[at // 2 :]
 
 
-def outcome(reader: SandboxedReader, data: bytes, path: Path, rules: Rules) -> Picture | InputError:
+def outcome(reader: SandboxedReader, data: bytes, path: Path, rules: FileOptions) -> Picture | InputError:
     try:
         return reader.read(data, path, rules)
     except InputError as error:
@@ -80,7 +80,7 @@ def outcome(reader: SandboxedReader, data: bytes, path: Path, rules: Rules) -> P
 
 
 def test_twelve_hundred_mutated_files_are_read_or_refused_and_nothing_else(rng: Generator) -> None:
-    rules, refusals, total = Rules(allow_lossy=True), 0, 0
+    rules, refusals, total = FileOptions(allow_lossy=True), 0, 0
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with SandboxedReader() as reader:
         for ending, data in seeds().items():
@@ -233,7 +233,7 @@ def fused_modes(tmp_path: Path, kind: str) -> dict[str, Any]:
     ):
         out = tmp_path / f"out {kind} {name}"
         out.mkdir()
-        request = Request(reading=Reading(windows=windows, window_for_all=bool(windows)))
+        request = Request(reading=ReadingOptions(windows=windows, window_for_all=bool(windows)))
         report = Run(pipeline(tmp_path, blend), Options(out, request, batch=3), cases, Here()).fuse()
         results |= {result["id"]: result for result in report.results}
     return results
@@ -245,4 +245,4 @@ def test_a_file_named_as_another_format_is_refused(tmp_path: Path, ending: str) 
         for other, data in seeds().items():
             if other != ending and (other, ending) != (".nii", ".nii.gz"):
                 with pytest.raises(InputError, match="pet"):
-                    reader.read(data, tmp_path / f"pet{ending}", Rules(allow_lossy=True))
+                    reader.read(data, tmp_path / f"pet{ending}", FileOptions(allow_lossy=True))

@@ -57,12 +57,12 @@ tfs("fuse {CASE} -o a --backend openvino")
 from collections import defaultdict
 from pydicom.data import get_testdata_file
 from tfs_rt.formats.dicom.write import encode
-from tfs_rt.formats.picture import Rules
+from tfs_rt.formats.picture import FileOptions
 from tfs_rt.formats.registry import read_picture
 from tfs_rt.spec import SLOTS
 for name in ("CT_small.dcm", "JPEG2000.dcm", "JPEGLSNearLossless_08.dcm", "MR_small_RLE.dcm"):
     path = Path(get_testdata_file(name, download=False))
-    picture = read_picture(path.read_bytes(), path, Rules(allow_lossy=True))
+    picture = read_picture(path.read_bytes(), path, FileOptions(allow_lossy=True))
 encode(list(picture.slices), dict.fromkeys(SLOTS, picture.frame), defaultdict(str))
 """,
     "nifti": """

@@ -9,7 +9,7 @@ import pytest
 
 from tfs_rt.cases.case import Case, FoundCase, RefusedCase
 from tfs_rt.cases.discover import discover
-from tfs_rt.cases.load import Loaded, Reading, load_case
+from tfs_rt.cases.load import Loaded, ReadingOptions, load_case
 from tfs_rt.errors import InputError
 
 NAMES = {"m1": "mr-t1", "m2": "mr-t2", "functional": "pet"}
@@ -33,9 +33,9 @@ def file_names(case: FoundCase) -> dict[str, str]:
 
 
 def load_folder(folder: Path, **reading: Any) -> Loaded:
-    """Load the case of mr-t1, mr-t2 and pet in a folder, of any format; `reading` has the fields of a Reading."""
+    """Load the case of mr-t1, mr-t2 and pet in a folder, of any format; `reading` has the fields of ReadingOptions."""
     files = {slot: next(folder.glob(f"{name}.*")) for slot, name in NAMES.items()}
-    return load_case(Case("k", files), 4, None, Reading(**reading))
+    return load_case(Case("k", files), 4, None, ReadingOptions(**reading))
 
 
 def load_error(folder: Path, words: str, **reading: Any) -> InputError:

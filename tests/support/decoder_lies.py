@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from support.malformed_messages import framed
-from tfs_rt.formats.picture import Rules
+from tfs_rt.formats.picture import FileOptions
 from tfs_rt.formats.registry import read_picture
 
 SLICE = np.zeros((16, 16, 3), np.uint8)
@@ -105,7 +105,7 @@ def lie(data: bytes, path: str, rules: dict[str, Any]) -> tuple[Any, ...]:
     """In the child: the lie that a case is named by, of its functional image; else the truth."""
     told = LIES.get(Path(path).parent.name, ...)
     if told is ... or Path(path).stem != "pet":
-        picture = read_picture(data, Path(path), Rules(**rules))
+        picture = read_picture(data, Path(path), FileOptions(**rules))
         return picture.slices, picture.facts, picture.subject, picture.frame
     if isinstance(told, Raw):
         for descriptor in range(3, 10):

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
-from tfs_rt.formats.picture import Picture, Rules
+from tfs_rt.formats.picture import FileOptions, Picture
 from tfs_rt.formats.registry import read_picture
 from tfs_rt.formats.sandboxed import SandboxedReader
 from tfs_rt.images import RGB, Array
@@ -103,15 +103,15 @@ def write_case(folder: Path, *, size: int = 16, functional: str = "pet", m1: str
 class Here(SandboxedReader):
     """Reads in this process, for tests that count its system calls."""
 
-    def read(self, data: bytes, path: Path, rules: Rules) -> Picture:
-        return read_picture(data, path, rules)
+    def read(self, data: bytes, path: Path, options: FileOptions) -> Picture:
+        return read_picture(data, path, options)
 
     def sandbox_parts(self) -> Parts:
         return Parts(())
 
 
 def read_png(path: Path) -> RGB:
-    (image,) = read_picture(path.read_bytes(), path, Rules()).slices
+    (image,) = read_picture(path.read_bytes(), path, FileOptions()).slices
     return image
 
 

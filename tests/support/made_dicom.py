@@ -14,11 +14,11 @@ from pydicom.dataset import FileMetaDataset
 
 from tfs_rt.errors import InputError
 from tfs_rt.formats.dicom.read import read
-from tfs_rt.formats.picture import Rules
+from tfs_rt.formats.picture import FileOptions
 
 PATH = Path("somewhere/scan.dcm")
 WHEEL = Path(pydicom.data.__file__).parent
-LOSSY = Rules(allow_lossy=True)
+LOSSY = FileOptions(allow_lossy=True)
 RAMP = np.arange(64, dtype=np.uint16).reshape(8, 8) * 64  # 0 to 4032
 
 
@@ -63,14 +63,14 @@ def stored_file(name: str) -> bytes:
     return (WHEEL / "test_files" / name).read_bytes()
 
 
-def levels(data: bytes, rules: Rules = LOSSY) -> np.ndarray:
+def levels(data: bytes, rules: FileOptions = LOSSY) -> np.ndarray:
     """(N, H, W) levels of a file that is grey."""
     slices = np.stack(read(data, PATH, rules).slices)
     assert (slices[..., :1] == slices).all()
     return slices[..., 0]
 
 
-def refused(data: bytes, words: str, rules: Rules = LOSSY) -> InputError:
+def refused(data: bytes, words: str, rules: FileOptions = LOSSY) -> InputError:
     with pytest.raises(InputError, match=words) as caught:
         read(data, PATH, rules)
     assert caught.value.subject == str(PATH)

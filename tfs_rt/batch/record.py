@@ -17,7 +17,7 @@ from tfs_rt.cases.case import Case, FoundCase
 from tfs_rt.cases.load import read_bytes
 from tfs_rt.errors import LimitReached, TfsRtError
 from tfs_rt.facts import Facts
-from tfs_rt.formats.picture import Rules
+from tfs_rt.formats.picture import FileOptions
 from tfs_rt.images import RGB
 from tfs_rt.output import bids_derivative
 from tfs_rt.output.results import clear_sheets, delete_result, remove_result, write_result
@@ -124,7 +124,7 @@ class Recorder:
         loaded = self.planner.load(step.case)
         file = self.planner.options.output / step.sidecar.result.file
         data, _ = read_bytes(file)
-        self.sheets.add(loaded, self.planner.reader.read(data, file, Rules()).slices)
+        self.sheets.add(loaded, self.planner.reader.read(data, file, FileOptions()).slices)
 
     def _describe_dataset(self, case: Case) -> None:
         if case.dataset:

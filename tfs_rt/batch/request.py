@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tfs_rt import __version__
 from tfs_rt.batch.shards import Shard
-from tfs_rt.cases.load import Reading
+from tfs_rt.cases.load import ReadingOptions
 from tfs_rt.methods.method import FusionMethod
 from tfs_rt.output.provenance import Provenance
 
@@ -20,7 +20,7 @@ class Request:
     seed: int | None = 0  # None for a method that draws no noise
     samples: int = 1  # drawn for each case: the result is their mean
     target_size: tuple[int, int] | None = None  # (H, W) of results; by default the inputs' size times the scale
-    reading: Reading = field(default_factory=Reading)
+    reading: ReadingOptions = field(default_factory=ReadingOptions)
 
 
 @dataclass(frozen=True, slots=True)

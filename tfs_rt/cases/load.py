@@ -15,7 +15,7 @@ from tfs_rt.cases.modalities import modality_of
 from tfs_rt.cases.remedies import without_options
 from tfs_rt.errors import InputError
 from tfs_rt.facts import Facts
-from tfs_rt.formats.picture import MAX_PIXELS, Picture, Rules
+from tfs_rt.formats.picture import MAX_PIXELS, FileOptions, Picture
 from tfs_rt.formats.registry import WITH_GEOMETRY, read_picture
 from tfs_rt.images import RGB
 from tfs_rt.spec import SLOTS
@@ -26,13 +26,13 @@ from tfs_rt.system.resource_limits import limit_fault
 MAX_BYTES = 2**30  # of a file
 MAX_RESULT = 2**32  # bytes of a result in memory
 PLACES = ("grid", "image position")  # keys of a place in space, the most precise first
-Decode = Callable[[bytes, Path, Rules], Picture]
+Decode = Callable[[bytes, Path, FileOptions], Picture]
 Window = tuple[float, float]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reading:
-    """The user's decisions on pixels that the models cannot take as they are."""
+class ReadingOptions:
+    """The user's choices for pixels that the models cannot take as they are. Each file gets `FileOptions` of them."""
 
     windows: dict[str, Window] = field(default_factory=dict)  # by slot: the values of black and white
     # One window was given without a slot: it must apply to at least one.
@@ -71,7 +71,7 @@ def load_case(
     case: FoundCase,
     scale: int,
     target_size: tuple[int, int] | None,
-    reading: Reading | None = None,
+    reading: ReadingOptions | None = None,
     decode: Decode = read_picture,
 ) -> Loaded:
     """Read and check the three files of a case; InputError says which file or case is at fault, and why.
@@ -80,7 +80,7 @@ def load_case(
     """
     if reading is None:
         with without_options():
-            return load_case(case, scale, target_size, Reading(), decode)
+            return load_case(case, scale, target_size, ReadingOptions(), decode)
     if isinstance(case, RefusedCase):
         raise case.error
 
@@ -115,7 +115,7 @@ def read_file(path: Path) -> tuple[RGB, str]:
     """An image (H, W, 3) uint8 and its file's SHA-256; InputError if it cannot be read as a single slice."""
     data, sha256 = read_bytes(path)
     with without_options():
-        slices = read_picture(data, path, Rules()).slices
+        slices = read_picture(data, path, FileOptions()).slices
     first, *more = slices
     if more:
         raise InputError(path, f"is a volume of {len(more) + 1} slices", "give a single slice")
@@ -135,24 +135,24 @@ def read_bytes(path: Path) -> tuple[bytes, str]:
     return data, hashlib.sha256(data).hexdigest()
 
 
-def _read_input(case: Case, slot: str, reading: Reading, decode: Decode) -> tuple[Picture, Facts]:
+def _read_input(case: Case, slot: str, reading: ReadingOptions, decode: Decode) -> tuple[Picture, Facts]:
     """The picture of a slot's file, and its metadata for the sidecar."""
     path = case.files[slot]
     data, sha256 = read_bytes(path)
-    rules = Rules(
+    options = FileOptions(
         window=reading.windows.get(slot),
         allow_lossy=reading.allow_lossy,
         modality=modality_of(path),
         may_be_ct=slot == "m1",
     )
-    picture = decode(data, path, rules)
+    picture = decode(data, path, options)
     height, width = picture.slices[0].shape[:2]
     ours = {"file": str(path), "sha256": sha256, "width": width, "height": height}
     # Ours come first in the sidecar, and again last: no decoder can rename an input.
     return picture, ours | picture.facts | ours
 
 
-def _check_windows(case: Case, inputs: dict[str, Facts], reading: Reading) -> None:
+def _check_windows(case: Case, inputs: dict[str, Facts], reading: ReadingOptions) -> None:
     """Refuse a window that was given and changes nothing: in its slot, or in all slots if it was given for all."""
     unused = [slot for slot in reading.windows if inputs[slot].get("window_from") != "user"]
     for_all = reading.window_for_all

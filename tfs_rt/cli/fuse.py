@@ -14,7 +14,7 @@ import typer
 
 from tfs_rt.cli import fuse_options as option
 from tfs_rt.cli.console import Console
-from tfs_rt.cli.fuser import check_choice, make_request, with_tier
+from tfs_rt.cli.fuse_choice import check_choice, make_request, with_tier
 from tfs_rt.cli.help import examples
 from tfs_rt.cli.options import AsJson, Model, Quiet, Verbose
 from tfs_rt.cli.reading import find_cases, parse_case, parse_reading, parse_target_size

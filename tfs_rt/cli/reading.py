@@ -14,7 +14,7 @@ from tfs_rt.spec import SLOTS
 
 if TYPE_CHECKING:
     from tfs_rt.cases.case import Case, FoundCase
-    from tfs_rt.cases.load import Reading
+    from tfs_rt.cases.load import ReadingOptions
 
 WINDOW = re.compile(rf"(?:({'|'.join(SLOTS)})=)?([^:=]+):([^:=]+)")
 LARGEST_VALUE = 1e12  # of a window's ends
@@ -54,9 +54,9 @@ def parse_target_size(text: str | None) -> tuple[int, int] | None:
     return size
 
 
-def parse_reading(windows: Sequence[str], colormap: str | None, *, allow_lossy: bool) -> Reading:
+def parse_reading(windows: Sequence[str], colormap: str | None, *, allow_lossy: bool) -> ReadingOptions:
     """Options for reading files. A window `LOW:HIGH` is for all three images, `m1=LOW:HIGH` for one."""
-    from tfs_rt.cases.load import Reading
+    from tfs_rt.cases.load import ReadingOptions
 
     by_slot: dict[str, Window] = {}
     window_for_all = False
@@ -68,7 +68,7 @@ def parse_reading(windows: Sequence[str], colormap: str | None, *, allow_lossy: 
                 raise UsageError("--window", f"{name} has two windows", "give it one")
             by_slot[name] = window
     ordered = {slot: by_slot[slot] for slot in SLOTS if slot in by_slot}
-    return Reading(windows=ordered, window_for_all=window_for_all, colormap=colormap, allow_lossy=allow_lossy)
+    return ReadingOptions(windows=ordered, window_for_all=window_for_all, colormap=colormap, allow_lossy=allow_lossy)
 
 
 def _parse_window(text: str) -> tuple[str | None, Window]:

@@ -16,8 +16,8 @@ NEAR = 0.05
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Rules:
-    """The user's choices for reading a file: how its values become levels, and what is accepted."""
+class FileOptions:
+    """The choices for reading one file: how its values become levels, and what is accepted."""
 
     # The values of black and white, in the file's own units (HU, SUV ...).
     window: tuple[float, float] | None = None

@@ -1,7 +1,7 @@
 """Decode PNG, TIFF and JPEG by Pillow: its exceptions become InputError, its modes become levels or are refused.
 
 Taken as they are: 8-bit grey and RGB, palettes, 1-bit, fewer bits of grey spread over 0 to 255; alpha only where every
-pixel is opaque. Deeper grey only through `Rules.window`, which changes nothing in the others.
+pixel is opaque. Deeper grey only through `FileOptions.window`, which changes nothing in the others.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from PIL import Image, UnidentifiedImageError
 
 from tfs_rt.errors import InputError, first_line
 from tfs_rt.formats.levels import AS_STORED, window_words
-from tfs_rt.formats.picture import MAX_PIXELS, Picture, Rules, grey, to_levels
+from tfs_rt.formats.picture import MAX_PIXELS, FileOptions, Picture, grey, to_levels
 from tfs_rt.images import RGB
 
 AGAIN = "write the file again"
@@ -74,11 +74,13 @@ def inflates_to(compressed: bytes, size: int) -> bool:
         return False
 
 
-def to_picture(image: Image.Image, path: Path, rules: Rules, *, bits: int = 8, white_is_low: bool = False) -> Picture:
+def to_picture(
+    image: Image.Image, path: Path, options: FileOptions, *, bits: int = 8, white_is_low: bool = False
+) -> Picture:
     """An open image as one slice, of `bits` a sample; `white_is_low` inverts deep grey (Pillow inverts the rest)."""
     mode = image.mode
     if mode in DEEP:
-        pixels, words = _apply_window(image, path, rules, white_is_low)
+        pixels, words = _apply_window(image, path, options, white_is_low)
         facts = {"window_from": "user"}
     else:
         pixels = _to_rgb(image, path)
@@ -87,16 +89,16 @@ def to_picture(image: Image.Image, path: Path, rules: Rules, *, bits: int = 8, w
     return Picture((pixels,), {"format": (image.format or "").lower(), "mode": mode, "levels": words, **facts})
 
 
-def _apply_window(image: Image.Image, path: Path, rules: Rules, white_is_low: bool) -> tuple[RGB, str]:
-    if rules.window is None:
+def _apply_window(image: Image.Image, path: Path, options: FileOptions, white_is_low: bool) -> tuple[RGB, str]:
+    if options.window is None:
         raise InputError(path, "holds grey values of more than 8 bits", WINDOW)
     if "transparency" in image.info:
         raise InputError(path, "has transparent pixels", "flatten it onto a background of your choice")
     values = np.asarray(image)
     if not np.isfinite(values).all():
         raise InputError(path, "holds values that are not numbers (NaN or infinite)", "replace them, by 0 for example")
-    levels = to_levels(values, rules.window)
-    words = window_words(rules.window)
+    levels = to_levels(values, options.window)
+    words = window_words(options.window)
     return grey(255 - levels if white_is_low else levels), words + (", inverted: white is low" if white_is_low else "")
 
 

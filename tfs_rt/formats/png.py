@@ -1,8 +1,8 @@
 """Read and write PNG. A file is read by rule or refused: nothing is guessed, scaled or dropped in silence.
 
-Accepted: 8-bit grey, RGB, palette, 1-bit; alpha only where every pixel is opaque; 16-bit grey through `Rules.window`,
-in values of 0 to 65535. Refused: 16-bit colour, transparency, animation, a stored rotation, anything damaged (every
-chunk's CRC is checked), more than 4096 x 4096 pixels.
+Accepted: 8-bit grey, RGB, palette, 1-bit; alpha only where every pixel is opaque; 16-bit grey through
+`FileOptions.window`, in values of 0 to 65535. Refused: 16-bit colour, transparency, animation, a stored rotation,
+anything damaged (every chunk's CRC is checked), more than 4096 x 4096 pixels.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from tfs_rt.errors import InputError
-from tfs_rt.formats.picture import MAX_PIXELS, Picture, Rules
+from tfs_rt.formats.picture import MAX_PIXELS, FileOptions, Picture
 from tfs_rt.formats.pillow_modes import ENDING, WINDOW, check_upright, decode, inflates_to, to_picture
 from tfs_rt.images import RGB
 
@@ -38,15 +38,15 @@ ADAM7 = (
 )  # x, y, dx, dy
 
 
-def read(data: bytes, path: Path, rules: Rules) -> Picture:
+def read(data: bytes, path: Path, options: FileOptions) -> Picture:
     """One slice from the bytes of a PNG file; InputError names `path`, the reason and the remedy."""
-    bits = _check_file(data, path, rules)
+    bits = _check_file(data, path, options)
 
     def to_slice(image: Image.Image) -> Picture:
         if getattr(image, "n_frames", 1) > 1:
             raise InputError(path, "animated PNG", "save one frame")
         check_upright(image, path)
-        return to_picture(image, path, rules, bits=bits)
+        return to_picture(image, path, options, bits=bits)
 
     return decode(data, path, "PNG", to_slice)
 
@@ -67,7 +67,7 @@ def encode_png(image: RGB, text: dict[str, str] | None = None) -> bytes:
     return buffer.getvalue()
 
 
-def _check_file(data: bytes, path: Path, rules: Rules) -> int:
+def _check_file(data: bytes, path: Path, options: FileOptions) -> int:
     """Check that a file is complete; returns the bits of a sample."""
     # Check the signature, and read the chunks.
     if not data:
@@ -83,7 +83,7 @@ def _check_file(data: bytes, path: Path, rules: Rules) -> int:
     if kinds[0] != b"IHDR" or kinds.count(b"IHDR") != 1 or kinds.count(b"PLTE") > 1:
         raise InputError(path, "damaged PNG (malformed header)", "write the file again")
     header = chunks[0][1]
-    pixel_bytes = _check_header(header, path, rules)
+    pixel_bytes = _check_header(header, path, options)
     if header[9] == PALETTE and b"PLTE" not in kinds[: kinds.index(b"IDAT") if b"IDAT" in kinds else None]:
         raise InputError(path, "damaged PNG (no palette)", "write the file again")
     # Check that the pixels are all there.
@@ -107,7 +107,7 @@ def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
         position = end + 4
 
 
-def _check_header(header: bytes, path: Path, rules: Rules) -> int:
+def _check_header(header: bytes, path: Path, options: FileOptions) -> int:
     """The number of bytes that the pixels must inflate to: one filter byte a row, rows of whole bytes."""
     if len(header) != 13:
         raise InputError(path, "damaged PNG (malformed header)", "write the file again")
@@ -118,7 +118,7 @@ def _check_header(header: bytes, path: Path, rules: Rules) -> int:
         raise InputError(path, f"{width}x{height} pixels are more than 4096x4096", "crop or shrink it")
     if depth == 16 and colour_type != GREY:
         raise InputError(path, "16-bit image", "convert it to 8-bit RGB, or to 16-bit grey without alpha")
-    if depth == 16 and rules.window is None:
+    if depth == 16 and options.window is None:
         raise InputError(path, "16-bit image", WINDOW)
     parts = [(0, 0, 1, 1)] if not interlaced else ADAM7
     sizes = [(-(-(height - y) // dy), -(-(width - x) // dx)) for x, y, dx, dy in parts]

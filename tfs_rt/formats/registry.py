@@ -1,6 +1,6 @@
 """The file formats: one entry for each, by which files are decoded and results are encoded.
 
-To add a format: write a module with `read(data, path, rules)`, and with `encode(slices, frames, text)` if results are
+To add a format: write a module with `read(data, path, options)`, and with `encode(slices, frames, text)` if results are
 written in it, and add its entry here. The ending of its results goes into `tfs_rt.output.folder.ENDINGS`. A format with
 geometry also needs a schema in `tfs_rt.formats.answers`.
 Reading this registry imports no array library, so that `tfs-rt --help` stays fast.
@@ -17,7 +17,7 @@ from tfs_rt.errors import InputError
 from tfs_rt.optional import import_optional
 
 if TYPE_CHECKING:
-    from tfs_rt.formats.picture import Picture, Rules
+    from tfs_rt.formats.picture import FileOptions, Picture
     from tfs_rt.images import RGB
 
 
@@ -90,7 +90,7 @@ UNREAD = (".bmp", ".gif", ".webp")
 IMAGE_ENDINGS = (*NAMES, *UNREAD)
 
 
-def read_picture(data: bytes, path: Path, rules: Rules) -> Picture:
+def read_picture(data: bytes, path: Path, options: FileOptions) -> Picture:
     """The slices of a file from its bytes.
 
     Raises InputError if it is damaged, of another format than its name says, or needs a decision; EnvironmentFault if
@@ -101,7 +101,7 @@ def read_picture(data: bytes, path: Path, rules: Rules) -> Picture:
         remedy = f"convert it to one of {', '.join(NAMES)}, or, if it is DICOM, name it .dcm"
         raise InputError(path, "is in no format that is read", remedy)
     entry = FORMATS[name]
-    return import_optional(entry.reader, str(path), entry.remedy).read(data, path, rules)
+    return import_optional(entry.reader, str(path), entry.remedy).read(data, path, options)
 
 
 def encode(name: str, slices: Sequence[RGB], frames: dict[str, Any], text: dict[str, str]) -> bytes:

@@ -1,11 +1,11 @@
 """Read a TIFF by rule or refuse it: nothing is guessed, filled up or dropped in silence.
 
 Accepted as they are: 8-bit grey, RGB, palette, 1-bit (a window changes nothing in them); alpha only where every pixel
-is opaque. Accepted through `Rules.window`, in stored values: grey of 12 and 16 bits, int32, float32; where white is
-low in the file, the levels are inverted after it. JPEG inside only with `Rules.allow_lossy`. Refused: several pages,
-CMYK, LAB, YCbCr, colour of more than 8 bits, samples of unknown meaning, a stored rotation, strips or tiles that are
-missing, cut off or do not inflate to their pixels, compressed big-endian int and float, more than 4096 x 4096 pixels.
-Of the compressions, deflate alone has a checksum: in the others, damaged pixels may pass for pixels.
+is opaque. Accepted through `FileOptions.window`, in stored values: grey of 12 and 16 bits, int32, float32; where white
+is low in the file, the levels are inverted after it. JPEG inside only with `FileOptions.allow_lossy`. Refused: several
+pages, CMYK, LAB, YCbCr, colour of more than 8 bits, samples of unknown meaning, a stored rotation, strips or tiles
+that are missing, cut off or do not inflate to their pixels, compressed big-endian int and float, more than 4096 x 4096
+pixels. Of the compressions, deflate alone has a checksum: in the others, damaged pixels may pass for pixels.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from PIL import TiffImagePlugin as Tag
 
 from tfs_rt.errors import InputError
 from tfs_rt.formats.jpeg import LOSSY
-from tfs_rt.formats.picture import Picture, Rules
+from tfs_rt.formats.picture import FileOptions, Picture
 from tfs_rt.formats.pillow_modes import AGAIN, ENDING, check_upright, decode, inflates_to, to_picture
 
 SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # the last two: BigTIFF
@@ -52,7 +52,7 @@ MAX_PART_BYTES = 2**28
 Tags = Tag.ImageFileDirectory_v2
 
 
-def read(data: bytes, path: Path, rules: Rules) -> Picture:
+def read(data: bytes, path: Path, options: FileOptions) -> Picture:
     """One slice from the bytes of a TIFF file; InputError names `path`, the reason and the remedy."""
 
     def to_slice(image: Image.Image) -> Picture:
@@ -62,7 +62,7 @@ def read(data: bytes, path: Path, rules: Rules) -> Picture:
             raise InputError(path, f"holds {image.n_frames} pages", "save one of them, or the volume as NIfTI")
         check_upright(image, path)
         tags = image.tag_v2
-        _check_compression(tags, path, rules)
+        _check_compression(tags, path, options)
         _check_samples(image.mode, tags, path)
         # Check that every strip or tile is complete.
         compression = tags.get(Tag.COMPRESSION, RAW)
@@ -70,7 +70,7 @@ def read(data: bytes, path: Path, rules: Rules) -> Picture:
             raise InputError(path, "damaged or truncated TIFF", AGAIN)
         # Convert the pixels.
         white_is_low = tags[Tag.PHOTOMETRIC_INTERPRETATION] == WHITE_IS_LOW
-        return to_picture(image, path, rules, bits=max(_bits(tags)), white_is_low=white_is_low)
+        return to_picture(image, path, options, bits=max(_bits(tags)), white_is_low=white_is_low)
 
     # Check the signature before Pillow sees the file.
     if data and not data.startswith(SIGNATURES):
@@ -78,9 +78,9 @@ def read(data: bytes, path: Path, rules: Rules) -> Picture:
     return decode(data, path, "TIFF", to_slice)
 
 
-def _check_compression(tags: Tags, path: Path, rules: Rules) -> None:
+def _check_compression(tags: Tags, path: Path, options: FileOptions) -> None:
     compression = tags.get(Tag.COMPRESSION, RAW)
-    if compression == JPEG and not rules.allow_lossy:
+    if compression == JPEG and not options.allow_lossy:
         raise InputError(path, "is compressed by JPEG, which loses detail", LOSSY)
     if compression not in (RAW, LZW, JPEG, PACKBITS, *DEFLATE) or tags.get(Tag.FILLORDER, 1) != 1:
         name = Tag.COMPRESSION_INFO.get(compression, compression)

@@ -13,7 +13,7 @@ from pydicom.encaps import encapsulate, generate_frames
 from support.made_dicom import RAMP, levels, linear, made, refused, stored_file, written
 from tfs_rt.formats.dicom import pixels as dicom_pixels
 from tfs_rt.formats.dicom import read as dicom
-from tfs_rt.formats.picture import Rules
+from tfs_rt.formats.picture import FileOptions
 
 
 @pytest.mark.parametrize("syntax", [uid.ExplicitVRLittleEndian, uid.ExplicitVRBigEndian])
@@ -21,7 +21,9 @@ def test_padding_beyond_the_stored_bits_hides_no_pixel_of_the_image(syntax: str)
     pixels = RAMP.copy()
     pixels[0], pixels[4, 4] = 63536, 2096  # 63536 by its 12 lowest bits
     stored = pixels.byteswap() if syntax == uid.ExplicitVRBigEndian else pixels
-    found = levels(made(stored, syntax, BitsStored=12, HighBit=11, PixelPaddingValue=63536), Rules(window=(0, 4095)))[0]
+    found = levels(
+        made(stored, syntax, BitsStored=12, HighBit=11, PixelPaddingValue=63536), FileOptions(window=(0, 4095))
+    )[0]
     assert not found[0].any()
     assert found[4, 4] == round(2096 / 4095 * 255)
 

@@ -18,12 +18,12 @@ from support.made_dicom import LOSSY, PATH, RAMP, WHEEL, levels, linear, made, r
 from tfs_rt.cases.compatibility import values_agree
 from tfs_rt.errors import InputError
 from tfs_rt.formats.dicom.read import read
-from tfs_rt.formats.picture import Picture, Rules
+from tfs_rt.formats.picture import FileOptions, Picture
 
 FILES = sorted(path for path in WHEEL.rglob("*") if path.is_file() and not path.suffix.startswith(".py"))
 
 
-def outcome_of(data: bytes, path: Path, rules: Rules) -> Picture | InputError:
+def outcome_of(data: bytes, path: Path, rules: FileOptions) -> Picture | InputError:
     """A picture, or a refusal in one line that names the file and the remedy; any other exception gets through."""
     try:
         return read(data, path, rules)
@@ -41,7 +41,7 @@ def outcome_of(data: bytes, path: Path, rules: Rules) -> Picture | InputError:
 @pytest.mark.filterwarnings("ignore:Expected explicit VR")  # of the test's own look at a header
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(WHEEL)))
 def test_every_file_of_pydicom_is_read_or_refused(path: Path) -> None:
-    for rules in (Rules(), LOSSY):
+    for rules in (FileOptions(), LOSSY):
         outcome = outcome_of(path.read_bytes(), path, rules)
         if isinstance(outcome, Picture):
             header = dcmread(path)
@@ -67,14 +67,14 @@ def test_eight_encodings_of_one_image_give_its_pixels(name: str) -> None:
     whole = stored_file("MR_small.dcm")
     at = whole.index(struct.pack("<HH2sHI", 0x7FE0, 0x0010, b"OW", 0, 8192)) + 12
     values = np.frombuffer(whole[at : at + 8192], "<i2").reshape(64, 64)
-    np.testing.assert_array_equal(levels(stored_file(name), Rules())[0], linear(values, 600, 1600))
+    np.testing.assert_array_equal(levels(stored_file(name), FileOptions())[0], linear(values, 600, 1600))
 
 
 @pytest.mark.parametrize("name", ["SC_rgb_dcmtk_+eb+cr.dcm", "SC_rgb_dcmtk_+eb+cy+s4.dcm", "examples_ybr_color.dcm"])
 def test_jpeg_is_as_pillow_decodes_it(name: str) -> None:
     data = stored_file(name)
-    refused(data, "compressed with loss", Rules())
-    assert "--allow-lossy" in refused(data, "JPEG Baseline", Rules()).remedy
+    refused(data, "compressed with loss", FileOptions())
+    assert "--allow-lossy" in refused(data, "JPEG Baseline", FileOptions()).remedy
     picture = read(data, PATH, LOSSY)
     assert picture.facts["lossy"]
     header = dcmread(io.BytesIO(data))
@@ -86,7 +86,7 @@ def test_jpeg_is_as_pillow_decodes_it(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["SC_rgb_rle.dcm", "SC_rgb_rle_2frame.dcm", "examples_rgb_color.dcm"])
 def test_colour_is_taken_as_it_is(name: str) -> None:
-    picture = read(stored_file(name), PATH, Rules())
+    picture = read(stored_file(name), PATH, FileOptions())
     pixels = dcmread(WHEEL / "test_files" / name).pixel_array
     np.testing.assert_array_equal(np.stack(picture.slices), pixels.reshape(-1, *pixels.shape[-3:]))
     assert picture.facts["levels"] == "8-bit levels as stored"
@@ -102,7 +102,7 @@ def test_luma_and_chroma_become_rgb(planar: int) -> None:
     red, blue = y + 1.402 * cr, y + 1.772 * cb
     green = (y - 0.299 * red - 0.114 * blue) / 0.587
     expected = np.floor(np.stack([red, green, blue], axis=-1) + 0.5).clip(0, 255)
-    picture = read(data, PATH, Rules())
+    picture = read(data, PATH, FileOptions())
     assert np.abs(picture.slices[0] - expected).max() <= 1  # in single precision there
     assert (picture.slices[0] != expected).mean() < 0.02
     assert picture.facts["levels"] == "8-bit RGB from YBR_FULL"
@@ -113,7 +113,7 @@ def test_a_palette_is_looked_up() -> None:
     names = ("Red", "Green", "Blue")
     tables = [np.frombuffer(header[f"{name}PaletteColorLookupTableData"].value, "<u2") >> 8 for name in names]
     expected = np.stack([table[header.pixel_array] for table in tables], axis=-1)
-    picture = read(stored_file("examples_palette.dcm"), PATH, Rules())
+    picture = read(stored_file("examples_palette.dcm"), PATH, FileOptions())
     np.testing.assert_array_equal(picture.slices[0], expected)
 
 
@@ -148,7 +148,7 @@ def test_a_palette_in_segments_is_expanded() -> None:
         palette[f"Segmented{name}PaletteColorLookupTableData"] = segments
     pixels = np.arange(8, dtype=np.uint8).reshape(2, 4)
     expected = (np.rint(np.interp(np.arange(8), [2, 7], [12 * 256, 40 * 256])).astype(int) >> 8)[2:]
-    found = read(made(pixels, **palette), PATH, Rules()).slices[0][..., 1].ravel()
+    found = read(made(pixels, **palette), PATH, FileOptions()).slices[0][..., 1].ravel()
     np.testing.assert_array_equal(found, [10, 11, *expected])
     assert np.abs(found - np.array(table)).max() <= 1
     palette["SegmentedRedPaletteColorLookupTableData"] = struct.pack("<4H", 2, 1, 0, 0)
@@ -178,13 +178,13 @@ def test_no_cut_loses_pixels_in_silence() -> None:
     end = len(whole) - 138  # the padding behind the pixels
     for length in (*range(end - 8192 - 40, end, 211), end - 1):
         with pytest.raises(InputError):
-            read(whole[:length], PATH, Rules())
+            read(whole[:length], PATH, FileOptions())
 
 
 def test_values_against_the_standard_do_not_stop_a_readable_file_nor_warn() -> None:
     data = made(RAMP, WindowCenter=900, WindowWidth=1200, StudyDate="last week", PatientAge="old", PatientID="x" * 99)
     config.settings.reading_validation_mode = config.RAISE
-    picture = read(data, PATH, Rules())
+    picture = read(data, PATH, FileOptions())
     assert config.settings.reading_validation_mode == config.RAISE
     assert not {"StudyDate", "PatientAge", "PatientID"} & set((picture.frame or {})["attributes"])
 
@@ -205,7 +205,7 @@ def test_facts_identify_the_image_but_not_the_patient() -> None:
         "ImageOrientationPatient": [1, 0, 0, 0, 1, 0],
         "PixelSpacing": [0.48828125, 0.48828125],
     }
-    picture = read(made(RAMP, Modality="CT", **person, **place, **grid), PATH, Rules(window=(0, 80)))
+    picture = read(made(RAMP, Modality="CT", **person, **place, **grid), PATH, FileOptions(window=(0, 80)))
     said = json.dumps(picture.facts)
     assert not [value for value in (*person.values(), "Jane") if value in said]
     assert picture.facts["study_instance_uid"] == "1.2.7"
@@ -224,7 +224,7 @@ def test_facts_identify_the_image_but_not_the_patient() -> None:
         "image position": {"size": (1,), "corners": [[-100.00004, 0, 3]], "within": 0.05 * spacing},
     }
     assert pickle.loads(pickle.dumps(picture.frame)) == picture.frame
-    assert read(made(RAMP, PatientID=""), PATH, Rules()).subject == {}
+    assert read(made(RAMP, PatientID=""), PATH, FileOptions()).subject == {}
 
 
 @pytest.mark.parametrize(
@@ -244,7 +244,7 @@ def test_facts_identify_the_image_but_not_the_patient() -> None:
     ],
 )
 def test_files_of_two_people_are_told_apart(one: dict[str, str], other: dict[str, str], same: bool) -> None:
-    a, b = (read(made(RAMP, **attributes), PATH, Rules()) for attributes in (one, other))
+    a, b = (read(made(RAMP, **attributes), PATH, FileOptions()) for attributes in (one, other))
     assert all(values_agree(a.subject[key], b.subject[key]) for key in a.subject.keys() & b.subject.keys()) == same
     assert not [value for value in (*one.values(), *other.values()) if value in json.dumps([a.facts, b.facts])]
 

@@ -16,7 +16,7 @@ from tfs_rt.errors import InputError
 from tfs_rt.formats.answers import checked_picture
 from tfs_rt.formats.dicom.read import read
 from tfs_rt.formats.dicom.write import encode
-from tfs_rt.formats.picture import Picture, Rules
+from tfs_rt.formats.picture import FileOptions, Picture
 
 PATH = Path("somewhere/scan.dcm")
 FRAMES = np.stack([np.full((8, 8), 20 * n, np.uint8) for n in range(1, 5)])
@@ -32,7 +32,7 @@ PLACE: dict[str, Any] = {
 
 def picture_of(data: bytes) -> Picture:
     """The picture of a file, as the child's answer passes the check."""
-    picture = read(data, PATH, Rules())
+    picture = read(data, PATH, FileOptions())
     return checked_picture((picture.slices, picture.facts, picture.subject, picture.frame), "dicom")
 
 
@@ -337,4 +337,4 @@ def test_a_spacing_with_a_decimal_comma_is_refused() -> None:
 def test_a_window_that_cannot_be_read_may_be_given_instead() -> None:
     data = with_comma(made(FRAMES[0].astype(np.uint16), WindowCenter="28.37", WindowWidth=256), "28.37")
     assert "--window m1=LOW:HIGH" in refused(data, "'28,37'").remedy
-    assert read(data, PATH, Rules(window=(-100, 156))).facts["window_from"] == "user"
+    assert read(data, PATH, FileOptions(window=(-100, 156))).facts["window_from"] == "user"

@@ -9,11 +9,11 @@ from pydicom import dcmread
 
 from support.made_dicom import PATH, RAMP, WHEEL, item, levels, linear, made, refused, stored_file
 from tfs_rt.formats.dicom.read import read
-from tfs_rt.formats.picture import Rules
+from tfs_rt.formats.picture import FileOptions
 
 
 def test_ct_without_a_window_is_shown_by_the_head_window_and_says_so() -> None:
-    picture = read(stored_file("CT_small.dcm"), PATH, Rules())
+    picture = read(stored_file("CT_small.dcm"), PATH, FileOptions())
     values = dcmread(WHEEL / "test_files" / "CT_small.dcm").pixel_array - 1024.0
     expected = np.rint((values / 80).clip(0, 1) * 255).astype(np.uint8)
     np.testing.assert_array_equal(picture.slices[0][..., 0], expected)
@@ -26,18 +26,18 @@ def test_ct_that_is_not_in_hounsfield_units_needs_a_window() -> None:
         made(RAMP, Modality="CT"), "is CT without a window, and its values .20.16 to 4011.84. do not look like HU"
     )
     assert "--window m1=LOW:HIGH" in error.remedy
-    narrow = read(made(RAMP // 16, Modality="CT"), PATH, Rules())  # 0 to 252: its percentiles show what there is
+    narrow = read(made(RAMP // 16, Modality="CT"), PATH, FileOptions())  # 0 to 252: its percentiles show what there is
     assert narrow.facts["window_from"] == "data"
-    assert read(made(RAMP, Modality="CT"), PATH, Rules(window=(0, 80))).facts["window_from"] == "user"
+    assert read(made(RAMP, Modality="CT"), PATH, FileOptions(window=(0, 80))).facts["window_from"] == "user"
 
 
 @pytest.mark.parametrize("modality", ["MR", "PT"])
 def test_the_head_window_is_for_ct_alone_whatever_the_unit(modality: str) -> None:
     hounsfield = {"RescaleSlope": 1, "RescaleIntercept": 0, "RescaleType": "HU"}
-    assert read(made(RAMP, Modality=modality, **hounsfield), PATH, Rules()).facts["window_from"] == "data"
-    assert read(made(RAMP, **hounsfield), PATH, Rules()).facts["window_from"] == "head"
-    assert read(made(RAMP, **hounsfield), PATH, Rules(modality="mr-t1")).facts["window_from"] == "data"
-    wide = read(made(RAMP, Modality=modality, WindowCenter=1024, WindowWidth=4096, **hounsfield), PATH, Rules())
+    assert read(made(RAMP, Modality=modality, **hounsfield), PATH, FileOptions()).facts["window_from"] == "data"
+    assert read(made(RAMP, **hounsfield), PATH, FileOptions()).facts["window_from"] == "head"
+    assert read(made(RAMP, **hounsfield), PATH, FileOptions(modality="mr-t1")).facts["window_from"] == "data"
+    wide = read(made(RAMP, Modality=modality, WindowCenter=1024, WindowWidth=4096, **hounsfield), PATH, FileOptions())
     assert "wide_window_hu" not in wide.facts
 
 
@@ -46,10 +46,10 @@ def test_a_window_without_any_value_inside_is_refused(centre: int) -> None:
     window = {"WindowCenter": centre, "WindowWidth": 200}
     error = refused(made(RAMP, Modality="MR", **window), "its own window .* has none of its values inside")
     assert "--window m1=LOW:HIGH" in error.remedy
-    assert not read(made(RAMP * 0, Modality="MR", **window), PATH, Rules(window=(0, 80))).slices[0].any()
-    read(made(RAMP * 0, Modality="MR", **window), PATH, Rules())
+    assert not read(made(RAMP * 0, Modality="MR", **window), PATH, FileOptions(window=(0, 80))).slices[0].any()
+    read(made(RAMP * 0, Modality="MR", **window), PATH, FileOptions())
     air = {"Modality": "CT", "RescaleSlope": 1, "RescaleIntercept": -9000}
-    assert not read(made(RAMP, WindowCenter=40, WindowWidth=80, **air), PATH, Rules()).slices[0].any()
+    assert not read(made(RAMP, WindowCenter=40, WindowWidth=80, **air), PATH, FileOptions()).slices[0].any()
 
 
 def test_empty_values_behind_a_window_are_left_out() -> None:
@@ -61,9 +61,11 @@ def test_empty_values_behind_a_window_are_left_out() -> None:
 
 def test_a_window_in_which_a_brain_is_one_grey_is_in_the_facts() -> None:
     values = {"Modality": "CT", "RescaleSlope": 1, "RescaleIntercept": -1024}
-    wide = read(made(RAMP, WindowCenter=1024, WindowWidth=4096, **values), PATH, Rules())
+    wide = read(made(RAMP, WindowCenter=1024, WindowWidth=4096, **values), PATH, FileOptions())
     assert wide.facts["wide_window_hu"] == 4095
-    assert "wide_window_hu" not in read(made(RAMP, WindowCenter=40, WindowWidth=400, **values), PATH, Rules()).facts
+    assert (
+        "wide_window_hu" not in read(made(RAMP, WindowCenter=40, WindowWidth=400, **values), PATH, FileOptions()).facts
+    )
 
 
 def test_a_window_is_applied_by_the_formula_of_its_function() -> None:
@@ -80,7 +82,7 @@ def test_a_window_is_applied_by_the_formula_of_its_function() -> None:
 def test_the_first_of_several_windows_counts_and_the_facts_name_it() -> None:
     data = made(RAMP, WindowCenter=[30, 400], WindowWidth=[100, 2000], RescaleType="HU")
     np.testing.assert_array_equal(levels(data)[0], linear(RAMP, 30, 100))
-    facts = read(data, PATH, Rules()).facts
+    facts = read(data, PATH, FileOptions()).facts
     assert facts["levels"] == "window -20 to 79 HU (centre 30, width 100), from the file"
     assert facts["window_from"] == "file"
 
@@ -94,7 +96,7 @@ def test_a_window_of_width_one_is_a_step_and_none_is_refused() -> None:
 
 def test_the_users_window_beats_the_files_and_is_in_rescaled_units() -> None:
     data = made(RAMP, WindowCenter=30, WindowWidth=100, RescaleSlope=2, RescaleIntercept=-1024)
-    picture = read(data, PATH, Rules(window=(-1000, 1000)))
+    picture = read(data, PATH, FileOptions(window=(-1000, 1000)))
     expected = np.rint(((RAMP * 2.0 - 1024 + 1000) / 2000).clip(0, 1) * 255)
     np.testing.assert_array_equal(picture.slices[0][..., 0], expected)
     assert picture.facts["window_from"] == "user"
@@ -104,12 +106,12 @@ def test_the_users_window_beats_the_files_and_is_in_rescaled_units() -> None:
 def test_monochrome1_is_inverted() -> None:
     data = made(RAMP, WindowCenter=2000, WindowWidth=4000, PhotometricInterpretation="MONOCHROME1")
     np.testing.assert_array_equal(levels(data)[0], 255 - linear(RAMP, 2000, 4000))
-    assert "inverted" in read(data, PATH, Rules()).facts["levels"]
+    assert "inverted" in read(data, PATH, FileOptions()).facts["levels"]
 
 
 def test_eight_bits_without_any_window_are_levels_already() -> None:
     pixels = RAMP.astype(np.uint8)
-    picture = read(made(pixels), PATH, Rules())
+    picture = read(made(pixels), PATH, FileOptions())
     np.testing.assert_array_equal(picture.slices[0][..., 0], pixels)
     assert "window_from" not in picture.facts
     bits = np.packbits(pixels > 99, bitorder="little").reshape(1, 8)
@@ -133,7 +135,7 @@ def test_padding_is_black_and_does_not_count_among_the_percentiles(signed: bool)
     inverted = levels(padded(PhotometricInterpretation="MONOCHROME1"))[0]
     np.testing.assert_array_equal(inverted[1:], 255 - expected[1:])
     assert not inverted[0].any()
-    by_user = read(padded(), PATH, Rules(window=(-4000, 4000)))
+    by_user = read(padded(), PATH, FileOptions(window=(-4000, 4000)))
     assert not by_user.slices[0][0].any()
     assert by_user.slices[0][1:].all()
     assert "padding is black" in by_user.facts["levels"]
@@ -176,13 +178,13 @@ def test_frames_of_an_enhanced_object_have_their_own_transform_and_window() -> N
         PixelMeasuresSequence=[item(PixelSpacing=[0.5, 0.5])],
     )
     attributes = {"PerFrameFunctionalGroupsSequence": groups, "SharedFunctionalGroupsSequence": [shared]}
-    picture = read(made(volume, **attributes), PATH, Rules())
+    picture = read(made(volume, **attributes), PATH, FileOptions())
     expected = [linear(frame * slope + shift, 900, 1200) for frame, (slope, shift) in zip(volume, numbers, strict=True)]
     np.testing.assert_array_equal(np.stack(picture.slices)[..., 0], expected)
     assert picture.facts["levels"] == "window 300 to 1499 HU (centre 900, width 1200), from the file"
     assert [corners[0] for corners in picture.subject["grid"]["corners"]] == [[-0.25, -0.25, 2.5 * n] for n in range(3)]
     groups[1].FrameVOILUTSequence = [item(WindowCenter=10, WindowWidth=20)]
-    picture = read(made(volume, **attributes), PATH, Rules())
+    picture = read(made(volume, **attributes), PATH, FileOptions())
     np.testing.assert_array_equal(picture.slices[1][..., 0], linear(volume[1] * 2.0 - 50, 10, 20))
     assert "a window for each frame" in picture.facts["levels"]
 

@@ -20,7 +20,7 @@ from tfs_rt.cases.compatibility import values_agree
 from tfs_rt.errors import InputError
 from tfs_rt.formats.nifti.read import read
 from tfs_rt.formats.nifti.write import encode
-from tfs_rt.formats.picture import Picture, Rules
+from tfs_rt.formats.picture import FileOptions, Picture
 
 PATH, PLAIN = Path("somewhere/ct.nii.gz"), Path("somewhere/ct.nii")
 TEXT = {"tfs-rt:recipe-sha256": "0123456789abcdef" * 4}
@@ -55,8 +55,8 @@ def nifti(data: np.ndarray, affine: np.ndarray = PLACE, version: int = 1, order:
     return header.binaryblock + bytes(4) + data.astype(data.dtype.newbyteorder(order)).tobytes("F")
 
 
-def picture(data: bytes, rules: Rules | None = None, path: Path = PLAIN) -> Picture:
-    return read(data, path, rules or Rules())
+def picture(data: bytes, rules: FileOptions | None = None, path: Path = PLAIN) -> Picture:
+    return read(data, path, rules or FileOptions())
 
 
 def loaded(data: bytes) -> Any:
@@ -68,7 +68,7 @@ def voxels(image: Any) -> np.ndarray:
     return np.stack([data["R"], data["G"], data["B"]], axis=-1)
 
 
-def refused(data: bytes, words: str, path: Path = PLAIN, rules: Rules | None = None) -> None:
+def refused(data: bytes, words: str, path: Path = PLAIN, rules: FileOptions | None = None) -> None:
     with pytest.raises(InputError, match=words or None) as caught:
         picture(data, rules, path)
     assert caught.value.subject == str(path)
@@ -153,7 +153,7 @@ def test_every_scalar_type_is_windowed_in_scaled_values(kind: str, order: str) -
     values = np.arange(low, low + 120).reshape(5, 6, 4).astype(np.dtype(kind))
     version = 2 if kind == "f8" else 1
     data = nifti(values, version=version, order=order, scl_slope=2.5, scl_inter=-10.0)
-    found = picture(data, Rules(window=(-50, 200)))
+    found = picture(data, FileOptions(window=(-50, 200)))
     expected = np.rint((values * 2.5 - 10 + 50).clip(0, 250) / 250 * 255).astype(np.uint8)
     np.testing.assert_array_equal(found.slices, grey_view(expected))
     assert found.facts["levels"] == "window -50 to 200, given"
@@ -174,7 +174,7 @@ def test_eight_bits_without_scaling_are_taken_as_they_are() -> None:
         "qform_code": 0,
         "levels": "",
     }
-    assert not picture(nifti(PHANTOM), Rules(window=(200, 300))).slices[0].any()
+    assert not picture(nifti(PHANTOM), FileOptions(window=(200, 300))).slices[0].any()
 
 
 def test_without_a_window_the_header_decides_and_then_the_data(rng: np.random.Generator) -> None:
@@ -219,18 +219,18 @@ def test_ct_without_a_window_is_shown_by_the_head_window_whatever_its_padding(
     expected = grey_view(np.rint(values.clip(0, 80) * (255 / 80)).astype(np.uint8))
     halved = nifti((values // 2).astype(np.int16), scl_slope=2.0, scl_inter=0.0)
     for data in (nifti(values), nifti(values.astype(np.float32)), halved):
-        found = picture(data, Rules(modality=modality, may_be_ct=True), path)
+        found = picture(data, FileOptions(modality=modality, may_be_ct=True), path)
         assert found.facts["window_from"] == "head"
         assert found.facts["levels"] == "window 0 to 80 HU, the head window for CT without one"
-    rules = Rules(modality=modality, may_be_ct=True)
+    rules = FileOptions(modality=modality, may_be_ct=True)
     np.testing.assert_array_equal(picture(nifti(values), rules, path).slices, expected)
 
 
 def test_values_like_those_of_ct_in_a_file_named_otherwise_are_not_ct(rng: np.random.Generator) -> None:
-    unnamed = Rules(may_be_ct=True)
+    unnamed = FileOptions(may_be_ct=True)
     assert picture(nifti(head(rng)), unnamed).facts["window_from"] == "head"
-    assert picture(nifti(head(rng)), Rules(may_be_ct=True, modality="mr-t1")).facts["window_from"] == "data"
-    assert picture(nifti(head(rng)), Rules()).facts["window_from"] == "data"  # of a slot that holds no CT
+    assert picture(nifti(head(rng)), FileOptions(may_be_ct=True, modality="mr-t1")).facts["window_from"] == "data"
+    assert picture(nifti(head(rng)), FileOptions()).facts["window_from"] == "data"  # of a slot that holds no CT
     masked = rng.normal(0, 60, (16, 16, 6)).astype(np.float32)  # normalised, with a background of -1000
     masked[:4] = -1000
     for values in (masked, np.rint(masked), np.where(masked > 100, 1200.5, masked)):
@@ -242,12 +242,15 @@ def test_values_like_those_of_ct_in_a_file_named_otherwise_are_not_ct(rng: np.ra
 def test_ct_that_is_not_in_hounsfield_units_needs_a_window(rng: np.random.Generator) -> None:
     shifted = nifti((head(rng) + 3024).astype(np.uint16))
     refused(
-        shifted, "is CT without a window, and its values .0 to 4224. do not look like HU", HEAD, Rules(modality="ct")
+        shifted,
+        "is CT without a window, and its values .0 to 4224. do not look like HU",
+        HEAD,
+        FileOptions(modality="ct"),
     )
-    window = Rules(modality="ct", window=(3024, 3104))
+    window = FileOptions(modality="ct", window=(3024, 3104))
     assert picture(shifted, window, HEAD).facts["window_from"] == "user"
     brain = rng.integers(0, 90, (16, 16, 6)).astype(np.int16)  # extracted: no air
-    assert picture(nifti(brain), Rules(modality="ct"), HEAD).facts["window_from"] == "data"
+    assert picture(nifti(brain), FileOptions(modality="ct"), HEAD).facts["window_from"] == "data"
 
 
 @pytest.mark.parametrize("slope", [1.0, -0.5])
@@ -283,7 +286,7 @@ def test_a_header_window_that_cannot_be_meant_does_not_count(rng: np.random.Gene
 
 
 def test_a_header_window_of_ct_counts_if_it_leaves_something_out(rng: np.random.Generator) -> None:
-    ct = Rules(modality="ct")
+    ct = FileOptions(modality="ct")
     for low, high in ((-3024, 1200), (-4096, 4095), (-1024, 3071)):
         expected = "file" if low > -3024 else "head"
         assert picture(nifti(head(rng), cal_min=low, cal_max=high), ct).facts["window_from"] == expected
@@ -348,7 +351,7 @@ def test_one_slice_and_one_volume_of_many_dimensions_are_read(shape: tuple[int, 
 def test_rgb24_is_read_as_it_is(rng: np.random.Generator) -> None:
     colours = rng.integers(0, 256, (5, 6, 4, 3)).astype(np.uint8)
     data = nifti(np.ascontiguousarray(colours).view(RGB)[..., 0])
-    for rules in (Rules(), Rules(window=(0, 10))):
+    for rules in (FileOptions(), FileOptions(window=(0, 10))):
         found = picture(data, rules)
         expected = [grey_view(colours[..., c]) for c in range(3)]
         np.testing.assert_array_equal(found.slices, np.stack([np.array(e)[..., 0] for e in expected], axis=-1))
@@ -398,7 +401,7 @@ def test_what_cannot_be_read_by_rule_is_refused() -> None:
     for bad in (np.nan, np.inf, -np.inf):
         holed = PHANTOM.astype(np.float32)
         holed[2, 3, 1] = bad
-        refused(nifti(holed), "not numbers", rules=Rules(window=(0, 100)))
+        refused(nifti(holed), "not numbers", rules=FileOptions(window=(0, 100)))
     image = nib.Nifti1Image(PHANTOM, PLACE)
     image.set_sform(PLACE, 1)
     image.set_qform(PLACE @ np.diag([-1, 1, 1, 1]), 1)
@@ -488,7 +491,7 @@ def test_real_files_agree_with_nibabels_own_reorientation(name: str) -> None:
     path = Path(str(data_path)) / name
     image: Any = nib.load(path)
     values = nib.as_closest_canonical(image).get_fdata()
-    found = picture(path.read_bytes(), Rules(window=(0, 12000)), path)
+    found = picture(path.read_bytes(), FileOptions(window=(0, 12000)), path)
     np.testing.assert_array_equal(found.slices, grey_view(np.rint(values.clip(0, 12000) * (255 / 12000))))
     same = loaded(encode(found.slices, {"m1": found.frame}, TEXT))
     np.testing.assert_allclose(same.affine, image.affine, atol=1e-4)

@@ -28,7 +28,7 @@ from tfs_rt.formats.dicom.stack import Stack, stack_of
 from tfs_rt.formats.dicom.tables import is_little_endian, palette_of, to_rgb
 from tfs_rt.formats.dicom.window import grey_levels
 from tfs_rt.formats.levels import AS_STORED
-from tfs_rt.formats.picture import Picture, Rules, grey
+from tfs_rt.formats.picture import FileOptions, Picture, grey
 from tfs_rt.images import RGB
 
 PREAMBLE = 128  # bytes before the signature
@@ -40,14 +40,14 @@ META = 2  # the group of the elements before the dataset
 MONOCHROME = ("MONOCHROME1", "MONOCHROME2")
 
 
-def read(data: bytes, path: Path, rules: Rules) -> Picture:
+def read(data: bytes, path: Path, options: FileOptions) -> Picture:
     """The frames of a DICOM file from its bytes, in the order of their places.
 
     InputError names `path`, the reason and the remedy.
     """
     try:
         with _lenient_parsing():
-            return _read(data, path, rules)
+            return _read(data, path, options)
     except (TfsRtError, MemoryError):
         raise
     except Exception as error:  # pydicom and the decoders raise AttributeError, TypeError, struct.error and many more
@@ -70,17 +70,17 @@ def _lenient_parsing() -> Iterator[None]:
         config.settings.reading_validation_mode = mode
 
 
-def _read(data: bytes, path: Path, rules: Rules) -> Picture:
-    # Parse, and refuse what the rules do not allow.
+def _read(data: bytes, path: Path, options: FileOptions) -> Picture:
+    # Parse, and refuse what the options do not allow.
     dataset = _parse(data, path)
     layout = layout_of(dataset, path)
     lossy = _lossy_compression(dataset, layout)
-    if lossy and not rules.allow_lossy:
+    if lossy and not options.allow_lossy:
         reason = f"its pixels were compressed with loss ({lossy})"
         raise InputError(path, reason, "export it without loss, or give --allow-lossy")
     # Order the frames, and make them images.
     stack = stack_of(dataset, layout.frames, path)
-    slices, level_facts = _to_slices(dataset, layout, rules, path)
+    slices, level_facts = _to_slices(dataset, layout, options, path)
     slices = tuple(slices[index] for index in stack.order)
     # Describe them.
     source = source_of(dataset, stack, bool(lossy), path)
@@ -154,14 +154,16 @@ def _lossy_compression(dataset: Dataset, layout: Layout) -> str:
     return "Lossy Image Compression (0028,2110) is 01" if declared == "01" else ""
 
 
-def _to_slices(dataset: Dataset, layout: Layout, rules: Rules, path: Path) -> tuple[tuple[RGB, ...], dict[str, Any]]:
+def _to_slices(
+    dataset: Dataset, layout: Layout, options: FileOptions, path: Path
+) -> tuple[tuple[RGB, ...], dict[str, Any]]:
     """The frames as images in the stored order, and facts about how they were made."""
     kind = layout.photometric
     # Grey values.
     if kind in MONOCHROME and dataset.get("PixelPresentation") in ("COLOR", "MIXED"):
         raise InputError(path, "mixes grey values and colours (supplemental palette)", "convert it to 8-bit RGB")
     if kind in MONOCHROME and layout.samples == 1:
-        return _grey_slices(dataset, layout, rules, path)
+        return _grey_slices(dataset, layout, options, path)
     # A palette.
     if kind == "PALETTE COLOR" and layout.samples == 1:
         palette = palette_of(dataset, is_little_endian(dataset))
@@ -174,9 +176,11 @@ def _to_slices(dataset: Dataset, layout: Layout, rules: Rules, path: Path) -> tu
     return _colour_slices(stored, path), {"levels": _colour_words(layout, stored)}
 
 
-def _grey_slices(dataset: Dataset, layout: Layout, rules: Rules, path: Path) -> tuple[tuple[RGB, ...], dict[str, Any]]:
+def _grey_slices(
+    dataset: Dataset, layout: Layout, options: FileOptions, path: Path
+) -> tuple[tuple[RGB, ...], dict[str, Any]]:
     values = decode(dataset, layout, path).values
-    levels = grey_levels(dataset, values, rules, layout.photometric == "MONOCHROME1", path)
+    levels = grey_levels(dataset, values, options, layout.photometric == "MONOCHROME1", path)
     facts: dict[str, Any] = {"levels": levels.words}
     if levels.window_from:
         facts["window_from"] = levels.window_from

@@ -3,6 +3,9 @@
 The first of these windows counts: the user's, the file's own lookup table or window, for CT the head window, the 0.5th
 to the 99.5th percentile. 8 bits without any transform are levels already. Padding is black, and counts in no window.
 
+The user's window comes from `--window`: `cli.reading` parses it into `ReadingOptions`, `cases.load` takes its slot's
+window into `FileOptions`.
+
 LINEAR: from c - w/2 to c + w/2 - 1. LINEAR_EXACT: from c - w/2 to c + w/2. SIGMOID: 1 / (1 + exp(-4 (x - c) / w)).
 A VOI table goes before a window if a file has both. (PS3.3 C.7.6.16.2.9, C.11.2)
 """
@@ -26,7 +29,7 @@ from tfs_rt.formats.dicom.padding import padding_of
 from tfs_rt.formats.dicom.planes import by_frame, functional_group
 from tfs_rt.formats.dicom.tables import Table, is_little_endian, table_of
 from tfs_rt.formats.levels import AS_STORED
-from tfs_rt.formats.picture import Rules, to_levels
+from tfs_rt.formats.picture import FileOptions, to_levels
 
 PERCENTILES = (0.5, 99.5)
 REMEDY = "give one as --window m1=LOW:HIGH (or m2, functional), in the file's own units"
@@ -107,7 +110,7 @@ class Pixels:
             yield modality.values(frame)[~padded]
 
 
-def grey_levels(dataset: Dataset, stored: NDArray[Any], rules: Rules, inverted: bool, path: Path) -> Grey:
+def grey_levels(dataset: Dataset, stored: NDArray[Any], options: FileOptions, inverted: bool, path: Path) -> Grey:
     """The levels of frames (N, H, W) of stored values; InputError if a value or a window is not valid."""
     # Modality transform.
     modalities = modalities_of(dataset, len(stored), path)
@@ -115,9 +118,9 @@ def grey_levels(dataset: Dataset, stored: NDArray[Any], rules: Rules, inverted: 
         if not (np.abs(modality.values(frame)) < HUGE).all():
             raise InputError(path, "has values that are not numbers (NaN or infinite)", "replace them first")
     # Choose a window for each frame.
-    named = str(dataset.get("Modality") or (rules.modality or "").upper())
+    named = str(dataset.get("Modality") or (options.modality or "").upper())
     pixels = Pixels(dataset, path, stored, padding_of(dataset, stored, path), modalities, named)
-    windows, origin = _choose_windows(pixels, rules)
+    windows, origin = _choose_windows(pixels, options)
     # Apply the window, then the inversion, then black padding.
     frames = []
     for window, modality, frame, padded in zip(windows, modalities, stored, pixels.padding, strict=True):
@@ -130,12 +133,12 @@ def grey_levels(dataset: Dataset, stored: NDArray[Any], rules: Rules, inverted: 
     return Grey(frames, words, origin, _wide_window(windows, pixels) if origin == "file" else 0.0)
 
 
-def _choose_windows(pixels: Pixels, rules: Rules) -> tuple[list[Voi], Origin]:
+def _choose_windows(pixels: Pixels, options: FileOptions) -> tuple[list[Voi], Origin]:
     """The window of each frame."""
     count = len(pixels.stored)
     # The user's.
-    if rules.window:
-        return [Window(*rules.window, f"window {_span(*rules.window, pixels.unit)}, given")] * count, "user"
+    if options.window:
+        return [Window(*options.window, f"window {_span(*options.window, pixels.unit)}, given")] * count, "user"
     # The file's own.
     own = _own_windows(pixels)
     if own:

@@ -25,27 +25,27 @@ from tfs_rt.formats.levels import AS_STORED
 from tfs_rt.formats.nifti.file import AGAIN, RGB24, read_stored
 from tfs_rt.formats.nifti.space import frame_of, place_facts, subject_of
 from tfs_rt.formats.nifti.window import choose_window
-from tfs_rt.formats.picture import MAX_PIXELS, Picture, Rules, grey, to_levels
+from tfs_rt.formats.picture import MAX_PIXELS, FileOptions, Picture, grey, to_levels
 from tfs_rt.images import RGB
 
 
-def read(data: bytes, path: Path, rules: Rules) -> Picture:
+def read(data: bytes, path: Path, options: FileOptions) -> Picture:
     """The axial slices of a NIfTI file's bytes; InputError names `path`, the reason and the remedy."""
     try:
         with np.errstate(divide="raise", over="raise", invalid="raise"):
-            return _read(data, path, rules)
+            return _read(data, path, options)
     except (InputError, MemoryError):
         raise
     except Exception as error:  # EOFError, zlib.error, HeaderDataError, LinAlgError, FloatingPointError ...
         raise InputError(path, f"damaged NIfTI ({first_line(error)})", AGAIN) from error
 
 
-def _read(data: bytes, path: Path, rules: Rules) -> Picture:
+def _read(data: bytes, path: Path, options: FileOptions) -> Picture:
     header, voxels = read_stored(data, path)
     frame = frame_of(header, voxels.shape[:3], path)
     volume = apply_orientation(voxels, frame.to_view)  # (columns, rows, slices), or with a last axis for RGB
     _check_size(volume.shape, path)
-    slices, level_facts = _to_slices(volume, header, path, rules)
+    slices, level_facts = _to_slices(volume, header, path, options)
     facts = {"format": "nifti", **place_facts(frame), **level_facts}
     return Picture(slices, facts, subject_of(frame, volume.shape), asdict(frame))
 
@@ -59,7 +59,7 @@ def _check_size(shape: tuple[int, ...], path: Path) -> None:
 
 
 def _to_slices(
-    volume: NDArray[Any], header: Nifti1Header, path: Path, rules: Rules
+    volume: NDArray[Any], header: Nifti1Header, path: Path, options: FileOptions
 ) -> tuple[tuple[RGB, ...], dict[str, str]]:
     """The slices of a turned volume, and facts about how its values became levels."""
     planes = [volume[:, :, k].swapaxes(0, 1) for k in range(volume.shape[2])]
@@ -71,10 +71,10 @@ def _to_slices(
         raise InputError(path, "holds values that are not numbers (NaN or infinite)", "replace them, by 0 for example")
     scale = header.get_slope_inter()
     slope, intercept = (1.0, 0.0) if scale[0] is None else scale
-    if rules.window is None and volume.dtype == np.uint8 and (slope, intercept) == (1, 0):
+    if options.window is None and volume.dtype == np.uint8 and (slope, intercept) == (1, 0):
         return tuple(map(grey, planes)), {"levels": AS_STORED}
     # All other values go through a window.
-    window, origin, words = choose_window(volume, header, (slope, intercept), rules, path)
+    window, origin, words = choose_window(volume, header, (slope, intercept), options, path)
     facts = {"levels": words, "window_from": origin}
     if window[0] == window[1]:
         return tuple(np.zeros((*plane.shape, 3), np.uint8) for plane in planes), facts

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from tfs_rt.formats import hounsfield
 from tfs_rt.formats.levels import window_words
-from tfs_rt.formats.picture import Rules
+from tfs_rt.formats.picture import FileOptions
 
 PERCENTILES = (0.5, 99.5)
 # A share of a window's width: so near to the extremes, a header's window only repeats them.
@@ -30,7 +30,7 @@ class Choice(NamedTuple):
 
 
 def choose_window(
-    volume: NDArray[Any], header: Nifti1Header, scale: tuple[float, float], rules: Rules, path: Path
+    volume: NDArray[Any], header: Nifti1Header, scale: tuple[float, float], options: FileOptions, path: Path
 ) -> Choice:
     """The user's window, the header's, the head window for CT, or the percentiles, in this order.
 
@@ -38,11 +38,11 @@ def choose_window(
     their type, nor where all but a few are black or white. For CT it counts only if it leaves something out.
     """
     # The user's.
-    if rules.window is not None:
-        return Choice(rules.window, "user", window_words(rules.window))
+    if options.window is not None:
+        return Choice(options.window, "user", window_words(options.window))
     # The header's.
-    is_ct = rules.modality == "ct"
-    is_head = _is_head(hounsfield.sample(volume, *scale), rules)
+    is_ct = options.modality == "ct"
+    is_head = _is_head(hounsfield.sample(volume, *scale), options)
     stored = float(volume.min()), float(volume.max())
     shown = _header_window(header)
     if shown and not _is_idle(shown, stored, volume, scale, is_ct=is_ct or is_head):
@@ -63,11 +63,11 @@ def choose_window(
     return Choice(extremes, "data", f"all voxels are {extremes[0]:.6g}: all black")
 
 
-def _is_head(values: NDArray[np.float64], rules: Rules) -> bool:
+def _is_head(values: NDArray[np.float64], options: FileOptions) -> bool:
     """True for CT in HU: by its name and some air, or without a name by values that only CT has."""
-    if rules.modality == "ct":
+    if options.modality == "ct":
         return hounsfield.has_air(values)
-    return rules.may_be_ct and rules.modality is None and hounsfield.is_hounsfield(values)
+    return options.may_be_ct and options.modality is None and hounsfield.is_hounsfield(values)
 
 
 def _header_window(header: Nifti1Header) -> Span | None:

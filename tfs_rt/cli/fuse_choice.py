@@ -11,7 +11,7 @@ from tfs_rt.methods.registry import METHODS, check_options
 
 if TYPE_CHECKING:
     from tfs_rt.batch.request import Request
-    from tfs_rt.cases.load import Reading
+    from tfs_rt.cases.load import ReadingOptions
     from tfs_rt.methods.choice import Compute, MethodChoice, Sampling
 
 
@@ -50,7 +50,7 @@ def with_tier(choice: MethodChoice) -> MethodChoice:
     return dataclasses.replace(choice, tier=load_bundle(choice.model_name).tier(choice.quality))
 
 
-def make_request(choice: MethodChoice, size: tuple[int, int] | None, reading: Reading) -> Request:
+def make_request(choice: MethodChoice, size: tuple[int, int] | None, reading: ReadingOptions) -> Request:
     """The settings of the run that can change pixels. A method that draws no noise takes no seed."""
     from tfs_rt.batch.request import Request
 
