@@ -77,7 +77,8 @@ def made_set(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A training set of noise: two groups to train on, one to validate on."""
     from tfs_rt_reference.data.prepare import Request, prepare
 
-    root, rng = tmp_path_factory.mktemp("made"), np.random.default_rng(5)
+    root = tmp_path_factory.mktemp("made")
+    rng = np.random.default_rng(5)
     cases: list[FoundCase] = []
     for i, split in enumerate(["train", "train", "val"]):
         folder = root / "in" / f"k{i}"

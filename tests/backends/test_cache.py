@@ -480,7 +480,8 @@ def filled(cache: Cache) -> list[Entry]:
 def test_the_command_lists_what_is_there(cache: Cache, cli: Cli) -> None:
     profile = {"batch": 4, "low": [64, 96], "high": [64, 96]}
     facts = FACTS | {"profile": profile, "target": {"capabilities": ["8.6", "8.9"]}}
-    engine, kernels = cache.put("engine", facts, DATA, NOTES), cache.put("kernels", {"nvrtc": "13.0"}, DATA, {})
+    engine = cache.put("engine", facts, DATA, NOTES)
+    kernels = cache.put("kernels", {"nvrtc": "13.0"}, DATA, {})
     lines = cli("cache", "ls").out.splitlines()
     assert len(lines) == 2
     (line,) = (line for line in lines if line.startswith(engine.key[:12]))

@@ -242,7 +242,8 @@ def test_images_are_those_of_the_exact_tier(
     for sampler in SAMPLERS:
         recipe = recipe_of(model, sampler, steps)
         pipeline = with_recipe(pipelines(model, backend), recipe)
-        expected, together = exact(model, recipe), fused(pipeline, model, IDS)
+        expected = exact(model, recipe)
+        together = fused(pipeline, model, IDS)
         alone = [fused(pipeline, model, [case_id])[0] for case_id in IDS]
         pairs = {"batch of 4": (together, expected), "alone": (alone, expected), "4 to 1": (together, alone)}
         least = {name: min(map(psnr, ours, theirs)) for name, (ours, theirs) in pairs.items()}
@@ -281,7 +282,8 @@ def test_two_processes_share_a_gpu(backend: str, bundles: dict[str, Bundle], cac
 def test_an_engine_is_built_for_this_gpu(
     flavour: Any, device: Any, cache: Cache, bundles: dict[str, Bundle], say: Say
 ) -> None:
-    gpu, bundle = describe_gpu(device), bundles["x4"]
+    gpu = describe_gpu(device)
+    bundle = bundles["x4"]
     entry = find_engine(bundle, flavour, gpu, cache, len(IDS), (256, 256))
     say(f"{flavour}: built in {entry.notes['seconds']} s, {entry.size / 1e6:.1f} MB, {entry.notes['layers']}")
     assert entry.notes["layers"]["CONVOLUTION HALF"] > 0
@@ -310,7 +312,8 @@ def test_what_no_engine_takes_is_said_with_the_command_that_builds_it(
 def test_one_capture_serves_every_sampler_step_count_and_seed(
     flavour: str, pipelines: Callable[[str, str], Pipeline]
 ) -> None:
-    pipeline, loop = pipelines("x4", flavour), pipelines("x4", flavour).loop
+    pipeline = pipelines("x4", flavour)
+    loop = pipelines("x4", flavour).loop
     fused(pipeline, "x4", IDS)
     session: Any = loop.session  # pyright: ignore[reportAttributeAccessIssue]
     replay = session.replay
@@ -372,7 +375,8 @@ def test_200_batches_of_changing_sizes_take_no_more_memory(
         assert not int(code)
         return int(free)
 
-    before, after = some(40), some(200)
+    before = some(40)
+    after = some(200)
     say(f"{flavour}: {(before - after) / 2**20:.1f} MiB more after 200 batches")
     assert before - after <= LEAK
 
@@ -385,7 +389,8 @@ def lose_the_device() -> None:
     from tfs_rt.backends.gpu.loop import GraphLoop
     from tfs_rt.cli import main
 
-    begin, begun = GraphLoop.begin, []
+    begin = GraphLoop.begin
+    begun = []
 
     def spoiled(self: GraphLoop, *arguments: Any, **options: Any) -> Any:
         begun.append(1)

@@ -21,7 +21,8 @@ from tfs_rt.sampling.engine import ImageBatch
 
 
 def test_failed_batches_are_retried_one_case_at_a_time_with_nothing_else_in_flight(tmp_path: Path) -> None:
-    method, out = FakeMethod(), tmp_path / "out"
+    method = FakeMethod()
+    out = tmp_path / "out"
     report = fuse_with(method, write_cases(tmp_path / "in", 7), out, batch=3)
     assert (report.exit_code, method.most_in_flight) == (0, 2)
     assert method.begun[:3] == [("k0+k1+k2", 0), ("k3+k4+k5", 1), ("k0", 0)]
@@ -96,7 +97,8 @@ def test_a_failed_self_test_withdraws_the_results_since_the_last_one_that_passed
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tests: int, kept: int
 ) -> None:
     monkeypatch.setattr("tfs_rt.batch.execute.SELF_TEST_EVERY", 3)
-    source, out = write_cases(tmp_path / "in", 9), tmp_path / "out"
+    source = write_cases(tmp_path / "in", 9)
+    out = tmp_path / "out"
     expected = pytest.raises(EnvironmentFault, match="computes wrongly") if kept < 9 else contextlib.nullcontext()
     with expected:
         fuse_with(WrongAfter(tests), source, out, batch=2)
@@ -109,7 +111,8 @@ def test_a_failed_self_test_withdraws_the_results_since_the_last_one_that_passed
 
 def test_a_run_ends_with_a_self_test(tmp_path: Path) -> None:
     """Fewer cases than are fused between two self-tests, by a method that computes wrongly after its first."""
-    source, out = write_cases(tmp_path / "in", 2), tmp_path / "out"
+    source = write_cases(tmp_path / "in", 2)
+    out = tmp_path / "out"
     with pytest.raises(EnvironmentFault, match="computes wrongly"):
         fuse_with(WrongAfter(1), source, out)
     assert not list(out.glob("k*"))

@@ -46,7 +46,8 @@ def test_the_running_sums_give_the_two_pass_formula(rng: Generator, count: int) 
 
 def test_the_order_of_samples_changes_no_bit(rng: Generator) -> None:
     images = made(rng, 9)
-    one, other = moments(images), moments(images[::-1])
+    one = moments(images)
+    other = moments(images[::-1])
     assert (one.mean() == other.mean()).all()
     assert one.spread().tobytes() == other.spread().tobytes()
 
@@ -102,7 +103,8 @@ def test_equal_spreads_have_equal_colours_in_any_picture() -> None:
 
 def test_the_raw_map_comes_back_from_a_16_bit_png(rng: Generator) -> None:
     spread = rng.uniform(0, 181, (20, 30)).astype(np.float32)  # no spread of levels is larger than 255 / sqrt(2)
-    text, buffer = PngInfo(), io.BytesIO()
+    text = PngInfo()
+    buffer = io.BytesIO()
     for keyword, value in RAW_TEXT.items():
         text.add_text(keyword, value)
     Image.fromarray(spread_numbers(spread)).save(buffer, format="PNG", pnginfo=text)

@@ -12,7 +12,8 @@ from tfs_rt.cases.discover import discover
 
 
 def test_the_same_id_twice_is_refused_both_times_even_in_other_case(tmp_path: Path) -> None:
-    one, two = write_case(tmp_path / "one" / "K1"), write_case(tmp_path / "two" / "k1")
+    one = write_case(tmp_path / "one" / "K1")
+    two = write_case(tmp_path / "two" / "k1")
     cases = discover([tmp_path / "one", tmp_path / "two"], output=tmp_path / "out")
     said = f"2 cases have this id ({one}, {two}): rename all but one, or list them in a CSV under ids of their own"
     assert [refusal(case) for case in cases] == [f"K1: {said}", f"k1: {said}"]

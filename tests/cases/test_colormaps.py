@@ -17,7 +17,8 @@ def test_a_level_is_looked_up_in_every_pixel(rng: np.random.Generator) -> None:
     grey = rng.integers(0, 256, (9, 7)).astype(np.uint8)
     image = np.repeat(grey[..., None], 3, axis=2)
     for name in STOPS:
-        coloured, colours = pseudo_colour(image, name), table(name)
+        coloured = pseudo_colour(image, name)
+        colours = table(name)
         assert (coloured.shape, coloured.dtype) == (image.shape, np.uint8)
         for y, x in np.ndindex(*grey.shape):
             assert tuple(coloured[y, x]) == tuple(colours[grey[y, x]])

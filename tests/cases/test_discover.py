@@ -39,7 +39,8 @@ def test_a_result_that_would_overwrite_an_input_is_refused(tmp_path: Path) -> No
 
 
 def test_single_files_are_named_after_their_folder_or_after_themselves(tmp_path: Path) -> None:
-    a, b = tmp_path / "k1" / "x.png", tmp_path / "k1" / "y.png"
+    a = tmp_path / "k1" / "x.png"
+    b = tmp_path / "k1" / "y.png"
     assert case_from_files(a, b, tmp_path / "k1" / "pet.png", None).id == "k1"
     assert case_from_files(a, b, tmp_path / "flat" / "s2_spect.png", None).id == "s2_spect"
     assert case_from_files(a, b, tmp_path / "flat" / "s2_spect.png", "mine").id == "mine"

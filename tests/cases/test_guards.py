@@ -29,7 +29,8 @@ def phantom(rng: np.random.Generator) -> list[RGB]:
     texture = np.asarray(
         Image.fromarray(rng.uniform(0, 1, (24, 24)).astype(np.float32)).resize((SIZE, SIZE), Image.Resampling.BICUBIC)
     )
-    head, brain = ellipse(0.5, 0.5, 0.42, 0.34), ellipse(0.5, 0.5, 0.36, 0.28)
+    head = ellipse(0.5, 0.5, 0.42, 0.34)
+    brain = ellipse(0.5, 0.5, 0.36, 0.28)
     fluid = ellipse(0.45, 0.46, 0.12, 0.03) | ellipse(0.45, 0.54, 0.12, 0.03)
     active = ellipse(0.35, 0.4, 0.06, 0.08) | ellipse(0.6, 0.62, 0.09, 0.05)
     t1 = np.select([fluid, brain, head], [30, 140 + 60 * texture, 230], 0)

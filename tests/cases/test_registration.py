@@ -18,10 +18,8 @@ def entropy(counts: Counter) -> float:
 def test_nmi_is_the_formula_written_out(shape: tuple[int, int], rng: np.random.Generator) -> None:
     a = rng.integers(0, 16, shape).astype(np.uint8)
     b = (a // 2 + rng.integers(0, 3, shape)).astype(np.uint8)
-    alone, together = (
-        (Counter(a.ravel().tolist()), Counter(b.ravel().tolist())),
-        Counter(zip(a.flat, b.flat, strict=True)),
-    )
+    alone = (Counter(a.ravel().tolist()), Counter(b.ravel().tolist()))
+    together = Counter(zip(a.flat, b.flat, strict=True))
     expected = (entropy(alone[0]) + entropy(alone[1])) / entropy(together)
     assert nmi(a, b) == pytest.approx(expected, rel=1e-12)
     assert nmi(a, a) == pytest.approx(2)

@@ -133,7 +133,8 @@ def truncated(case: Path) -> None:
 
 
 def swapped(case: Path) -> None:
-    grey, colour = (case / "mr-t1.png").read_bytes(), (case / "pet.png").read_bytes()
+    grey = (case / "mr-t1.png").read_bytes()
+    colour = (case / "pet.png").read_bytes()
     (case / "mr-t1.png").write_bytes(colour)
     (case / "pet.png").write_bytes(grey)
 
@@ -340,7 +341,8 @@ def test_the_source_can_be_the_output_more_than_once(tmp_path: Path, cli: Cli) -
 
 
 def test_a_pipe_stops_only_its_own_case(tmp_path: Path, cli: Cli) -> None:
-    good, bad = write_case(tmp_path / "in" / "a"), write_case(tmp_path / "in" / "b")
+    good = write_case(tmp_path / "in" / "a")
+    bad = write_case(tmp_path / "in" / "b")
     (bad / "pet.png").unlink()
     os.mkfifo(tmp_path / "pipe")
     files = ",".join(str(good / name) for name in ("mr-t1.png", "mr-t2.png"))

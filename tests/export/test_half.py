@@ -59,7 +59,9 @@ def made_network(arch: Architecture = COMPACT) -> UNet:
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Outcome]:
     """A folder with a checkpoint `a` and the bundle `b` that the program made of it, and what it said."""
-    folder, out, err = tmp_path_factory.mktemp("half"), io.StringIO(), io.StringIO()
+    folder = tmp_path_factory.mktemp("half")
+    out = io.StringIO()
+    err = io.StringIO()
     save_checkpoint(folder / "a.safetensors", made_network(), model_spec(COMPACT))
     line = ["tfs-rt", "export", folder / "a.safetensors", "-o", folder / "b", "--precision", "fp32,fp16", "--json"]
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
@@ -219,7 +221,8 @@ def test_the_last_two_columns_are_the_preconditioning(compact: Exported, rng: Ge
 
 
 def test_levels_that_float16_merges_have_rows_of_their_own(compact: Exported) -> None:
-    near, nearer = 0.9999, 0.99999
+    near = 0.9999
+    nearer = 0.99999
     assert np.float16(near) == np.float16(nearer) == 1
     first, second = rows(compact[0], [near, nearer])
     assert np.abs(first[:-2] - second[:-2]).max() > 1e-6  # the biases themselves, not the preconditioning alone
@@ -227,7 +230,8 @@ def test_levels_that_float16_merges_have_rows_of_their_own(compact: Exported) ->
 
 
 def test_rows_of_a_weight_that_is_missing_are_an_error(compact: Exported) -> None:
-    arch, lacking = compact[0].manifest.model.architecture, compact[0].weights()
+    arch = compact[0].manifest.model.architecture
+    lacking = compact[0].weights()
     del lacking["noise_level_mlp.3.bias"]
     with pytest.raises(KeyError, match="noise_level_mlp.3.bias"):
         bias_rows(arch, lacking, compact[0].manifest.biases, np.array([0.5]))
@@ -241,7 +245,8 @@ def half_tensor(rng: Generator, *shape: int) -> Tensor:
 
 
 def test_an_emulated_convolution_is_summed_wide_and_rounded_once(rng: Generator) -> None:
-    x, weight = half_tensor(rng, 2, 32, 9, 11), half_tensor(rng, 16, 32, 3, 3)
+    x = half_tensor(rng, 2, 32, 9, 11)
+    weight = half_tensor(rng, 16, 32, 3, 3)
     with HalfStorage():
         ours = F.conv2d(x, weight, padding=1)
     patches = np.lib.stride_tricks.sliding_window_view(
@@ -264,9 +269,11 @@ def test_an_emulated_convolution_is_summed_wide_and_rounded_once(rng: Generator)
 
 
 def test_emulated_matrix_products_are_rounded_and_float32_ones_are_not(rng: Generator) -> None:
-    a, b = half_tensor(rng, 3, 20, 64), half_tensor(rng, 3, 64, 20)
+    a = half_tensor(rng, 3, 20, 64)
+    b = half_tensor(rng, 3, 64, 20)
     with HalfStorage():
-        half, full = a @ b, a.float() @ b.float()
+        half = a @ b
+        full = a.float() @ b.float()
     assert (half.dtype, full.dtype) == (torch.half, torch.float32)
     np.testing.assert_array_equal(half.numpy(), full.half().numpy())
 
@@ -274,7 +281,8 @@ def test_emulated_matrix_products_are_rounded_and_float32_ones_are_not(rng: Gene
 @pytest.mark.parametrize("form", FORMS)
 def test_every_tensor_between_two_layers_is_half(form: str, request: pytest.FixtureRequest) -> None:
     bundle, network = request.getfixturevalue(form)
-    half, seen = HalfStep(network).eval(), collections.defaultdict(set)
+    half = HalfStep(network).eval()
+    seen = collections.defaultdict(set)
     for layer in half.modules():
         layer.register_forward_hook(lambda layer, _, out: seen[type(layer)].add(out.dtype))
     engine = HalfEngine(bundle.manifest.model, half, bundle.weights())
@@ -301,7 +309,8 @@ def test_half_precision_stays_near_float32_at_all_noise_levels(
 
 def test_the_largest_value_that_left_each_convolution_is_recorded(compact: Exported, rng: Generator) -> None:
     bundle, network = compact
-    half, largest = HalfStep(network).eval(), {}
+    half = HalfStep(network).eval()
+    largest = {}
     engine = HalfEngine(bundle.manifest.model, half, bundle.weights())
     x = [torch.from_numpy(rng.standard_normal((1, c, 16, 16)).astype(np.float32)) for c in (9, 3)]
     half.network.downs[0].register_forward_hook(lambda layer, _, out: largest.update(stem=out.abs().max().item()))
@@ -468,7 +477,8 @@ def test_a_bundle_without_the_half_graph_stays_as_it_was(
 
 def test_the_weights_are_those_that_onnx_reads(x4: Path) -> None:
     data = (x4 / "step.onnx").read_bytes()
-    ours, model = weights(data), onnx.load_from_string(data)
+    ours = weights(data)
+    model = onnx.load_from_string(data)
     theirs = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer if t.data_type in (1, 10)}
     assert ours.keys() == theirs.keys()
     for name, value in theirs.items():
@@ -476,7 +486,8 @@ def test_the_weights_are_those_that_onnx_reads(x4: Path) -> None:
 
 
 def test_added_weights_are_found_by_us_and_by_onnx(compact: Exported, rng: Generator) -> None:
-    data, added = compact[0].read("fp32"), {}
+    data = compact[0].read("fp32")
+    added = {}
     for name, shape in (("scalar", ()), ("row", (300,)), ("Ω", (2, 3, 4, 5)), ("empty", (0, 2))):
         added[name] = rng.standard_normal(shape).astype(np.float16 if name == "row" else np.float32)
     longer = with_weights(data, added)
@@ -486,7 +497,8 @@ def test_added_weights_are_found_by_us_and_by_onnx(compact: Exported, rng: Gener
     ):
         for name, value in added.items():
             np.testing.assert_array_equal(found[name], value, strict=True)
-    before, after = onnx.load_from_string(data), onnx.load_from_string(longer)
+    before = onnx.load_from_string(data)
+    after = onnx.load_from_string(longer)
     assert (before.graph.node, before.opset_import) == (after.graph.node, after.opset_import)
     assert weights(longer).keys() == weights(data).keys() | added.keys()
 
@@ -494,7 +506,8 @@ def test_added_weights_are_found_by_us_and_by_onnx(compact: Exported, rng: Gener
 @pytest.mark.parametrize("number", [0, 1, 127, 128, 300, 16383, 16384, 2**31 - 1, 2**31, 2**63 - 1])
 def test_fields_are_written_as_protobuf_writes_them(number: int) -> None:
     theirs = TensorProto(dims=[number, 3], data_type=1, name="é" * (number % 200), raw_data=bytes(number % 300))
-    name, raw = theirs.name.encode(), theirs.raw_data
+    name = theirs.name.encode()
+    raw = theirs.raw_data
     ours = field(1, number) + field(1, 3) + field(2, 1) + field(8, name) + field(9, raw)
     assert ours == theirs.SerializeToString()
     read = [bytes(value) if isinstance(value, memoryview) else value for _, value in fields(memoryview(ours))]
@@ -528,7 +541,8 @@ def test_what_is_no_model_has_no_weights(data: bytes) -> None:
 def test_no_flipped_byte_ends_in_anything_but_a_refusal() -> None:
     tensors = [numpy_helper.from_array(np.ones((2, 3), kind), f"w{kind}") for kind in ("f4", "f2", "i8")]
     whole = onnx.helper.make_model(onnx.helper.make_graph([], "g", [], [], tensors)).SerializeToString()
-    dice, outcomes = random.Random(0), collections.Counter()
+    dice = random.Random(0)
+    outcomes = collections.Counter()
     for _ in range(5000):
         data = bytearray(whole)
         data[dice.randrange(len(data))] = dice.randrange(256)

@@ -32,7 +32,9 @@ from tfs_rt.sandbox.parent import Sandbox
 class Grey:
     """A fuser whose results are one colour."""
 
-    scale, steps, trained_size = 1, 1, None
+    scale = 1
+    steps = 1
+    trained_size = None
 
     def begin(self, batch: ImageBatch) -> Callable[[], list[RGB]]:
         return lambda: [np.full((*batch.size, 3), 99, np.uint8) for _ in batch.ids]

@@ -19,8 +19,10 @@ from tfs_rt.errors import InputError
 from tfs_rt.formats import jpeg, tiff
 from tfs_rt.formats.picture import FileOptions, Picture
 
-PATH, PHOTO = Path("somewhere/pet.tif"), Path("somewhere/pet.jpg")
-WINDOW, LOSSY = FileOptions(window=(100, 4095)), FileOptions(allow_lossy=True)
+PATH = Path("somewhere/pet.tif")
+PHOTO = Path("somewhere/pet.jpg")
+WINDOW = FileOptions(window=(100, 4095))
+LOSSY = FileOptions(allow_lossy=True)
 RNG = np.random.default_rng(0)
 GREY = RNG.integers(0, 256, (37, 50)).astype(np.uint8)
 COLOUR = RNG.integers(0, 256, (37, 50, 3)).astype(np.uint8)
@@ -241,7 +243,8 @@ def test_flipped_bits_are_refused_or_read_and_never_in_deflated_pixels(capfd: py
 
 
 def test_bombs_are_refused_by_their_header() -> None:
-    plain, packed = written(GREY, photometric="minisblack"), zlib.compress(bytes(50_000_000))
+    plain = written(GREY, photometric="minisblack")
+    packed = zlib.compress(bytes(50_000_000))
     tracemalloc.start()
     for side in (5_000, 12_000, 60_000):
         refused(retagged(retagged(plain, 256, side), 257, side), "more than 4096x4096")

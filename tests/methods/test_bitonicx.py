@@ -75,7 +75,8 @@ def test_the_anisotropic_mean_weighs_every_pair_by_both_directions(shape: tuple[
     for row, column in np.ndindex(shape):
         weights = np.zeros(shape)
         for r, c in np.ndindex(shape):
-            dr, dc = r - row, c - column
+            dr = r - row
+            dc = c - column
             if max(abs(dr), abs(dc)) <= 4:
                 across = [1 + abs(dc * along.cosine[p] - dr * along.sine[p]) for p in ((row, column), (r, c))]
                 weights[r, c] = math.exp(-((2 / 4 * math.hypot(dr, dc)) ** 2)) / math.prod(across)
@@ -96,7 +97,9 @@ def test_directions_follow_a_stripe_and_smooth_the_list_of_its_pixels(rng: Gener
     def blurred(field: Field) -> Field:
         return convolve2d(np.pad(field, 3, mode="edge"), np.outer(taps, taps), mode="valid")
 
-    xx, yy, xy = blurred(x * x), blurred(y * y), blurred(2 * x * y)
+    xx = blurred(x * x)
+    yy = blurred(y * y)
+    xy = blurred(2 * x * y)
     r = np.sqrt((xx - yy) ** 2 + xy**2)
     some = [(row, column) for column in range(24) for row in range(20) if xx[row, column] + yy[row, column] > 0]
     listed = np.pad([xx[p] + yy[p] - r[p] for p in some], 6, mode="edge")
@@ -109,7 +112,7 @@ def test_directions_follow_a_stripe_and_smooth_the_list_of_its_pixels(rng: Gener
         assert found.sine[p] == pytest.approx(k * math.sin(turned), abs=1e-9)
 
 
-def written_out(image: Field) -> Field:  # noqa: C901 - one formula after the other
+def written_out(image: Field) -> Field:  # noqa: C901, PLR0915 - one formula after the other
     """The bitonic filter, step by step, with nothing shared with the module."""
     height, width = image.shape
     p = np.pad(image, 1, mode="edge")
@@ -127,7 +130,9 @@ def written_out(image: Field) -> Field:  # noqa: C901 - one formula after the ot
     def blurred(field: Field) -> Field:
         return convolve2d(np.pad(field, 18, mode="edge"), np.outer(taps(18), taps(18)), mode="valid")
 
-    xx, yy, xy = blurred(x * x), blurred(y * y), blurred(2 * x * y)
+    xx = blurred(x * x)
+    yy = blurred(y * y)
+    xy = blurred(2 * x * y)
     r = np.sqrt((xx - yy) ** 2 + xy**2)
     some = (xx + yy).ravel(order="F") > 0
     listed = np.pad((xx + yy - r).ravel(order="F")[some], 36, mode="edge")
@@ -135,13 +140,15 @@ def written_out(image: Field) -> Field:  # noqa: C901 - one formula after the ot
     an[some] = np.maximum(1 - np.convolve(listed, taps(36), "valid") / (xx + yy + r).ravel(order="F")[some], 0)
     turned = np.mod(1.5 * np.pi - (np.arctan2(xy, xx - yy) + np.pi) / 2, np.pi)
     k = np.minimum(an.reshape(image.shape, order="F") ** 2 / 0.36, 1.2)
-    c, s = k * np.cos(turned), k * np.sin(turned)
+    c = k * np.cos(turned)
+    s = k * np.sin(turned)
     rows, columns = np.mgrid[:height, :width]
 
     def aniso(field: Field) -> Field:
         out = np.zeros_like(field)
         for i, j in np.ndindex(field.shape):
-            dr, dc = rows - i, columns - j
+            dr = rows - i
+            dc = columns - j
             weight = np.exp(-((2 / 18) ** 2) * (dr**2 + dc**2)) * ((abs(dr) <= 18) & (abs(dc) <= 18))
             weight = weight / (1 + abs(dc * c[i, j] - dr * s[i, j])) / (1 + abs(dc * c - dr * s))
             out[i, j] = (weight * field).sum() / weight.sum()
@@ -158,12 +165,16 @@ def written_out(image: Field) -> Field:  # noqa: C901 - one formula after the ot
             out[i, j] = sign * inside[1 if rank == 0 and len(inside) > 3 else rank]
         return out
 
-    low, high = ranked(image, 1), ranked(image, -1)
-    opening, closing = np.maximum(ranked(low, -1), low), np.minimum(ranked(high, 1), high)
+    low = ranked(image, 1)
+    high = ranked(image, -1)
+    opening = np.maximum(ranked(low, -1), low)
+    closing = np.minimum(ranked(high, 1), high)
     if height < 30 or width < 30:
         opening = closing = image
-    over, under = aniso(image - opening), aniso(closing - image)
-    wo, wc = abs(over) ** 3, abs(under) ** 3
+    over = aniso(image - opening)
+    under = aniso(closing - image)
+    wo = abs(over) ** 3
+    wc = abs(under) ** 3
     neither = wo + wc == 0
     wo[neither] = wc[neither] = 0.5
     return (wo * (closing - under) + wc * (opening + over)) / (wo + wc)
@@ -181,14 +192,16 @@ def test_where_two_anatomies_tie_the_first_ones_details_and_the_larger_base_are_
     image = 0.4 + 0.2 * np.sin(x / 5) * np.cos(y / 6) + 0.05 * rng.standard_normal((40, 40))
     mirrored = 1 - image  # details of equal size and opposite sign
     fused = bitonicx.fuse_anatomical(image, mirrored)
-    base, base_m = bitonic(bitonic(image)), bitonic(bitonic(mirrored))
+    base = bitonic(bitonic(image))
+    base_m = bitonic(bitonic(mirrored))
     np.testing.assert_allclose(fused - np.maximum(base, base_m), image - base, atol=1e-9)
 
 
 def test_the_luminance_is_fused_from_the_clearer_details_and_the_larger_base(rng: Generator) -> None:
     m, y = 0.5 + 0.1 * rng.standard_normal((2, 40, 44))
     m[:, :22] += 0.3
-    m_base, y_base = bitonic(m), bitonic(y)
+    m_base = bitonic(m)
+    y_base = bitonic(y)
     clearer = bitonicx._majority(bitonicx._clarity(m - m_base) > bitonicx._clarity(y - y_base))
     expected = np.where(clearer, m - m_base, y - y_base) + np.maximum(m_base, y_base)
     np.testing.assert_allclose(bitonicx.fuse_luminance(m, y), expected)
@@ -212,7 +225,8 @@ def test_any_size_is_fused(shape: tuple[int, int], rng: Generator) -> None:
 def test_an_empty_image_leaves_the_other_anatomy_in_place(rng: Generator) -> None:
     y, x = np.mgrid[0:48, 0:48]
     disc = ((np.hypot(y - 24, x - 24) < 18) * (120 + rng.integers(0, 100, (48, 48)))).astype(np.uint8)
-    black, anatomy = np.zeros((48, 48, 3), np.uint8), np.dstack([disc] * 3)
+    black = np.zeros((48, 48, 3), np.uint8)
+    anatomy = np.dstack([disc] * 3)
     for pair in ((black, anatomy), (anatomy, black)):
         fused = bitonicx.fuse(*pair, black)
         assert (
@@ -226,7 +240,8 @@ def test_otsus_threshold_splits_two_classes_best(rng: Generator) -> None:
     at = round(otsu(levels.reshape(20, 40) / 255) * 255)
 
     def between(threshold: int) -> float:
-        low, high = levels[levels <= threshold], levels[levels > threshold]
+        low = levels[levels <= threshold]
+        high = levels[levels > threshold]
         return low.size * high.size * (low.mean() - high.mean()) ** 2
 
     best = [t for t in range(10, 249) if between(t) == max(between(u) for u in range(10, 249))]
@@ -236,13 +251,19 @@ def test_otsus_threshold_splits_two_classes_best(rng: Generator) -> None:
 
 def test_the_pulse_coupled_network_fires_as_its_equations_say(rng: Generator) -> None:
     layer = rng.standard_normal((6, 7)) * 0.2
-    a, o = np.abs(layer), float(otsu(np.abs(layer)))
+    a = np.abs(layer)
+    o = float(otsu(np.abs(layer)))
     af = math.log10(1 / a.std(ddof=1))
-    ratio, fade = a.max() / o, math.exp(-af)
-    beta, v = (ratio - 1) / 6, fade + ratio
+    ratio = a.max() / o
+    fade = math.exp(-af)
+    beta = (ratio - 1) / 6
+    v = fade + ratio
     m = (1 - fade**3) / (1 - fade) + (ratio - 1) * fade
     ae = math.log(v / (o * m))
-    u, e, y, t = np.zeros((6, 7)), np.ones((6, 7)), np.zeros((8, 9)), np.zeros((6, 7))
+    u = np.zeros((6, 7))
+    e = np.ones((6, 7))
+    y = np.zeros((8, 9))
+    t = np.zeros((6, 7))
     for _ in range(110):
         fired = np.zeros((8, 9))
         for r, c in np.ndindex(6, 7):
@@ -261,8 +282,11 @@ def test_the_pulse_coupled_network_fires_as_its_equations_say(rng: Generator) ->
 
 def test_the_neural_p_system_fires_as_its_rules_say(rng: Generator) -> None:
     layer = rng.standard_normal((5, 9)) * 0.05
-    p, count = np.zeros((5, 9)), np.zeros((5, 9))
-    linking, feeding, threshold = np.zeros((5, 9)), np.zeros((5, 9)), np.full((5, 9), 0.3)
+    p = np.zeros((5, 9))
+    count = np.zeros((5, 9))
+    linking = np.zeros((5, 9))
+    feeding = np.zeros((5, 9))
+    threshold = np.full((5, 9), 0.3)
     for _ in range(110):
         received = np.zeros((5, 9))
         for (r, c), (i, j) in ((q, s) for q in np.ndindex(5, 9) for s in np.ndindex(5, 9)):
@@ -271,7 +295,9 @@ def test_the_neural_p_system_fires_as_its_rules_say(rng: Generator) -> None:
         for q in np.ndindex(5, 9):
             c = abs(layer[q])
             if p[q]:
-                feeding[q], linking[q], threshold[q] = c + received[q], received[q], 1
+                feeding[q] = c + received[q]
+                linking[q] = received[q]
+                threshold[q] = 1
             else:
                 feeding[q], linking[q] = feeding[q] + c + received[q], linking[q] + received[q]
         p = (feeding * (1 + linking) >= threshold).astype(float)
@@ -292,7 +318,8 @@ def test_clarity_is_the_programs_measure_with_its_borders(rng: Generator) -> Non
         return -1 - j if j < 0 else 2 * 13 - 1 - j if j > 12 else j
 
     for r, c in np.ndindex(h.shape):
-        e, g = h[r, c] - h[column(r - 1) if r < 1 else r - 1, c], h[r, c] - h[r, column(c - 2)]
+        e = h[r, c] - h[column(r - 1) if r < 1 else r - 1, c]
+        g = h[r, c] - h[r, column(c - 2)]
         s = math.sqrt(1.5) * (e * e + g * g)
         window = [h[row(r + i), column(c + j)] for i in range(-5, 6) for j in range(-5, 6)]
         sharp = sum(abs(q) * (q - h[r, c]) ** 2 for q in window)

@@ -20,7 +20,8 @@ Field = NDArray[np.float64]
 def pursue(dictionary: Field, signal: Field, *, error: float, atoms: int) -> Field:
     """Orthogonal matching pursuit as the textbook has it: least squares anew at every step."""
     chosen: list[int] = []
-    code, residual = np.zeros(dictionary.shape[1]), signal.copy()
+    code = np.zeros(dictionary.shape[1])
+    residual = signal.copy()
     while np.linalg.norm(residual) > error and len(chosen) < atoms:
         chosen.append(int(np.argmax(np.abs(dictionary.T @ residual))))
         solution = np.linalg.lstsq(dictionary[:, chosen], signal, rcond=None)[0]
@@ -122,7 +123,8 @@ def test_structures_are_chosen_by_value_and_by_sharpness_where_they_are_equal(rn
         q = np.pad(laplacian, 1, mode="symmetric")
         return np.sqrt(sum(q[i : i + 9, j : j + 8] for i in range(3) for j in range(3)) / 9)
 
-    s1, s2 = sharpness(first), sharpness(second)
+    s1 = sharpness(first)
+    s2 = sharpness(second)
     chosen = ctsr.choose_structure(first, second)
     for p in np.ndindex(first.shape):
         gap = first[p] - second[p]
@@ -141,7 +143,8 @@ def written_out(first: Field, second: Field, atoms: Field) -> Field:
 
     s = structure(first), structure(second)
     t = first - s[0], second - s[1]
-    total, count = np.zeros_like(first), np.zeros_like(first)
+    total = np.zeros_like(first)
+    count = np.zeros_like(first)
     for r, c in product(range(0, first.shape[0] - 7, 2), range(0, first.shape[1] - 7, 2)):
         window = np.s_[r : r + 8, c : c + 8]
         a, b = (pursue(atoms, layer[window].ravel(order="F"), error=0.01, atoms=64) for layer in t)
@@ -158,7 +161,8 @@ def test_three_images_are_fused_as_written_out(rng: Generator) -> None:
     m2 = (90 + 70 * np.cos(y / 3) + rng.normal(0, 9, (18, 17))).clip(0, 255).astype(np.uint8)
     m1[:9] = m2[:9]  # ties
     colour = rng.integers(0, 200, (18, 17, 3)).astype(np.uint8)
-    atoms, yuv = ctsr.shipped_dictionary(), to_yuv(colour)
+    atoms = ctsr.shipped_dictionary()
+    yuv = to_yuv(colour)
     stage_1 = written_out(m1 / 255, m2 / 255, atoms)
     np.testing.assert_allclose(ctsr.fuse_pair(m1 / 255, m2 / 255, atoms), stage_1, atol=1e-9)
     yuv[..., 0] = written_out(stage_1, yuv[..., 0], atoms)

@@ -25,7 +25,8 @@ def images(rng: np.random.Generator, height: int, width: int) -> list[RGB]:
 
 
 def test_a_case_does_not_depend_on_its_batch_or_its_neighbours(tmp_path: Path, rng: np.random.Generator) -> None:
-    cases, ids = [images(rng, 6, 7) for _ in range(4)], list("abcd")
+    cases = [images(rng, 6, 7) for _ in range(4)]
+    ids = list("abcd")
     fuse = pipeline(tmp_path, blend).fuse
     together = fuse(cases, ids, size=(24, 28), seed=3)
     alone = [fuse([case], [name], size=(24, 28), seed=3)[0] for case, name in zip(cases, ids, strict=True)]
@@ -101,7 +102,8 @@ def test_padding_mirrors_the_image_without_its_edge(
         seen.append(condition)
         return condition[:, 6:]
 
-    case, (height, width) = images(rng, *size), size
+    case = images(rng, *size)
+    (height, width) = size
     pipeline(tmp_path, functional).fuse([case], ["a"], size=size)
     plain = np.concatenate([image.transpose(2, 0, 1) for image in case]) / 127.5 - 1
     rows = [row if row < height else 2 * height - 2 - row for row in range(height + height % 2)]  # row 5 of 5: row 3

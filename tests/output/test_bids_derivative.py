@@ -140,7 +140,8 @@ def test_a_csv_may_name_cases_in_the_way_of_bids(raw: Path, begin: Begin, tmp_pa
 
 
 def test_verify_finds_a_flipped_bit_a_lost_sidecar_and_a_result_elsewhere(begin: Begin, tmp_path: Path) -> None:
-    out, rng = tmp_path / "out", np.random.default_rng(0)
+    out = tmp_path / "out"
+    rng = np.random.default_rng(0)
     begin(out).fuse()
     for i in range(60):
         path = out / PLACES[i % 3] / f"{IDS[i % 3]}{('.nii.gz', '.json')[i % 2]}"
@@ -169,7 +170,8 @@ FOREIGN = ["{}", "[]", "no JSON", '{"GeneratedBy": [{"Name": "fMRIPrep"}]}', '{"
 
 @pytest.mark.parametrize("text", FOREIGN)
 def test_another_datasets_description_is_never_written_over(begin: Begin, tmp_path: Path, text: str) -> None:
-    file, late = tmp_path / "out" / "dataset_description.json", tmp_path / "late" / "dataset_description.json"
+    file = tmp_path / "out" / "dataset_description.json"
+    late = tmp_path / "late" / "dataset_description.json"
     file.parent.mkdir()
     file.write_text(text)
     with pytest.raises(UsageError, match="describes a dataset that tfs-rt has not made"):

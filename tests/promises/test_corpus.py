@@ -62,7 +62,8 @@ def seeds() -> dict[str, bytes]:
 def mutated(data: bytes, rng: Generator) -> Iterator[bytes]:
     """Cuts, flipped bits, foreign blocks, changed headers and repeated parts, without end."""
     while True:
-        at, changed = int(rng.integers(len(data))), bytearray(data)
+        at = int(rng.integers(len(data)))
+        changed = bytearray(data)
         yield data[:at]
         changed[at] ^= 1 << int(rng.integers(8))
         yield bytes(changed)
@@ -80,11 +81,14 @@ def outcome(reader: SandboxedReader, data: bytes, path: Path, rules: FileOptions
 
 
 def test_twelve_hundred_mutated_files_are_read_or_refused_and_nothing_else(rng: Generator) -> None:
-    rules, refusals, total = FileOptions(allow_lossy=True), 0, 0
+    rules = FileOptions(allow_lossy=True)
+    refusals = 0
+    total = 0
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with SandboxedReader() as reader:
         for ending, data in seeds().items():
-            path, mutations = Path(f"somewhere/pet{ending}"), mutated(data, rng)
+            path = Path(f"somewhere/pet{ending}")
+            mutations = mutated(data, rng)
             whole = reader.read(data, path, rules)
             for _ in range(MUTATIONS):
                 total += 1

@@ -130,7 +130,10 @@ def test_a_file_is_flushed_before_it_is_renamed_and_its_folder_after(begin: Call
     with watch_operations() as seen:
         begin(tmp_path / "out", seed=1).fuse()
     opened: dict[int, str] = {}  # what a descriptor stands for
-    written, entries, renamed = set(), set(), []  # files and folders with what is not on the disk yet
+    # files and folders with what is not on the disk yet
+    written = set()
+    entries = set()
+    renamed = []
     for name, arguments, result in seen:
         if name == "open":
             opened[result] = str(arguments[0])
@@ -159,7 +162,8 @@ def test_a_full_or_broken_disk_ends_a_run_that_can_be_resumed(
         run.fuse()
     expected = tree(tmp_path / "clean")
     for at in range(1, sum(kind == name for kind, *_ in seen) + 1):
-        out, count = tmp_path / f"{name}{at}", 0
+        out = tmp_path / f"{name}{at}"
+        count = 0
 
         def act(number: int, kind: str, arguments: tuple, at: int = at) -> None:
             nonlocal count
@@ -385,7 +389,8 @@ def test_a_disk_without_room_is_reported_before_the_first_case(
 
 
 def test_verify_finds_every_flipped_bit(begin: Callable[..., Run], tmp_path: Path) -> None:
-    out, rng = tmp_path / "out", np.random.default_rng(0)
+    out = tmp_path / "out"
+    rng = np.random.default_rng(0)
     begin(out).fuse()
     assert [(c.case, c.verdict, c.inputs) for c in verification.verify(out)] == [
         (case, "good", "as they were") for case in ("k0", "k1", "k3")
@@ -433,9 +438,11 @@ def test_verify_reports_missing_renamed_and_changed_files(
 
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_status_reports_running_complete_and_killed_runs(begin: Callable[..., Run], tmp_path: Path, cli: Cli) -> None:
-    out, run = tmp_path / "out", begin(tmp_path / "out")
+    out = tmp_path / "out"
+    run = begin(tmp_path / "out")
     assert cli("status", out).code == 4
-    going, looked = threading.Event(), threading.Event()
+    going = threading.Event()
+    looked = threading.Event()
 
     def pause(result: dict[str, Any]) -> None:
         if result["id"] == "k1":  # ended when k2, which fails, was read
@@ -513,7 +520,8 @@ EXCHANGES = {
 def test_moving_or_replacing_the_output_folder_ends_the_run(
     begin: Callable[..., Run], tmp_path: Path, exchange: str, options: dict[str, Any]
 ) -> None:
-    out, away = tmp_path / "out", tmp_path / "away"
+    out = tmp_path / "out"
+    away = tmp_path / "away"
     run = begin(out, **options)
     before: set[Path] = set()
 
@@ -549,7 +557,8 @@ def test_an_image_carries_its_provenance_as_text(begin: Callable[..., Run], sour
     begin(tmp_path / "out", seed=7).fuse()
     sidecar = read_sidecar(tmp_path / "out" / "k0.json")
     with Image.open(tmp_path / "out" / "k0.png") as image:
-        text, pixels = dict(image.text), np.asarray(image)  # type: ignore[attr-defined]
+        text = dict(image.text)  # pyright: ignore[reportAttributeAccessIssue]
+        pixels = np.asarray(image)
     hashes = [hashlib.sha256((source / "k0" / f"{name}.png").read_bytes()).hexdigest() for name in NAMES]
     assert text.pop("tfs-rt:inputs-sha256").split() == hashes
     assert text.pop("Software").startswith("tfs-rt ")

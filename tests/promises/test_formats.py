@@ -22,7 +22,8 @@ from tfs_rt.methods.diffusion import load_pipeline
 from tfs_rt.output.marks import is_result
 
 NAMES = ("mr-t1", "mr-t2", "pet")
-SIDE, SLICES = 16, 3
+SIDE = 16
+SLICES = 3
 SPACING = 2.0  # mm
 
 
@@ -60,17 +61,28 @@ def write_dicom(folder: Path, volumes: dict[str, NDArray[np.uint8]], **changes: 
     folder.mkdir(parents=True)
     for name, volume in volumes.items():
         dataset = Dataset()
-        dataset.PatientID, dataset.PatientName = "4711", "Doe^Jane"
+        dataset.PatientID = "4711"
+        dataset.PatientName = "Doe^Jane"
         dataset.Modality = "PT" if name == "pet" else "MR"
-        dataset.SOPClassUID, dataset.SOPInstanceUID = MRImageStorage, generate_uid(entropy_srcs=[name])
-        dataset.StudyInstanceUID, dataset.SeriesInstanceUID = "1.2.3", f"1.2.3.{len(name)}"
-        dataset.FrameOfReferenceUID, dataset.BodyPartExamined = "1.2.4", "BRAIN"
+        dataset.SOPClassUID = MRImageStorage
+        dataset.SOPInstanceUID = generate_uid(entropy_srcs=[name])
+        dataset.StudyInstanceUID = "1.2.3"
+        dataset.SeriesInstanceUID = f"1.2.3.{len(name)}"
+        dataset.FrameOfReferenceUID = "1.2.4"
+        dataset.BodyPartExamined = "BRAIN"
         dataset.Rows, dataset.Columns = volume.shape[1:]
-        dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 1, "MONOCHROME2"
-        dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit, dataset.PixelRepresentation = 16, 12, 11, 0
-        dataset.RescaleSlope, dataset.RescaleIntercept = 1, 0
+        dataset.SamplesPerPixel = 1
+        dataset.PhotometricInterpretation = "MONOCHROME2"
+        dataset.BitsAllocated = 16
+        dataset.BitsStored = 12
+        dataset.HighBit = 11
+        dataset.PixelRepresentation = 0
+        dataset.RescaleSlope = 1
+        dataset.RescaleIntercept = 0
         dataset.PixelSpacing = [SPACING, SPACING]
-        dataset.WindowCenter, dataset.WindowWidth, dataset.VOILUTFunction = 1020, 2040, "LINEAR_EXACT"
+        dataset.WindowCenter = 1020
+        dataset.WindowWidth = 2040
+        dataset.VOILUTFunction = "LINEAR_EXACT"
         dataset.PixelData = (volume[0].astype("<u2") * 8).tobytes()
         for keyword, value in changes.get(name.replace("-", "_"), {}).items():
             setattr(dataset, keyword, value)
@@ -82,7 +94,8 @@ def write_dicom(folder: Path, volumes: dict[str, NDArray[np.uint8]], **changes: 
 
 def fused_slices(volumes: dict[str, NDArray[np.uint8]], ids: list[str], pictures: Callable) -> list[NDArray[np.uint8]]:
     """What the pipeline makes of the slices, asked for directly."""
-    pipeline, size = load_pipeline("tfs-rt/x4"), (4 * SIDE, 4 * SIDE)
+    pipeline = load_pipeline("tfs-rt/x4")
+    size = (4 * SIDE, 4 * SIDE)
     cases = [[pictures(name, volumes[name][k]) for name in NAMES] for k in range(len(ids))]
     return [pipeline.fuse([case], [name], size=size)[0] for case, name in zip(cases, ids, strict=True)]
 
@@ -105,7 +118,8 @@ def test_a_volume_is_fused_slice_by_slice_and_comes_back_where_it_was(
     np.testing.assert_array_equal(found, expected)
     source = loaded(tmp_path / "in" / "k" / "mr-t1.nii.gz")
     np.testing.assert_allclose(np.linalg.norm(image.affine[:3, :3], axis=0), [SPACING / 4, SPACING / 4, 3])
-    middle, larger = np.array([7.5, 7.5, 1, 1]), np.array([31.5, 31.5, 1, 1])
+    middle = np.array([7.5, 7.5, 1, 1])
+    larger = np.array([31.5, 31.5, 1, 1])
     np.testing.assert_allclose(image.affine @ larger, source.affine @ middle)
     facts = json.loads((tmp_path / "out" / "k.json").read_text())
     assert (facts["result"]["slices"], facts["inputs"]["functional"]["colormap"]) == (SLICES, "atlas-pet")

@@ -327,7 +327,8 @@ def hostile(what: str, state: dict[str, Any], folder: Path) -> tuple[Path, str |
     if what in KINDS:
         return of_kind(what, folder), "cannot be read"
     if what in PICKLES:
-        data, words = archived(b"\x80\x02" + PICKLES[what] + b"."), None
+        data = archived(b"\x80\x02" + PICKLES[what] + b".")
+        words = None
     else:
         make, words = {**ARCHIVES, **SAFETENSORS}[what]
         data = make(state)
@@ -454,7 +455,8 @@ def many(count: int) -> bytes:
     """Written by hand: a graph of so many nodes, in a second message that is merged with the first."""
     node = helper.make_node("Relu", ["x_t"], ["y"]).SerializeToString()
     nodes = (b"\x0a" + bytes([len(node)]) + node) * count
-    length, digits = len(nodes), bytearray()
+    length = len(nodes)
+    digits = bytearray()
     while length > 0x7F:
         digits.append(length & 0x7F | 0x80)
         length >>= 7
@@ -466,7 +468,8 @@ def weights(*names: str, raw: int = 4) -> list[TensorProto]:
 
 
 def sparse() -> ModelProto:
-    values, indices = weights("s")[0], helper.make_tensor("i", TensorProto.INT64, [1], [0])
+    values = weights("s")[0]
+    indices = helper.make_tensor("i", TensorProto.INT64, [1], [0])
     return network(sparse_initializer=[helper.make_sparse_tensor(values, indices, [4])])
 
 
@@ -687,7 +690,8 @@ def test_a_thousand_flipped_bits_of_each_file_are_refused(name: str, tmp_path: P
     precision = "fp16" if "fp16" in name else "fp32"
     bundle = write_both(tmp_path / "b", network(ADD, initializer=weights("w", "x")).SerializeToString())
     whole = (bundle / name).read_bytes()
-    accepted, loaded = [], load_bundle(bundle)
+    accepted = []
+    loaded = load_bundle(bundle)
     for bit in random.Random(7).sample(range(len(whole) * 8), 1000):
         flipped = bytearray(whole)
         flipped[bit // 8] ^= 1 << bit % 8

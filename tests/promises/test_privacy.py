@@ -177,7 +177,8 @@ for name in {names!r}:
 @pytest.fixture(scope="module")
 def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkpoint, and images of results and of ground truth."""
-    folder, rng = tmp_path_factory.mktemp("inputs"), np.random.default_rng(0)
+    folder = tmp_path_factory.mktemp("inputs")
+    rng = np.random.default_rng(0)
     torch.manual_seed(0)
     save_checkpoint(folder / "tiny.safetensors", UNet(TINY), model_spec())
     for name in ("results", "truth"):

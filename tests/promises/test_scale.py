@@ -25,7 +25,8 @@ from tfs_rt.images import RGB
 from tfs_rt.sampling.engine import ImageBatch
 from tfs_rt_studies.discovery_times import LAYOUTS
 
-FEW, MANY = 40, 160
+FEW = 40
+MANY = 160
 LINEAR = MANY / FEW * 1.05  # what is done once makes it less; one call in 20 may be of a sort that is a little more
 
 
@@ -49,7 +50,9 @@ def calls(function: Callable[..., Any], *arguments: Any, **options: Any) -> int:
 class Painter:
     """A method that takes no time."""
 
-    scale, steps, trained_size = 1, 1, None
+    scale = 1
+    steps = 1
+    trained_size = None
 
     def begin(self, batch: ImageBatch) -> Callable[[], list[RGB]]:
         image = np.random.default_rng(0).integers(0, 256, (*batch.size, 3), np.uint8)
@@ -70,7 +73,8 @@ class Painter:
 def test_finding_cases_is_linear_in_every_layout(tmp_path: Path, layout: str, *, full: bool) -> None:
     counts = []
     for number in (FEW, MANY):
-        source, output = tmp_path / f"in {number}", tmp_path / f"out {number}"
+        source = tmp_path / f"in {number}"
+        output = tmp_path / f"out {number}"
         source.mkdir()
         output.mkdir()
         given = LAYOUTS[layout](source, number)
@@ -108,7 +112,8 @@ def test_a_run_its_second_run_status_and_verify_are_linear(
     counts: list[list[int]] = []
     for number in (5, 20):
         root = tmp_path / str(number)
-        source, output = write_case(root / "in", size=8), root / "out"
+        source = write_case(root / "in", size=8)
+        output = root / "out"
         painted(source, root / "warm", 2).fuse()
         first = calls(painted(source, output, number, shard).fuse)
         second = painted(source, output, number, shard)
@@ -125,7 +130,8 @@ def test_a_report_is_laid_out_as_every_file_of_ours_and_read_back_in_order(tmp_p
         results = CaseResults(tmp_path)
         for case_id in ids:
             results.append({"id": case_id, "status": "done", "warnings": ["ä", "x\ny"], "seconds": 0.5})
-        cases, provenance = ["a", "b", "c"], {"versions": {"x": "1"}}
+        cases = ["a", "b", "c"]
+        provenance = {"versions": {"x": "1"}}
         report = run_report(results, cases, ended="complete", seconds=1.0, provenance=provenance)
         write_report(tmp_path, None, report, cases)
         data = (tmp_path / "report.json").read_bytes()

@@ -59,8 +59,10 @@ def test_the_loop_equals_the_references_chain_without_any_recording() -> None:
     """The same as above for a clone that holds no recordings."""
     torch.manual_seed(0)
     schedule = Schedule(schedule="linear", n_timestep=12, linear_start=1e-4, linear_end=0.5)
-    spec, network = model_spec(schedule=schedule), UNet(TINY).eval().requires_grad_(requires_grad=False)
-    condition, noise = torch.rand(2, 9, 16, 16) * 2 - 1, torch.randn(12, 2, 3, 16, 16)
+    spec = model_spec(schedule=schedule)
+    network = UNet(TINY).eval().requires_grad_(requires_grad=False)
+    condition = torch.rand(2, 9, 16, 16) * 2 - 1
+    noise = torch.randn(12, 2, 3, 16, 16)
     recipe = Recipe(sampler="ddpm", steps=12, eta=0.0, spacing="t", sigma_max=1.0, sigma_min=1.0)
     table = step_table(spec, recipe)
     ours = sample(TorchEngine(spec, network), condition.numpy(), table, lambda draw: noise[draw].numpy())
@@ -92,7 +94,8 @@ def test_tmfa_is_the_papers_gate_written_out(rng: np.random.Generator) -> None:
 
 
 def test_the_papers_gate_leaves_x_t_alone_and_the_published_one_does_not() -> None:
-    condition, x_t = torch.rand(1, 9, 8, 8), torch.rand(1, 3, 8, 8)
+    condition = torch.rand(1, 9, 8, 8)
+    x_t = torch.rand(1, 3, 8, 8)
     paper = UNet(dataclasses.replace(TINY, gate="condition"))
     torch.testing.assert_close(paper._apply_gate(condition, x_t)[:, 9:], x_t)
     code = UNet(TINY)
@@ -113,7 +116,8 @@ def test_every_form_gives_an_image_of_the_inputs_size(changes: dict) -> None:
 
 def test_q_sample_has_the_mean_and_variance_of_its_definition() -> None:
     generator = torch.Generator().manual_seed(0)
-    x_0, eps = torch.full((1, 3, 200, 200), 0.5), torch.randn(1, 3, 200, 200, generator=generator)
+    x_0 = torch.full((1, 3, 200, 200), 0.5)
+    eps = torch.randn(1, 3, 200, 200, generator=generator)
     x_t = q_sample(x_0, torch.tensor([[0.6]]), eps)
     assert float(x_t.mean()) == pytest.approx(0.3, abs=0.02)
     assert float(x_t.var()) == pytest.approx(0.64, abs=0.02)

@@ -10,9 +10,11 @@ MASK = 2**64 - 1
 
 def philox4x64_10(counter: list[int], key: list[int]) -> list[int]:
     """Salmon et al. 2011, written out in Python's integers."""
-    c, k = list(counter), list(key)
+    c = list(counter)
+    k = list(key)
     for _ in range(10):
-        p0, p1 = c[0] * 0xD2E7470EE14C6C93, c[2] * 0xCA5A826395121157
+        p0 = c[0] * 0xD2E7470EE14C6C93
+        p1 = c[2] * 0xCA5A826395121157
         c = [(p1 >> 64) ^ c[1] ^ k[0], p1 & MASK, (p0 >> 64) ^ c[3] ^ k[1], p0 & MASK]
         k = [(k[0] + 0x9E3779B97F4A7C15) & MASK, (k[1] + 0xBB67AE8584CAA73B) & MASK]
     return c
@@ -33,7 +35,8 @@ def test_noise_is_philox_and_box_muller_written_out(draw: int) -> None:
         words += philox4x64_10([block, draw, 0, 0], [key & MASK, key >> 64])
     expected = []
     for word in words:
-        u1, u2 = ((word & 0xFFFFFFFF) + 0.5) / 2**32, ((word >> 32) + 0.5) / 2**32
+        u1 = ((word & 0xFFFFFFFF) + 0.5) / 2**32
+        u2 = ((word >> 32) + 0.5) / 2**32
         radius = np.sqrt(-2 * np.log(u1))
         expected += [radius * np.cos(2 * np.pi * u2), radius * np.sin(2 * np.pi * u2)]
     np.testing.assert_allclose(gaussian(key, draw, (2, 3, 4)).ravel(), expected, rtol=1e-6)

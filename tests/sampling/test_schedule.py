@@ -17,7 +17,8 @@ def test_the_papers_schedule_ends_where_the_notes_say() -> None:
 
 def test_alphas_cumprod_is_the_running_product_written_out() -> None:
     schedule = Schedule(schedule="linear", n_timestep=7, linear_start=1e-3, linear_end=0.3)
-    product, expected = 1.0, []
+    product = 1.0
+    expected = []
     for t in range(7):
         product *= 1 - (1e-3 + (0.3 - 1e-3) * t / 6)
         expected.append(product)

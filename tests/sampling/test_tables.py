@@ -40,10 +40,12 @@ def run(table: StepTable, x: Float64, noise: Callable[[int], Float64]) -> Float6
 def test_ddpm_over_all_steps_is_the_ancestral_chain(rng: np.random.Generator) -> None:
     spec = model_spec(schedule=SHORT)
     recipe = Recipe(sampler="ddpm", steps=50, eta=0.0, spacing="t", sigma_max=1.0, sigma_min=1.0)
-    x, z = rng.standard_normal(64), rng.standard_normal((51, 64))
+    x = rng.standard_normal(64)
+    z = rng.standard_normal((51, 64))
     ours = run(step_table(spec, recipe), x, lambda i: z[i])
 
-    beta, ab = betas(SHORT), alphas_cumprod(SHORT)
+    beta = betas(SHORT)
+    ab = alphas_cumprod(SHORT)
     ab_prev = np.append(1.0, ab[:-1])
     for i, t in enumerate(reversed(range(50)), start=1):  # Ho et al. 2020, eqs. 6 and 7
         eps = network(x, np.sqrt(ab[t]))
@@ -56,8 +58,10 @@ def test_ddpm_over_all_steps_is_the_ancestral_chain(rng: np.random.Generator) ->
 
 @pytest.mark.parametrize("eta", [0.0, 0.5, 1.0])
 def test_ddim_recomputes_eps_from_the_clipped_x0(rng: np.random.Generator, eta: float) -> None:
-    spec, recipe = model_spec(), dataclasses.replace(FEW, steps=8, eta=eta)
-    x, z = 20 * rng.standard_normal(64), rng.standard_normal((9, 64))
+    spec = model_spec()
+    recipe = dataclasses.replace(FEW, steps=8, eta=eta)
+    x = 20 * rng.standard_normal(64)
+    z = rng.standard_normal((9, 64))
     ours = run(step_table(spec, recipe), x, lambda i: z[i])
 
     levels = 1 / (1 + np.geomspace(20.0, 0.02, 8) ** 2)
@@ -79,19 +83,24 @@ def lu_et_al_algorithm_2(start: Float64, sigmas: Float64) -> Float64:
     def data(x: Float64, i: int) -> Float64:
         return np.clip((x - spread[i] * network(x, alpha[i])) / alpha[i], -1, 1)
 
-    x, previous, h_previous = start, None, 0.0
+    x = start
+    previous = None
+    h_previous = 0.0
     for i in range(1, len(sigmas)):
-        h, d = lam[i] - lam[i - 1], data(x, i - 1)
+        h = lam[i] - lam[i - 1]
+        d = data(x, i - 1)
         r = h_previous / h
         mixed = d if previous is None else (1 + 1 / (2 * r)) * d - 1 / (2 * r) * previous
         x = spread[i] / spread[i - 1] * x - alpha[i] * np.expm1(-h) * mixed
-        previous, h_previous = d, h
+        previous = d
+        h_previous = h
     return data(x, len(sigmas) - 1)
 
 
 @pytest.mark.parametrize("steps", [1, 2, 3, 8])
 def test_dpmpp_2m_is_lu_et_al_algorithm_2(rng: np.random.Generator, steps: int) -> None:
-    spec, recipe = model_spec(), dataclasses.replace(FEW, sampler="dpmpp-2m", steps=steps)
+    spec = model_spec()
+    recipe = dataclasses.replace(FEW, sampler="dpmpp-2m", steps=steps)
     start = 20 * rng.standard_normal(64)
     ours = run(step_table(spec, recipe), start, lambda i: np.zeros(64))
     sigmas = np.geomspace(20.0, 0.02, steps) if steps > 1 else np.array([20.0])
@@ -110,7 +119,8 @@ def test_dpmpp_2m_takes_steps_of_unequal_length(rng: np.random.Generator) -> Non
 @pytest.mark.parametrize("prediction", ["eps", "x0", "v"])
 def test_a_perfect_prediction_of_any_type_gives_back_x0(prediction: Prediction, rng: np.random.Generator) -> None:
     alpha_bar = np.array([1e-4, 0.3, 0.999])
-    x_0, eps = rng.uniform(-1, 1, 3), rng.standard_normal(3)
+    x_0 = rng.uniform(-1, 1, 3)
+    eps = rng.standard_normal(3)
     x_t = np.sqrt(alpha_bar) * x_0 + np.sqrt(1 - alpha_bar) * eps
     predicted = {"eps": eps, "x0": x_0, "v": np.sqrt(alpha_bar) * eps - np.sqrt(1 - alpha_bar) * x_0}[prediction]
     r_xt, r_pred = to_x0(prediction, alpha_bar)
@@ -125,7 +135,8 @@ def test_the_last_step_lands_on_the_clean_image(sampler: str, steps: int) -> Non
 
 
 def test_full_spacing_visits_every_t_and_respacing_keeps_both_ends() -> None:
-    spec, ab = model_spec(), alphas_cumprod(model_spec().schedule)
+    spec = model_spec()
+    ab = alphas_cumprod(model_spec().schedule)
     full = Recipe(sampler="ddpm", steps=4000, eta=0.0, spacing="t", sigma_max=1.0, sigma_min=1.0)
     np.testing.assert_array_equal(alpha_bars(spec, full), ab[::-1])
     few = alpha_bars(spec, dataclasses.replace(full, steps=10))
@@ -153,7 +164,9 @@ def test_a_truncated_table_starts_on_the_warm_start_and_a_full_one_on_bare_noise
 
 
 def test_the_warm_start_takes_colour_from_the_functional_image_and_light_from_the_brightest() -> None:
-    black, grey, red = ([-1.0] * 3, [0.5] * 3, [0.9, -0.9, -0.9])
+    black = [-1.0] * 3
+    grey = [0.5] * 3
+    red = [0.9, -0.9, -0.9]
     condition = np.array(black + grey + red, dtype=np.float32).reshape(1, 9, 1, 1)
     got = warm_start(condition).ravel()
     lift = 0.5 - (0.299 * 0.9 - 0.587 * 0.9 - 0.114 * 0.9)

@@ -72,7 +72,8 @@ def test_a_network_of_its_own_reaches_no_port_of_this_machine() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server, socket.socket(socket.AF_UNIX) as abstract:
         abstract.bind(f"\0tfs-rt-test-{os.getpid()}")
         abstract.listen()
-        port, name = server.getsockname()[1], f"tfs-rt-test-{os.getpid()}"
+        port = server.getsockname()[1]
+        name = f"tfs-rt-test-{os.getpid()}"
         assert alone(code, str(port), name) == "True\nTrue\nTrue\n"
 
 

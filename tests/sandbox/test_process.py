@@ -61,7 +61,8 @@ def test_a_child_that_was_taken_over_ends_with_its_parent() -> None:
         "threading.Timer(0.5, os.kill, (os.getpid(), 9)).start(); call('a')"
     )
     ended = as_user(os.getuid(), "-c", code)
-    child, deadline = int(ended.stdout), time.monotonic() + 2
+    child = int(ended.stdout)
+    deadline = time.monotonic() + 2
     while (running := is_running(child)) and time.monotonic() < deadline:
         time.sleep(0.02)
     assert not running

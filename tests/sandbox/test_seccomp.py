@@ -19,7 +19,8 @@ from tfs_rt.sandbox.seccomp import CALLS, MACHINES, program
 def verdict(code: bytes, audit: int, number: int, *arguments: int) -> int:
     """The kernel's answer to a call, by the definition of classic BPF: 0, or an errno."""
     data = struct.pack("=IIQ6Q", number, audit, 0, *(arguments + (0,) * 6)[:6])
-    accumulator, at = 0, 0
+    accumulator = 0
+    at = 0
     while True:
         kind, yes, no, value = struct.unpack_from("=HBBI", code, 8 * at)
         at += 1
@@ -36,7 +37,8 @@ def verdict(code: bytes, audit: int, number: int, *arguments: int) -> int:
 
 @pytest.mark.parametrize("name", MACHINES)
 def test_the_filter_allows_the_list_and_nothing_else(name: str) -> None:
-    machine, pid = MACHINES[name], 4321
+    machine = MACHINES[name]
+    pid = 4321
     code = program(machine, pid)
     assert len(code) // 8 < 4096  # the kernel's most
     listed = {numbers[machine.column]: call for call, numbers in CALLS.items()}
@@ -50,7 +52,8 @@ def test_the_filter_allows_the_list_and_nothing_else(name: str) -> None:
 
 @pytest.mark.parametrize("name", MACHINES)
 def test_the_filter_looks_at_arguments(name: str) -> None:
-    machine, pid = MACHINES[name], 4321
+    machine = MACHINES[name]
+    pid = 4321
     code = program(machine, pid)
 
     def asked(call: str, *arguments: int) -> int:

@@ -26,7 +26,8 @@ def exchangeable(rng: Generator, samples: int, *, shrunk: float = 1.0) -> Measur
     def draw(s: np.ndarray) -> np.ndarray:
         return np.rint(128 + s * rng.standard_normal(sigma.shape)).clip(0, 255).astype(np.uint8)
 
-    truth, images = draw(sigma), [draw(sigma / shrunk) for _ in range(samples)]
+    truth = draw(sigma)
+    images = [draw(sigma / shrunk) for _ in range(samples)]
     measured = Measured(samples)
     add_case(measured, moments(images), truth, [rms(pixel_error(image, truth)) ** 2 for image in images])
     return measured
@@ -41,14 +42,16 @@ def test_correlations_are_those_of_scipy(rng: Generator) -> None:
 
 
 def test_the_error_of_a_pixel_is_over_its_channels() -> None:
-    result, truth = np.zeros((1, 2, 3), np.uint8), np.array([[[3, 4, 0], [0, 0, 0]]], np.uint8)
+    result = np.zeros((1, 2, 3), np.uint8)
+    truth = np.array([[[3, 4, 0], [0, 0, 0]]], np.uint8)
     np.testing.assert_allclose(pixel_error(result, truth), [[np.sqrt(25 / 3), 0]])
     ramp = np.repeat(np.arange(0, 50, 5, dtype=np.uint8)[None, :, None], 3, axis=2).repeat(4, axis=0)
     np.testing.assert_allclose(edges(ramp), 5)
 
 
 def test_sparsification_takes_away_the_worst_by_brute_force(rng: Generator) -> None:
-    error, predictor = rng.exponential(size=200), rng.permutation(200).astype(float)
+    error = rng.exponential(size=200)
+    predictor = rng.permutation(200).astype(float)
     for share, found in zip((0.1, 0.2, 0.5), left(error, predictor), strict=True):
         kept = sorted(zip(predictor, error, strict=True))[: round(200 * (1 - share))]
         wanted = np.sqrt(np.mean([e**2 for _, e in kept]) / np.mean(error**2))
@@ -88,7 +91,8 @@ def test_samples_like_the_truth_have_the_ratio_that_theory_asks(rng: Generator, 
 
 
 def test_the_factor_mends_samples_that_lie_too_close(rng: Generator) -> None:
-    val, test = exchangeable(rng, 8, shrunk=3), exchangeable(rng, 8, shrunk=3)
+    val = exchangeable(rng, 8, shrunk=3)
+    test = exchangeable(rng, 8, shrunk=3)
     factor = factor_of(val, test)
     assert factor.fitted == pytest.approx(3 * np.sqrt(1 + 1 / 72), rel=0.03)  # samples of sigma / 3 about the mean
     assert factor.overall == pytest.approx(1, rel=0.02)

@@ -63,7 +63,8 @@ def refuse(code: int) -> Callable[..., Any]:
 def test_every_writer_says_the_disks_error_and_its_own_remedy(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    code, journal = getattr(errno, name), Journal(tmp_path)
+    code = getattr(errno, name)
+    journal = Journal(tmp_path)
     writers: dict[str, list[Callable[[], object]]] = {
         "fsync": [lambda: write_file(tmp_path / "a", b"a")],
         "write": [lambda: write_file(tmp_path / "a", b"a"), lambda: journal.write("end", ended="complete")],
@@ -198,7 +199,8 @@ def test_a_file_is_read_by_its_size_and_not_by_what_it_may_have(tmp_path: Path) 
 
 def test_folders_are_on_the_disk_before_what_is_in_them(tmp_path: Path) -> None:
     opened: dict[int, str] = {}
-    made, flushed = [], []
+    made = []
+    flushed = []
     with watch_operations() as seen:
         for name in ("a/b/c/x", "a/b/d/y"):
             write_file(tmp_path / name, b"data", within=tmp_path)

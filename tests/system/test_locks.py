@@ -29,7 +29,8 @@ pytestmark = pytest.mark.skipif(os.name != "posix", reason="Windows locks files 
 @pytest.fixture
 def begin(tmp_path: Path) -> Callable[[], Run]:
     """A run over one case, ready to be fused into a folder."""
-    made, out = pipeline(tmp_path, blend), tmp_path / "out"
+    made = pipeline(tmp_path, blend)
+    out = tmp_path / "out"
     write_case(tmp_path / "in" / "a")
     out.mkdir()
     return lambda: Run(made, Options(out), discover([tmp_path / "in"], output=out), Here())

@@ -56,7 +56,8 @@ def proc(tmp_path: Path) -> Callable[..., Path]:
 
 V2 = [("/", "cg", "cgroup2 cgroup2 rw")]
 V1 = [("/", "cg/cpu", "cgroup cgroup rw,cpu,cpuacct"), ("/", "cg/pids", "cgroup cgroup rw,pids")]
-QUOTA, PERIOD = "cpu.cfs_quota_us", "cpu.cfs_period_us"
+QUOTA = "cpu.cfs_quota_us"
+PERIOD = "cpu.cfs_period_us"
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,9 @@ from tfs_rt.errors import EnvironmentFault
 HERE = "backends.gpu.test_cuda_device"
 CUBIN = b"\x7fELF of nothing: the fake driver finds kernels by name"
 KERNELS = ("mix", "advance", "spill")
-STEPS, COUNT, SCALE = 7, 300, 0.5
+STEPS = 7
+COUNT = 300
+SCALE = 0.5
 Scenario = Callable[[Device], Any]
 scenarios: dict[str, Scenario] = {}
 misuses: dict[str, Scenario] = {}
@@ -135,7 +137,8 @@ def nothing_runs_before_the_wait(device: Device) -> list[bool]:
 
 @scenario
 def scalars_and_buffers(device: Device) -> list[float]:
-    x, step = upload_array(device, ramp()), step_counter(device, 2)
+    x = upload_array(device, ramp())
+    step = step_counter(device, 2)
     device.launch("mix", COUNT, x, step, np.float32(10), np.int32(3))
     return download_array(device, x, ramp())[:5].tolist()
 
@@ -143,7 +146,8 @@ def scalars_and_buffers(device: Device) -> list[float]:
 @scenario
 def captured_loop(device: Device) -> dict[str, Any]:
     def loop(enqueue: Callable[[Callable[[], None]], Callable[[], None]]) -> np.ndarray:
-        x, step = upload_array(device, ramp()), step_counter(device, 0)
+        x = upload_array(device, ramp())
+        step = step_counter(device, 0)
         one_step = enqueue(lambda: step_of(device, x, step))
         for _ in range(STEPS):
             one_step()
@@ -183,7 +187,8 @@ def a_foreign_enqueue(device: Device) -> list[int]:
 
 @scenario
 def wrong_arguments(device: Device) -> dict[str, str]:
-    x, step = upload_array(device, ramp()), step_counter(device, 0)
+    x = upload_array(device, ramp())
+    step = step_counter(device, 0)
     given: dict[str, tuple[Any, ...]] = {
         "float": (x, step, 0.5, np.int32(COUNT)),
         "int": (x, step, np.float32(0.5), COUNT),
@@ -196,7 +201,8 @@ def wrong_arguments(device: Device) -> dict[str, str]:
 
 @scenario
 def wrong_copies(device: Device) -> dict[str, str]:
-    buffer, values = device.empty(8), np.zeros(4, np.float32)
+    buffer = device.empty(8)
+    values = np.zeros(4, np.float32)
     fixed = np.zeros(2, np.float32)
     fixed.flags.writeable = False
     return {
@@ -262,15 +268,19 @@ def a_free_in_a_capture(device: Device) -> None:  # which fails, so these 16 byt
 
 @misuse
 def a_raw_free_in_a_capture(device: Device) -> str:
-    buffer, codes = device.empty(16), []
+    buffer = device.empty(16)
+    codes = []
     told = outcome(lambda: device.capture(lambda: codes.append(raw().cuMemFree_v2(handle(buffer.pointer)))))
     return f"{raw_error(codes[0])} {told}"
 
 
 @misuse
 def a_synchronous_copy_in_a_capture(device: Device) -> str:
-    buffer, values, codes = device.empty(16), np.zeros(4, np.float32), []
-    pointer, source = handle(buffer.pointer), handle(values.ctypes.data)
+    buffer = device.empty(16)
+    values = np.zeros(4, np.float32)
+    codes = []
+    pointer = handle(buffer.pointer)
+    source = handle(values.ctypes.data)
     told = outcome(lambda: device.capture(lambda: codes.append(raw().cuMemcpyHtoD_v2(pointer, source, handle(16)))))
     return f"{raw_error(codes[0])} {told}"
 
@@ -283,7 +293,8 @@ def a_pageable_upload_in_a_capture(device: Device) -> None:
 
 @misuse
 def a_copy_out_of_range(device: Device) -> str:
-    buffer, values = device.empty(16), np.zeros(5, np.float32)
+    buffer = device.empty(16)
+    values = np.zeros(5, np.float32)
     stream = handle(device.stream)
     return raw_error(raw().cuMemcpyHtoDAsync_v2(handle(buffer.pointer), handle(values.ctypes.data), handle(20), stream))
 
@@ -336,7 +347,8 @@ def a_launch_on_the_default_stream(device: Device) -> str:
 
 
 def raw_launch(grid: int, block: int, stream: int) -> str:
-    module, function = ctypes.c_void_p(), ctypes.c_void_p()
+    module = ctypes.c_void_p()
+    function = ctypes.c_void_p()
     assert not raw().cuModuleLoadData(ctypes.byref(module), CUBIN)
     assert not raw().cuModuleGetFunction(ctypes.byref(function), module, b"advance")
     null = ctypes.c_void_p()

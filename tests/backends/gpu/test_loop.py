@@ -43,7 +43,9 @@ class StandIn:
     """The engine: a kernel on the device's stream."""
 
     def __init__(self, device: Any) -> None:
-        self.device, self.calls, self.warm = device, 0, False
+        self.device = device
+        self.calls = 0
+        self.warm = False
 
     def bind(self, x: Any, bias: Any, prediction: Any, shape: tuple[int, int, int]) -> None:
         self.arguments = (x, bias, prediction, *map(np.int32, (shape[0], 12, *shape[1:])))
@@ -62,7 +64,8 @@ def new_loop() -> tuple[Any, list[StandIn]]:
     from tfs_rt.backends.gpu.cuda_device import CudaDevice
     from tfs_rt.backends.gpu.loop import GraphLoop
 
-    device, made = CudaDevice(), []
+    device = CudaDevice()
+    made = []
     device.load(b"\x7fELF of nothing", (*KERNELS, "test_network"))
 
     def network(batch: int, size: tuple[int, int]) -> StandIn:
@@ -80,7 +83,9 @@ def cases(count: int, height: int, width: int) -> list[list[RGB]]:
 def compare(loop: Any, recipe: Recipe, batch: int, *, seed: int, sizes: Sizes) -> list[float]:
     """How far the state is from the CPU runtime's, and the share of pixels that equal its."""
     inputs, size = sizes
-    table, images, ids = step_table(SPEC, recipe), cases(batch, *inputs), [f"k{i}" for i in range(batch)]
+    table = step_table(SPEC, recipe)
+    images = cases(batch, *inputs)
+    ids = [f"k{i}" for i in range(batch)]
     asked = ImageBatch(images, ids, size=size, seed=seed)
     ours = np.stack(loop.begin(table, asked)())
     x = np.empty((batch, 12, *loop.session.shape.padded), np.float32)
@@ -117,7 +122,8 @@ def everything() -> dict[str, Any]:
 
 def one_graph_for_all() -> dict[str, Any]:
     """Every sampler, step count and seed at two batch sizes: captured once for each size."""
-    equal, captures = {}, []
+    equal = {}
+    captures = []
     for batch in (1, 4):
         loop, made = new_loop()
         for name, recipe in SAMPLERS.items():
@@ -132,7 +138,8 @@ def synchronizations() -> dict[str, int]:
     """What one batch of 50 steps does, once there is a session."""
     loop, _ = new_loop()
     recipe = SAMPLERS["ddpm-50"]
-    table, batch = step_table(SPEC, recipe), ImageBatch(cases(2, 8, 8), ["a", "b"], size=(32, 32))
+    table = step_table(SPEC, recipe)
+    batch = ImageBatch(cases(2, 8, 8), ["a", "b"], size=(32, 32))
     loop.begin(table, batch)()
     fake_gpu.reset()
     begun = loop.begin(table, batch)
@@ -154,9 +161,11 @@ def all_sizes() -> list[list[float]]:
 def two_in_flight() -> list[bool]:
     """Three batches, each begun before the last but one is asked for."""
     loop, _ = new_loop()
-    table, engine = step_table(SPEC, SAMPLERS["ddpm-50"]), NumpyEngine(SPEC, predict)
+    table = step_table(SPEC, SAMPLERS["ddpm-50"])
+    engine = NumpyEngine(SPEC, predict)
     batches = [ImageBatch(cases(2, 8, 8), [f"{i}a", f"{i}b"], size=(32, 32), seed=3) for i in range(4)]
-    same, before = [], None
+    same = []
+    before = None
     for batch in [*batches, None]:
         begun = loop.begin(table, batch) if batch else None
         if before:
@@ -171,7 +180,8 @@ def two_in_flight() -> list[bool]:
 def three_in_flight() -> list[str]:
     """A third batch is refused, and the two before it are whole."""
     loop, _ = new_loop()
-    table, engine = step_table(SPEC, SAMPLERS["ddim-8"]), NumpyEngine(SPEC, predict)
+    table = step_table(SPEC, SAMPLERS["ddim-8"])
+    engine = NumpyEngine(SPEC, predict)
     batches = [ImageBatch([images], [str(i)], size=(32, 32)) for i, images in enumerate(cases(3, 8, 8))]
     begun = [loop.begin(table, batch) for batch in batches[:2]]
     told = []
@@ -188,7 +198,8 @@ def three_in_flight() -> list[str]:
 def a_longer_table() -> list[Any]:
     """Tables of more steps than there is room for are captured anew, once."""
     loop, made = new_loop()
-    shares, recipe = [], SAMPLERS["ddim-8"]
+    shares = []
+    recipe = SAMPLERS["ddim-8"]
     for steps in (8, 100, 3, 100):
         recipe = dataclasses.replace(recipe, steps=steps)
         shares.append(compare(loop, recipe, 1, seed=0, sizes=((8, 8), (32, 32)))[0])
@@ -211,7 +222,8 @@ def not_finite() -> str:
 def progress_and_interrupt() -> list[int]:
     """`on_step` may end a batch; the next one is as if nothing had been."""
     loop, _ = new_loop()
-    table, told = step_table(SPEC, SAMPLERS["ddim-8"]), []
+    table = step_table(SPEC, SAMPLERS["ddim-8"])
+    told = []
 
     def stop(step: int) -> None:
         told.append(step)

@@ -80,7 +80,9 @@ def test_what_it_compiles_for_is_what_the_package_knows() -> None:
 @pytest.mark.parametrize("profile", [SMALL, pytest.param(dataclasses.replace(RANGE, batch=1), marks=pytest.mark.slow)])
 def test_building_twice_gives_the_same_bytes(graph: bytes, profile: Profile) -> None:
     """For one image at a time; with a range of batches a few of TensorRT-RTX 1.7's bytes differ from build to build."""
-    first, again, other = built(graph, profile), built(graph, profile), built(graph, profile, "8.6")
+    first = built(graph, profile)
+    again = built(graph, profile)
+    other = built(graph, profile, "8.6")
     assert first.plan == again.plan
     assert other.plan != first.plan
     assert first.layers == again.layers == other.layers
@@ -180,7 +182,8 @@ def rtx(cli: Cli, bundle: Bundle, *arguments: object) -> dict:
 
 def test_the_command_builds_into_the_cache_and_does_not_build_twice(bundle: Bundle, cli: Cli, cache: Cache) -> None:
     chosen = ("--compute-capability", "12.0, 8.9,12.0", "--size", "64x32")
-    first, again = rtx(cli, bundle, *chosen), rtx(cli, bundle, *chosen)
+    first = rtx(cli, bundle, *chosen)
+    again = rtx(cli, bundle, *chosen)
     assert (first["built"], again["built"]) == (True, False)
     assert first["path"] == again["path"]
     assert first["target"] == {"capabilities": ["8.9", "12.0"]}  # in whatever order they were asked for
@@ -428,7 +431,9 @@ def test_a_signal_ends_a_build_and_leaves_nothing_to_be_found(
 
 GEFORCE = Gpu("NVIDIA GeForce RTX 4090", "8.9", "13.0")
 H100 = Gpu("NVIDIA H100 80GB HBM3", "9.0", "13.0")
-BATCH, SIZE = 2, (64, 96)  # (H, W)
+# (H, W)
+BATCH = 2
+SIZE = (64, 96)
 
 
 def kept(cache: Cache, bundle: Bundle, flavour: str = "tensorrt-rtx", **changes: Any) -> None:

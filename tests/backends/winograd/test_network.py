@@ -58,7 +58,8 @@ def test_every_way_to_lay_it_out_is_the_reference(shape: Shape, parts: bool, mon
 def test_the_threads_do_not_change_a_bit() -> None:
     arch = ARCHITECTURES["three levels, attention on two"]
     _, weights = reference(arch)
-    inputs, other = images(arch, 40, 24), images(arch, 16, 16)
+    inputs = images(arch, 40, 24)
+    other = images(arch, 16, 16)
     one = Network(arch, weights, HOST, 1)
     expected = one(*inputs)
     for threads in (2, 3, 5):
@@ -126,10 +127,12 @@ def test_callers_on_several_threads_get_their_own_answers() -> None:
 def test_one_call_at_a_time_enters_the_thread_pool() -> None:
     """Two calls share the program's buffers: without a lock, one would write its image over the other's."""
     ours = Network(WIDE, reference(WIDE)[1], HOST, 2)
-    first, second = images(WIDE, 16, 16), images(WIDE, 16, 16)
+    first = images(WIDE, 16, 16)
+    second = images(WIDE, 16, 16)
     second = (-second[0], second[1], second[2])
     expected = [ours(*first), ours(*second)]
-    entered, inside = threading.Event(), []
+    entered = threading.Event()
+    inside = []
     real = ours.thread_pool.run
 
     def run(table: Any, memory: object) -> None:
@@ -190,7 +193,8 @@ def test_weights_that_the_manifest_does_not_mention_are_refused(change: dict[str
 
 
 def test_a_shipped_model_gives_the_references_image() -> None:
-    case, size = synthetic_case(4), (SIDE, SIDE)
+    case = synthetic_case(4)
+    size = (SIDE, SIDE)
     ours, theirs = (
         load_pipeline("tfs-rt/x4", backend=backend).fuse([case], ["a"], size=size)[0]
         for backend in ("winograd", "torch")

@@ -69,7 +69,8 @@ def cases(rng: Generator) -> Cases:
 
 def test_times_are_order_statistics(rng: Generator) -> None:
     seconds = rng.exponential(size=41)
-    ordered, found = sorted(seconds), times(list(seconds))
+    ordered = sorted(seconds)
+    found = times(list(seconds))
     assert (found.minimum, found.median, found.runs) == (ordered[0], ordered[20], 41)
     assert found.p95 == pytest.approx(ordered[38])  # 0.95 x 40
     assert times([1.0, 3.0]).p95 == pytest.approx(2.9)
@@ -100,7 +101,8 @@ def test_accuracy_is_a_mean_over_the_cases_that_have_ground_truth(rng: Generator
 
 def test_a_steps_operations_are_those_that_its_layers_do() -> None:
     arch = dataclasses.replace(TINY, attention_levels=(), condition_skip=True)
-    network, counted = UNet(arch).eval(), []
+    network = UNet(arch).eval()
+    counted = []
 
     def count(layer: Any, inputs: Any, output: torch.Tensor) -> None:
         weight = layer.weight
@@ -161,8 +163,13 @@ class Fake:
     log: list[tuple[str, str]]
 
     def __init__(self, name: str, log: list[tuple[str, str]], fault: Callable[[str, str, int], None]) -> None:
-        self.name, self.log, self.fault, self.jobs = name, log, fault, 0
-        self.spawned, self.idle_wall, self.closed = time.perf_counter(), 100.0, False
+        self.name = name
+        self.log = log
+        self.fault = fault
+        self.jobs = 0
+        self.spawned = time.perf_counter()
+        self.idle_wall = 100.0
+        self.closed = False
 
     def ask(self, word: str, *arguments: Any) -> Any:
         self.log.append((self.name, word))
@@ -175,7 +182,8 @@ class Fake:
             return {"memory": 10**8, "versions": {"numpy": "2"}, "precision": "fp32", "idle": idle}
         self.jobs += 1
         images, _, (height, width) = arguments
-        seconds, steps = float(self.jobs), self.task.part or self.task.recipe.steps
+        seconds = float(self.jobs)
+        steps = self.task.part or self.task.recipe.steps
         made = [np.full((height, width, 3), case[0].mean(), np.uint8) for case in images]
         took = {"seconds": seconds, "busy": 1.5 * seconds, "network": 0.9 * seconds}
         return {**took, "calls": [0.9 * seconds / steps] * steps, "steps": [0.1] * (steps - 1), "images": made}
@@ -330,11 +338,13 @@ def test_a_job_is_the_pipelines_own_and_its_network_is_timed_inside_it(model: Bu
 
 
 def test_the_network_of_a_captured_loop_is_timed_in_a_graph_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    enqueued, clock = [], iter([0.0, 4.0])
+    enqueued = []
+    clock = iter([0.0, 4.0])
     device = SimpleNamespace(capture=lambda call: call, synchronize=lambda: None)
     session = SimpleNamespace(network=SimpleNamespace(enqueue=lambda: enqueued.append(1)))
     runner = object.__new__(Runner)
-    loop, table = SimpleNamespace(device=device, session=session), step_table(model_spec(), FEW)
+    loop = SimpleNamespace(device=device, session=session)
+    table = step_table(model_spec(), FEW)
     runner.pipeline = SimpleNamespace(loop=loop, table=table)  # pyright: ignore[reportAttributeAccessIssue]
     monkeypatch.setattr(time, "perf_counter", lambda: next(clock))
     assert runner._alone(5) == (pytest.approx(4 * 4.0 / len(enqueued)), [pytest.approx(4.0 / len(enqueued) / 5)])
@@ -439,10 +449,8 @@ def test_a_bench_is_measured_written_printed_and_compared(model: Bundle, folders
 
 
 def made_bench(rng: Generator, **changes: Any) -> Bench:
-    labels, fidelity = (
-        ("a", "b", "c"),
-        quality.fidelity([np.zeros((8, 8, 3), np.uint8)] * 2, [np.ones((8, 8, 3), np.uint8)] * 2),
-    )
+    labels = ("a", "b", "c")
+    fidelity = quality.fidelity([np.zeros((8, 8, 3), np.uint8)] * 2, [np.ones((8, 8, 3), np.uint8)] * 2)
     kept = {"backend": "ort-cpu", "peer": False, "precision": "fp32", "batch": 1, "recipe": FEW, "fidelity": fidelity}
     rows = tuple(Row(label=label, job=times(list(rng.uniform(1, 2, 9))), **kept) for label in labels)
     where = machine.Machine(
@@ -507,7 +515,8 @@ def test_a_comparison_is_by_label_in_ratios_and_differences(rng: Generator) -> N
     found = compare(a, b)
     assert [pair.label for pair in found.pairs] == ["b", "c"]
     assert (found.only_a, found.only_b, found.notes) == (("a",), ("d",), ())
-    (pair, _), job = found.pairs, a.rows[1].job
+    (pair, _) = found.pairs
+    job = a.rows[1].job
     assert job
     assert (pair.minimum, pair.median) == pytest.approx((3 / job.minimum, 4 / job.median))
     assert pair.fidelity == pytest.approx(50 - 10 * math.log10(255**2))

@@ -29,7 +29,8 @@ from tfs_rt_bench.latency_page.headline import headline
 from tfs_rt_bench.latency_page.page import WIDTHS, main, page, write_report
 from tfs_rt_bench.latency_page.pareto_chart import pareto, points, unbeaten
 
-GFLOP, PEAK = 14.2, 151.0
+GFLOP = 14.2
+PEAK = 151.0
 VOID = {"meta", "img", "br", "link", "input"}
 OLD = Accuracy(psnr=25.9, ssim=0.871, cases=4)
 HOSTILE = "<script>alert('x')</script> & \"quoted\"\x07"
@@ -45,7 +46,8 @@ def times(least: float, runs: int = 7) -> Times:
 
 
 def row(backend: str, precision: str, steps: int, step: float, /, **changes: Any) -> Row:
-    batch, sampling = changes.pop("batch", 1), changes.pop("recipe", recipe(steps))
+    batch = changes.pop("batch", 1)
+    sampling = changes.pop("recipe", recipe(steps))
     quality = changes.pop("psnr", 99.0)
     levels = 0 if quality == 99 else 3
     made = Row(
@@ -204,7 +206,8 @@ def test_the_page_is_well_formed_and_asks_for_nothing_outside_it() -> None:
 
 def test_pictures_are_shown_as_they_were_given_with_their_gain() -> None:
     made = bench()
-    html, strip = page(made), made.pictures[0]
+    html = page(made)
+    strip = made.pictures[0]
     for data in (strip.reference, strip.truth, *strip.images.values(), *strip.differences.values()):
         assert f"data:image/png;base64,{data}" in html
     assert "difference, 16 times" in html
@@ -262,8 +265,10 @@ def test_points_lie_where_the_axes_say(width: float) -> None:
     words = dict(boxes(svg))
     across = {float(w.replace(",", "")): line["x1"] for line in lines for w, b in words.items() if is_below(w, b, line)}
     up = {float(w): line["y1"] for line in lines for w, b in words.items() if is_beside(w, b, line)}
-    (x_low, at_low), (x_high, at_high) = min(across.items()), max(across.items())
-    (y_low, down_low), (y_high, down_high) = min(up.items()), max(up.items())
+    (x_low, at_low) = min(across.items())
+    (x_high, at_high) = max(across.items())
+    (y_low, down_low) = min(up.items())
+    (y_high, down_high) = max(up.items())
     drawn = [centre(mark) for mark in svg.findall("g/path")]
     wanted = points(found, "accuracy")
     assert len(drawn) == len(wanted) == 22

@@ -48,7 +48,8 @@ def test_ssim_is_wangs_formula_over_seven_by_seven_windows(pair: tuple[RGB, RGB]
     values = []
     for r, c, channel in np.ndindex(6, 7, 3):
         x, y = (image[r : r + 7, c : c + 7, channel] for image in (result, truth))
-        c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
+        c1 = (0.01 * 255) ** 2
+        c2 = (0.03 * 255) ** 2
         covariance = ((x - x.mean()) * (y - y.mean())).sum() / 48
         near = (2 * x.mean() * y.mean() + c1) * (2 * covariance + c2)
         values.append(near / ((x.mean() ** 2 + y.mean() ** 2 + c1) * (x.var(ddof=1) + y.var(ddof=1) + c2)))
@@ -66,11 +67,13 @@ def information(reference: Field, distorted: Field, noise: float) -> list[tuple[
         window /= window.sum()
         if scale:
             reference, distorted = (convolve2d(i, window, "valid")[::2, ::2] for i in (reference, distorted))
-        mu_r, mu_d = convolve2d(reference, window, "valid"), convolve2d(distorted, window, "valid")
+        mu_r = convolve2d(reference, window, "valid")
+        mu_d = convolve2d(distorted, window, "valid")
         var_r = np.maximum(convolve2d(reference**2, window, "valid") - mu_r**2, 0)
         var_d = np.maximum(convolve2d(distorted**2, window, "valid") - mu_d**2, 0)
         both = convolve2d(reference * distorted, window, "valid") - mu_r * mu_d
-        gain, rest = np.zeros_like(both), var_d.copy()
+        gain = np.zeros_like(both)
+        rest = var_d.copy()
         usable = (var_r >= 1e-10) & (var_d >= 1e-10) & (both >= 0)
         gain[usable] = both[usable] / (var_r[usable] + 1e-10)
         rest[usable] = var_d[usable] - gain[usable] * both[usable]
@@ -161,7 +164,8 @@ def test_edges_kept_is_xydeas_and_petrovics_formula(pair: tuple[RGB, RGB], rng: 
     kept = whole = 0.0
     for source in sources:
         for r, c in np.ndindex(fused.shape):
-            (ga, aa), (gf, af) = edges(source, r, c), edges(fused, r, c)
+            (ga, aa) = edges(source, r, c)
+            (gf, af) = edges(fused, r, c)
             g = min(ga, gf) / max(ga, gf) if max(ga, gf) else 0
             a = 1 - abs(aa - af) / (math.pi / 2)
             q = 0.9994 / (1 + math.exp(-15 * (g - 0.5))) * 0.9879 / (1 + math.exp(-22 * (a - 0.8)))
@@ -176,7 +180,8 @@ def test_mutual_information_is_the_entropies_sum_less_the_joint(pair: tuple[RGB,
         shares = np.unique(values, axis=0, return_counts=True)[1] / len(values)
         return float(-(shares * np.log2(shares)).sum())
 
-    a, b = source.ravel()[:, None], fused.ravel()[:, None]
+    a = source.ravel()[:, None]
+    b = fused.ravel()[:, None]
     expected = entropy(a) + entropy(b) - entropy(np.hstack([a, b]))
     assert fusion_metrics.mutual_information(source, fused) == pytest.approx(expected)
 
@@ -230,9 +235,11 @@ def weights(tmp_path: Path) -> list[Path]:
 def test_lpips_is_the_papers_sum_over_layers(pair: tuple[RGB, RGB], weights: list[Path]) -> None:
     result, truth = pair
     heads = torch.load(weights[1], weights_only=True)
-    shift, scale = torch.tensor([-0.030, -0.088, -0.188]), torch.tensor([0.458, 0.448, 0.450])
+    shift = torch.tensor([-0.030, -0.088, -0.188])
+    scale = torch.tensor([0.458, 0.448, 0.450])
     x, y = (((torch.from_numpy(i) / 127.5 - 1 - shift) / scale).permute(2, 0, 1)[None] for i in pair)
-    total, layer = 0.0, 0
+    total = 0.0
+    layer = 0
     with torch.no_grad():
         for module in alexnet():
             x, y = module(x), module(y)

@@ -19,7 +19,9 @@ from tfs_rt.formats.picture import FileOptions
 @pytest.mark.parametrize("syntax", [uid.ExplicitVRLittleEndian, uid.ExplicitVRBigEndian])
 def test_padding_beyond_the_stored_bits_hides_no_pixel_of_the_image(syntax: str) -> None:
     pixels = RAMP.copy()
-    pixels[0], pixels[4, 4] = 63536, 2096  # 63536 by its 12 lowest bits
+    # 63536 by its 12 lowest bits
+    pixels[0] = 63536
+    pixels[4, 4] = 2096
     stored = pixels.byteswap() if syntax == uid.ExplicitVRBigEndian else pixels
     found = levels(
         made(stored, syntax, BitsStored=12, HighBit=11, PixelPaddingValue=63536), FileOptions(window=(0, 4095))
@@ -48,7 +50,8 @@ def with_twelve_bits(pixels: np.ndarray, syntax: uid.UID) -> bytes:
     dataset = dcmread(io.BytesIO(made(pixels, WindowCenter=0, WindowWidth=5000)))
     if syntax.is_encapsulated:
         dataset.compress(syntax, generate_instance_uid=False)
-    dataset.BitsStored, dataset.HighBit = 12, 11
+    dataset.BitsStored = 12
+    dataset.HighBit = 11
     return written(dataset, syntax)
 
 

@@ -99,7 +99,8 @@ def test_luma_and_chroma_become_rgb(planar: int) -> None:
     laid = np.ascontiguousarray(pixels.transpose(2, 0, 1)).reshape(6, 5, 3) if planar else pixels
     data = made(laid, SamplesPerPixel=3, PlanarConfiguration=planar, PhotometricInterpretation="YBR_FULL")
     y, cb, cr = np.moveaxis(pixels.astype(float), -1, 0) - np.array([0, 128, 128])[:, None, None]
-    red, blue = y + 1.402 * cr, y + 1.772 * cb
+    red = y + 1.402 * cr
+    blue = y + 1.772 * cb
     green = (y - 0.299 * red - 0.114 * blue) / 0.587
     expected = np.floor(np.stack([red, green, blue], axis=-1) + 0.5).clip(0, 255)
     picture = read(data, PATH, FileOptions())
@@ -163,7 +164,8 @@ def test_a_palette_in_segments_is_expanded() -> None:
     [("MR_small.dcm", 200, 40), ("SC_rgb_rle_2frame.dcm", 60, 10), ("MR_small_jp2klossless.dcm", 60, 10)],
 )
 def test_flipped_bits_and_cuts_give_a_picture_or_a_refusal(name: str, flips: int, cuts: int) -> None:
-    whole, chance = stored_file(name), random.Random(20)
+    whole = stored_file(name)
+    chance = random.Random(20)
     damaged = [whole[: chance.randrange(len(whole))] for _ in range(cuts)]
     for _ in range(flips):
         flipped = bytearray(whole)
@@ -211,7 +213,8 @@ def test_facts_identify_the_image_but_not_the_patient() -> None:
     assert picture.facts["study_instance_uid"] == "1.2.7"
     assert picture.facts["modality"] == "CT"
     assert picture.facts["transfer_syntax_uid"] == "1.2.840.10008.1.2.1"
-    spacing, edge = 0.48828125, 8 * 0.48828125
+    spacing = 0.48828125
+    edge = 8 * 0.48828125
     corners = [(-100.00004 - spacing / 2 + x, -spacing / 2 + y, 3) for y in (0, edge) for x in (0, edge)]
     assert picture.subject == {
         "patient": "P-77",

@@ -88,7 +88,8 @@ def refused(data: bytes, words: str) -> InputError:
 @pytest.mark.parametrize("across", [AXIAL, OBLIQUE])
 def test_slices_of_nuclear_medicine_are_stacked_by_the_sign_of_their_spacing(across: list[int] | list[float]) -> None:
     """Frame k lies at first + (k - 1) spacing along the normal, whatever the sign (PS3.3 C.8.4.15)."""
-    upwards, downwards = nuclear(STEP, across=across), nuclear(-STEP, 3 * STEP, across)
+    upwards = nuclear(STEP, across=across)
+    downwards = nuclear(-STEP, 3 * STEP, across)
     assert greys(upwards) == [20, 40, 60, 80]
     assert greys(downwards) == [80, 60, 40, 20]
     assert "frame_order" not in picture_of(upwards).facts

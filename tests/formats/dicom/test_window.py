@@ -69,7 +69,8 @@ def test_a_window_in_which_a_brain_is_one_grey_is_in_the_facts() -> None:
 
 
 def test_a_window_is_applied_by_the_formula_of_its_function() -> None:
-    centre, width = 1000.0, 1500.0
+    centre = 1000.0
+    width = 1500.0
     window = {"WindowCenter": centre, "WindowWidth": width}
     np.testing.assert_array_equal(levels(made(RAMP, **window))[0], linear(RAMP, centre, width))
     exact = np.rint(((RAMP - centre) / width + 0.5).clip(0, 1) * 255)
@@ -143,7 +144,8 @@ def test_padding_is_black_and_does_not_count_among_the_percentiles(signed: bool)
 
 def test_padding_may_be_a_range_and_lie_above_the_image() -> None:
     pixels = RAMP.copy()
-    pixels[0], pixels[1] = 65000, 65500
+    pixels[0] = 65000
+    pixels[1] = 65500
     found = levels(made(pixels, PixelPaddingValue=65500, PixelPaddingRangeLimit=65000))[0]
     assert not found[:2].any()
     assert found[7, 7] == 255

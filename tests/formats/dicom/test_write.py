@@ -128,7 +128,8 @@ def test_dciodvfy_finds_no_error(count: int, known: bool, tmp_path: Path) -> Non
 
 @pytest.mark.skipif(not shutil.which("dcm2pnm"), reason="dcm2pnm (DCMTK) is not installed")
 def test_dcmtk_reads_the_pixels_that_were_written(tmp_path: Path) -> None:
-    file, images = tmp_path / "result.dcm", fused(2, (9, 11))
+    file = tmp_path / "result.dcm"
+    images = fused(2, (9, 11))
     file.write_bytes(encode(images, sources(), TEXT))
     for number, image in enumerate(images, 1):
         ended = subprocess.run(["dcm2pnm", "+F", str(number), "+op", str(file)], capture_output=True, check=True)

@@ -22,7 +22,8 @@ from tfs_rt.formats.nifti.read import read
 from tfs_rt.formats.nifti.write import encode
 from tfs_rt.formats.picture import FileOptions, Picture
 
-PATH, PLAIN = Path("somewhere/ct.nii.gz"), Path("somewhere/ct.nii")
+PATH = Path("somewhere/ct.nii.gz")
+PLAIN = Path("somewhere/ct.nii")
 TEXT = {"tfs-rt:recipe-sha256": "0123456789abcdef" * 4}
 RGB = np.dtype([("R", "u1"), ("G", "u1"), ("B", "u1")])
 PHANTOM = np.arange(5 * 6 * 4, dtype=np.uint8).reshape(5, 6, 4)  # every voxel differs; axes run to right, front, top
@@ -105,7 +106,8 @@ def test_forty_eight_orientations_look_the_same_and_return_to_their_place(
 @pytest.mark.parametrize("size", [(6, 5), (11, 13), (24, 20), (9, 40)])
 def test_the_corners_of_the_volume_stay_where_they_were(size: tuple[int, int]) -> None:
     """Oblique, with a sform and a qform that differ, each of which is moved on its own."""
-    c, s = np.cos(0.3), np.sin(0.3)
+    c = np.cos(0.3)
+    s = np.sin(0.3)
     turned = np.array([[c, -s, 0, 3], [s, c, 0, -8], [0, 0, 1, 2], [0, 0, 0, 1]]) @ PLACE
     image = nib.Nifti1Image(PHANTOM, PLACE)
     image.set_sform(PLACE, 4)
@@ -200,7 +202,9 @@ def test_without_a_window_the_header_decides_and_then_the_data(rng: np.random.Ge
 def head(rng: np.random.Generator) -> np.ndarray:
     """A CT of sorts in HU: padding, air, fat to blood, bone."""
     values = rng.integers(-80, 90, (16, 16, 6)).astype(np.int16)
-    values[:, :4], values[:, 4], values[:, -4:] = -3024, 1200, -1000
+    values[:, :4] = -3024
+    values[:, 4] = 1200
+    values[:, -4:] = -1000
     return values
 
 
@@ -274,7 +278,8 @@ def test_a_header_window_that_only_repeats_the_extremes_does_not_count(rng: np.r
 def test_a_header_window_that_cannot_be_meant_does_not_count(rng: np.random.Generator) -> None:
     """Unscaled extremes, extremes but for rounding, and windows in which everything is black or white."""
     values = rng.normal(1000, 300, (20, 18, 7)).astype(np.int16)
-    low, high = float(values.min()), float(values.max())
+    low = float(values.min())
+    high = float(values.max())
     scale: dict[str, Any] = {"scl_slope": 0.001, "scl_inter": 0.0}
     plain = picture(nifti(values, **scale))
     windows = [(low, high), (0, 4095), (low / 1000 - 0.001, high / 1000), (low / 1000, high / 1000 * 1.003)]

@@ -351,7 +351,9 @@ def whole(shipped: Bundle) -> bytes:
 
 
 def test_a_half_graph_of_other_weights_or_another_order_of_biases_is_refused(shipped: Bundle, whole: bytes) -> None:
-    arch, own, biases = shipped.manifest.model.architecture, shipped.weights(), shipped.manifest.biases
+    arch = shipped.manifest.model.architecture
+    own = shipped.weights()
+    biases = shipped.manifest.biases
     check_half_network(whole, arch, own, biases)
     for others in (biases[::-1], biases[:-1], (*biases, "mid.9.res_block.noise_func")):
         with pytest.raises(ValueError, match="bias"):
@@ -363,7 +365,9 @@ def test_a_half_graph_of_other_weights_or_another_order_of_biases_is_refused(shi
 
 
 def test_a_half_graph_with_one_change_is_refused(shipped: Bundle, whole: bytes) -> None:
-    arch, own, biases = shipped.manifest.model.architecture, shipped.weights(), shipped.manifest.biases
+    arch = shipped.manifest.model.architecture
+    own = shipped.weights()
+    biases = shipped.manifest.biases
     changes = (
         negated,
         attribute("Cast", "to", TensorProto.BFLOAT16),

@@ -52,7 +52,8 @@ def test_a_student_has_its_teachers_network_and_says_x0(
     outcome = cli("distill", teacher, made_set, "-o", tmp_path / "run", "--samples", "2", "--steps", "2", *FEW)
     assert outcome.code == 0, outcome.err
     assert [json.loads(line)["iteration"] for line in outcome.out.splitlines()] == [2, 4]
-    student, spec = load_checkpoint(tmp_path / "run" / "model.safetensors").spec, load_checkpoint(teacher).spec
+    student = load_checkpoint(tmp_path / "run" / "model.safetensors").spec
+    spec = load_checkpoint(teacher).spec
     network = dataclasses.replace(spec.architecture, sigma_data=0.0)
     assert (student.architecture, student.schedule, student.scale) == (network, spec.schedule, spec.scale)
     assert (spec.prediction, student.prediction) == ("eps", "x0")
@@ -104,7 +105,8 @@ def test_a_student_learns_from_the_targets_and_begins_with_its_teachers_weights(
 
     monkeypatch.setattr(module, "Material", Seen)
     _distil(made_set, teacher, tmp_path / "run", config={"iterations": 1, "rate": 1e-12, "muon": 0.0})
-    (group, *_), grid = seen[-1][0][0], seen[-1][1]
+    (group, *_) = seen[-1][0][0]
+    grid = seen[-1][1]
     (file,) = (tmp_path / "run" / "targets").glob("*/0-k0.png")
     assert np.array_equal(group.truth, read_file(file)[0])
     assert grid == 4

@@ -302,7 +302,8 @@ def test_the_loss_is_the_papers_written_out(prediction: Prediction, rng: np.rand
 
 
 def test_the_structural_part_of_the_loss_vanishes_for_the_truth_alone(rng: np.random.Generator) -> None:
-    batch, config = _batch(rng), small(lambda_1=0.0, lambda_2=1.0)
+    batch = _batch(rng)
+    config = small(lambda_1=0.0, lambda_2=1.0)
     assert loss(lambda *_: batch.x_0, batch, config).item() == pytest.approx(0, abs=1e-4)
     other = batch.condition[:, :3]
     assert loss(lambda *_: other, batch, config).item() > 0.9
@@ -311,9 +312,11 @@ def test_the_structural_part_of_the_loss_vanishes_for_the_truth_alone(rng: np.ra
 
 def test_where_the_truth_was_clipped_an_x0_beyond_it_is_no_error(rng: np.random.Generator) -> None:
     batch = _batch(rng)
-    batch.x_0[0, :, :4], batch.x_0[1, :, :4] = 1.0, -1.0
+    batch.x_0[0, :, :4] = 1.0
+    batch.x_0[1, :, :4] = -1.0
     over = batch.x_0.clone()
-    over[0, :, :4], over[1, :, :4] = 1.7, -1.3
+    over[0, :, :4] = 1.7
+    over[1, :, :4] = -1.3
     config = small(lambda_2=0.0)
     assert loss(lambda *_: over, batch, config).item() == 0
     short = batch.x_0.clone()
@@ -322,7 +325,8 @@ def test_where_the_truth_was_clipped_an_x0_beyond_it_is_no_error(rng: np.random.
 
 
 def test_preconditioning_is_that_of_karras(rng: np.random.Generator) -> None:
-    batch, sigma_data = _batch(rng), 0.3
+    batch = _batch(rng)
+    sigma_data = 0.3
     config = small(lambda_2=0.0, prediction="eps", **{"architecture.sigma_data": sigma_data})
     said = torch.from_numpy(rng.standard_normal((2, 3, 32, 32)).astype(np.float32))
     signal = batch.noise_level[:, :, None, None]
@@ -405,7 +409,8 @@ def test_a_network_with_skips_begins_by_taking_the_functional_image_for_x_0(
 ) -> None:
     network = UNet(small(prediction=prediction, **{"architecture.sigma_data": sigma_data}).architecture).eval()
     begin_with_functional(network, prediction)
-    batch, sigma = _batch(rng), 1e3
+    batch = _batch(rng)
+    sigma = 1e3
     level = torch.full((2, 1), 1 / np.sqrt(1 + sigma**2), dtype=torch.float32)
     x_t = q_sample(batch.x_0, level, batch.eps)
     with torch.inference_mode():
