@@ -135,7 +135,7 @@ def test_below_the_bar_nothing_is_left(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_an_existing_output_is_not_overwritten_unasked(published: Exported, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="a bundle is there already"):
+    with pytest.raises(UsageError, match="already holds a bundle"):
         export_bundle(Request(checkpoint=Path("x"), output=published[0].path), silent)
     with pytest.raises(UsageError, match="exists and is not a model bundle"):
         export_bundle(Request(checkpoint=Path("x"), output=tmp_path, overwrite=True), silent)

@@ -526,7 +526,7 @@ GRAPHS: dict[str, tuple[Callable[[], ModelProto | bytes], str]] = {
     "an opset of 2^63": (lambda: network(opset=2**63 - 1), "opset"),
     "an opset of the past": (lambda: network(opset=1), "opset 1"),
     "another's opset": (lambda: network(domain="ai.onnx.ml"), "ai.onnx.ml"),
-    "half a file": (lambda: network().SerializeToString()[:-9], "no ONNX file"),
+    "half a file": (lambda: network().SerializeToString()[:-9], "not a valid ONNX file"),
     "two tensors of one name": (lambda: network(ADD, initializer=weights("w", "w")), "two tensors of one name"),
     "a tensor of less than its shape": (lambda: network(ADD, initializer=weights("w", raw=3)), ANOTHER),
     "a tensor with a side of 2^63": (lambda: network(ADD, initializer=huge()), ANOTHER),

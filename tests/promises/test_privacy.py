@@ -33,7 +33,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["
 SOURCES = (ROOT / "tfs_rt", *(ROOT / room / f"tfs_rt_{room}" for room in ("export", "reference", "bench")))
 CASE = ROOT / "examples" / "mni-z060"
 OUR_CACHE = ["home/.cache", "home/.cache/tfs-rt*"]
-NUMBA = ["*/tfs_rt_reference/fusion/__pycache__", "*.nb[ci]*", "home/.cache", "home/.cache/numba*"]
+NUMBA = ["*/tfs_rt/methods/*/__pycache__", "*.nb[ci]*", "home/.cache", "home/.cache/numba*"]
 TORCH = ["temporary/torchinductor_*"]  # an empty folder
 CACHES = {  # what may be left: compiled code and the folders for it, which tell nothing of any use
     **{"": OUR_CACHE, "cuda": OUR_CACHE, "rtx": OUR_CACHE},

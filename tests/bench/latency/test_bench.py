@@ -486,11 +486,11 @@ def test_what_is_written_is_read_again(rng: Generator, tmp_path: Path) -> None:
     text = (tmp_path / "b.json").read_text()
     for change in (("schema", 2), ("rows", 3), ("size", [1])):
         (tmp_path / "b.json").write_text(json.dumps({**json.loads(text), change[0]: change[1]}))
-        with pytest.raises(InputError, match="is no bench"):
+        with pytest.raises(InputError, match="is not a bench record"):
             read_bench(tmp_path / "b.json")
     for before, after in (('"batch": 1', '"batch": 0'), ('"step_gflop": 1.5', f'"step_gflop": {10**400}')):
         (tmp_path / "b.json").write_text(text.replace(before, after))
-        with pytest.raises(InputError, match="is no bench"):
+        with pytest.raises(InputError, match="is not a bench record"):
             read_bench(tmp_path / "b.json")
 
 

@@ -497,5 +497,5 @@ def test_a_report_is_made_anew_from_its_json(tmp_path: Path, capsys: pytest.Capt
     assert (tmp_path / "first.html").read_text(encoding="utf-8") == page(made)
     (tmp_path / "other.json").write_text("[]", encoding="utf-8")
     assert main([str(tmp_path / "other.json"), "-o", str(tmp_path / "third.html")]) == 3
-    assert "is no bench" in capsys.readouterr().err
+    assert "is not a bench record" in capsys.readouterr().err
     assert main([str(tmp_path / "bench.json"), "-o", str(tmp_path / "no" / "folder" / "x.html")]) == 6

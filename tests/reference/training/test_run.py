@@ -225,7 +225,7 @@ def _no_gpu(made_set: Path, out: Path) -> dict:
         (_other_architecture, r"architecture.inner_channel: 8 in the run, 32 asked"),
         (_other_prediction, "predicts x0, and eps is asked"),
         (_other_weights, r"another architecture \(inner_channel: 8 in the file, 32 asked\)"),
-        (_damaged_state, "is no state of a run"),
+        (_damaged_state, "is not a training state"),
         (_too_large_a_crop, "less than the crop of 128"),
         pytest.param(
             _no_gpu, "finds no GPU", marks=pytest.mark.skipif(torch.cuda.is_available(), reason="there is one")
