@@ -21,13 +21,13 @@ def digest(facts: Facts) -> str:
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
-def as_json(facts: Facts) -> bytes:
+def json_bytes(facts: Facts) -> bytes:
     """An object as the bytes of a JSON file; names that are not valid Unicode are escaped."""
     return (json.dumps(facts, indent=1) + "\n").encode()
 
 
 def unique_keys(pairs: list[tuple[str, Any]]) -> Facts:
-    """A JSON object for `object_pairs_hook`; ValueError for a doubled key, of which readers may take either."""
+    """A JSON object for `object_pairs_hook`; ValueError for a duplicate key: parsers differ in which value they use."""
     if len({key for key, _ in pairs}) < len(pairs):
         raise ValueError("a key stands twice")
     return dict(pairs)
@@ -92,7 +92,7 @@ def _convert_mapping(hint: Any, value: Any, where: str) -> Any:
 
 
 def _convert_plain(hint: Any, value: Any, where: str) -> Any:
-    """A number, a text or a truth value. An integer may stand for a float."""
+    """A number, a text or a Boolean. An integer may stand for a float."""
     if hint is float and type(value) is int and abs(value) < 1e300:
         return float(value)
     if type(value) is not hint:

@@ -31,7 +31,7 @@ def shown_groups(root: Path, count: int) -> list[Group]:
     return [group for split in splits for group in read_groups(root, split)][:count]
 
 
-def fused(fuser: FusionMethod, group: Group) -> RGB:
+def fuse_group(fuser: FusionMethod, group: Group) -> RGB:
     """A group as a method fuses it from its degraded sources."""
     return fuser.begin(ImageBatch([group.degraded(fuser.scale)], [group.id], size=group.size))()[0]
 

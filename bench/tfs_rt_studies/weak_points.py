@@ -29,7 +29,7 @@ from tfs_rt.spec import SLOTS
 from tfs_rt_bench.markdown import table
 from tfs_rt_bench.measures.metrics import psnr
 from tfs_rt_reference.data.groups import Group, read_cases, read_groups
-from tfs_rt_studies.pages import fill_page, fused, shipped_scales, shown_groups, write_jpeg
+from tfs_rt_studies.pages import fill_page, fuse_group, shipped_scales, shown_groups, write_jpeg
 
 WINDOW = 64  # pixels a side of the picture of a case
 AMPLIFIED = 4
@@ -79,7 +79,7 @@ def by_modality(methods: dict[int, Methods], root: Path) -> list[dict[str, Any]]
 
 def _psnrs(fuser: FusionMethod, groups: Sequence[Group]) -> np.ndarray:
     """PSNR in dB of a method's result, group by group."""
-    return np.array([psnr(squared_error(fused(fuser, group), group.truth).mean()) for group in groups])
+    return np.array([psnr(squared_error(fuse_group(fuser, group), group.truth).mean()) for group in groups])
 
 
 def modality_table(records: Sequence[dict[str, Any]]) -> list[str]:
@@ -108,8 +108,8 @@ def picture(pair: Methods, groups: Sequence[Group]) -> RGB:
     """One row per group: the worst window of the model's result, and what else there is of it."""
     rows = []
     for group in groups:
-        ours = fused(pair.model, group)
-        theirs = fused(pair.two_stage, group)
+        ours = fuse_group(pair.model, group)
+        theirs = fuse_group(pair.two_stage, group)
         window = worst(ours, group.truth)
         difference = np.abs(ours.astype(int) - group.truth) * AMPLIFIED
         shown = [

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from support.helpers import Here, png, write_case
+from support.helpers import InProcessReader, png, write_case
 from support.pipelines import blend, pipeline
 from tfs_rt.batch.request import Options
 from tfs_rt.batch.run import Run
@@ -43,7 +43,7 @@ def run(tmp_path: Path, fail: BaseException, count: int, batch: int) -> Run:
     out = tmp_path / "out"
     out.mkdir()
     found = discover([cases(tmp_path, count)], output=out)
-    return Run(pipeline(tmp_path, predict), Options(out, batch=batch), found, Here())
+    return Run(pipeline(tmp_path, predict), Options(out, batch=batch), found, InProcessReader())
 
 
 @pytest.mark.parametrize("batch", [1, 2, 4])
@@ -77,7 +77,7 @@ def test_a_finished_case_whose_reading_fails_is_on_no_sheet_and_ends_no_run(
     monkeypatch.setattr("tfs_rt.batch.plan.load_case", refuse)
     options = dataclasses.replace(first.options, sheet=True)
     found = [case for case in discover([tmp_path / "in"], output=tmp_path / "out") if case.id == "k0"]
-    report = Run(first.fuser, options, found, Here()).fuse()
+    report = Run(first.fuser, options, found, InProcessReader()).fuse()
     (kept,) = report.results
     assert (kept["status"], "is on no contact sheet" in str(kept["warnings"])) == ("kept", True)
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from support.helpers import Cli, Here, write_case
+from support.helpers import Cli, InProcessReader, write_case
 from support.pipelines import blend, pipeline
 from tfs_rt.batch.lock import has_running_run, lock_output
 from tfs_rt.batch.progress import status
@@ -40,7 +40,7 @@ def begin(source: Path, tmp_path: Path) -> Callable[..., Run]:
 
     def ready(output: Path, shard: Shard | None = None, **more: Any) -> Run:
         output.mkdir(exist_ok=True)
-        return Run(made, Options(output, shard=shard, **more), discover([source], output=output), Here())
+        return Run(made, Options(output, shard=shard, **more), discover([source], output=output), InProcessReader())
 
     return ready
 

@@ -12,7 +12,7 @@ from PIL import Image
 
 from support.cases import load_error, load_folder, replace_image
 from support.helpers import png, write_case
-from support.made_dicom import made
+from support.made_dicom import make_dicom
 from tfs_rt.batch.notices import reading_warnings
 from tfs_rt.cases.colormaps import table
 
@@ -106,7 +106,10 @@ def test_colour_in_an_anatomical_image_is_refused_and_a_small_mark_gives_a_warni
 def test_colours_in_dicom_and_nifti_refuse_a_map_as_well(folder: Path) -> None:
     image = np.asarray(Image.open(folder / "pet.png").convert("RGB"))
     replace_image(
-        folder, "pet", made(image, SamplesPerPixel=3, PhotometricInterpretation="RGB", PlanarConfiguration=0), ".dcm"
+        folder,
+        "pet",
+        make_dicom(image, SamplesPerPixel=3, PhotometricInterpretation="RGB", PlanarConfiguration=0),
+        ".dcm",
     )
     load_error(folder, "has colours already", colormap="hot")
     rgb = np.ascontiguousarray(image.transpose(1, 0, 2)).view([("R", "u1"), ("G", "u1"), ("B", "u1")])

@@ -12,7 +12,7 @@ from pydicom import uid
 
 from support.cases import NAMES, load_error, load_folder, replace_image
 from support.helpers import write_case
-from support.made_dicom import item, made
+from support.made_dicom import item, make_dicom
 from tfs_rt.batch.notices import reading_warnings
 from tfs_rt.cases.colormaps import table
 from tfs_rt.cases.load import Loaded
@@ -32,14 +32,14 @@ def volume(value: int, positions: list[float] | None, modality: str = "MR") -> b
     frames = np.stack([np.full((SIDE, SIDE), value + n, np.uint8) for n in range(1, count + 1)])
     frames[:, 0, 0] = 0
     if positions is None:
-        return made(frames, Modality=modality)
+        return make_dicom(frames, Modality=modality)
     places = [item(PlanePositionSequence=[item(ImagePositionPatient=[0, 0, z])]) for z in positions]
     shared = item(
         PlaneOrientationSequence=[item(ImageOrientationPatient=AXIAL)],
         PixelMeasuresSequence=[item(PixelSpacing=[1, 1])],
     )
     groups = {"PerFrameFunctionalGroupsSequence": places, "SharedFunctionalGroupsSequence": [shared]}
-    return made(frames, Modality=modality, **groups)
+    return make_dicom(frames, Modality=modality, **groups)
 
 
 def nuclear(value: int, first: float, spacing: float) -> bytes:
@@ -47,7 +47,7 @@ def nuclear(value: int, first: float, spacing: float) -> bytes:
     frames = np.stack([np.full((SIDE, SIDE), value + n, np.uint8) for n in range(1, 4)])
     frames[:, 0, 0] = 0
     detector = item(ImagePositionPatient=[0, 0, first], ImageOrientationPatient=AXIAL)
-    return made(
+    return make_dicom(
         frames,
         SOPClassUID=uid.NuclearMedicineImageStorage,
         Modality="NM",
@@ -91,7 +91,7 @@ def test_a_file_without_a_place_beside_files_with_one_gives_a_warning(folder: Pa
 def test_places_in_different_formats_are_not_compared_and_give_a_warning(folder: Path) -> None:
     place = {"ImagePositionPatient": [0, 0, 0], "ImageOrientationPatient": AXIAL, "PixelSpacing": [1, 1]}
     levels = np.arange(SIDE * SIDE, dtype=np.uint8).reshape(SIDE, SIDE)
-    replace_image(folder, "mr-t1", made(levels, Modality="MR", **place), ".dcm")
+    replace_image(folder, "mr-t1", make_dicom(levels, Modality="MR", **place), ".dcm")
     assert [
         words
         for words in reading_warnings(load_folder(folder))
@@ -111,9 +111,9 @@ def test_positions_and_directions_without_a_pixel_spacing_are_compared(folder: P
 
     def put_all(second: list[int], across: list[int], **more: Any) -> None:
         own = {"ImagePositionPatient": [0, 0, 0], "ImageOrientationPatient": AXIAL}
-        replace_image(folder, "mr-t1", made(levels, Modality="MR", **own, **more), ".dcm")
+        replace_image(folder, "mr-t1", make_dicom(levels, Modality="MR", **own, **more), ".dcm")
         own = {"ImagePositionPatient": second, "ImageOrientationPatient": across}
-        replace_image(folder, "mr-t2", made(levels // 2, Modality="MR", **own), ".dcm")
+        replace_image(folder, "mr-t2", make_dicom(levels // 2, Modality="MR", **own), ".dcm")
 
     for more in ({}, {"PixelSpacing": [1, 1]}):
         put_all([0, 0, 0], AXIAL, **more)
@@ -133,12 +133,12 @@ def test_frames_in_an_unknown_order_give_a_warning(folder: Path) -> None:
     levels = np.arange(3 * SIDE * SIDE, dtype=np.uint32).reshape(3, SIDE, SIDE).astype(np.uint8)
     for number, name in enumerate(NAMES.values()):
         replace_image(
-            folder, name, made(levels // (number + 1), Modality="PT" if name == "pet" else "MR", **own), ".dcm"
+            folder, name, make_dicom(levels // (number + 1), Modality="PT" if name == "pet" else "MR", **own), ".dcm"
         )
     words = "only the first frame of m1, m2, functional has a position: the frames are taken in stored order"
     assert words in reading_warnings(load_folder(folder))
     own["SpacingBetweenSlices"] = 4
-    replace_image(folder, "mr-t2", made(levels // 2, Modality="MR", **own), ".dcm")
+    replace_image(folder, "mr-t2", make_dicom(levels // 2, Modality="MR", **own), ".dcm")
     assert any(
         "no position in space is known for m1, functional" in words for words in reading_warnings(load_folder(folder))
     )
@@ -149,9 +149,11 @@ def test_frames_that_are_sorted_by_number_go_with_others_of_a_known_order_alone(
     orders = {"mr-t1": [0, 4, 8], "mr-t2": [8, 4, 0], "pet": [0, 4, 8]}
     for number, (name, order) in enumerate(orders.items()):
         modality = "PT" if name == "pet" else "MR"
-        replace_image(folder, name, made(levels // (number + 1), Modality=modality, SliceLocationVector=order), ".dcm")
+        replace_image(
+            folder, name, make_dicom(levels // (number + 1), Modality=modality, SliceLocationVector=order), ".dcm"
+        )
     assert load_folder(folder).inputs["m2"]["frame_order"] == [3, 2, 1]
-    replace_image(folder, "pet", made(levels // 3, Modality="PT"), ".dcm")
+    replace_image(folder, "pet", make_dicom(levels // 3, Modality="PT"), ".dcm")
     load_error(folder, "mr-t2.dcm are not stored in the order of their places, and pet.dcm does not say where its lie")
 
 

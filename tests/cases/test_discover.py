@@ -58,7 +58,7 @@ def test_a_kind_of_source_is_added_by_one_entry(tmp_path: Path, monkeypatch: pyt
     case = Case("k", {slot: tmp_path / f"{slot}.png" for slot in SLOTS})
     kind = SourceKind(
         name="archive",
-        naming="add images",
+        naming_remedy="add images",
         recognises=lambda source: source.path.suffix == ".zip",
         find_cases=lambda source: [case],
     )

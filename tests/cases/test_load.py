@@ -10,7 +10,7 @@ import pytest
 
 from support.cases import NAMES, load_error, load_folder, replace_image
 from support.helpers import write_case
-from support.made_dicom import made
+from support.made_dicom import make_dicom
 from tfs_rt.batch.notices import reading_warnings
 from tfs_rt.cases.case import Case
 from tfs_rt.cases.load import ReadingOptions, load_case
@@ -32,7 +32,7 @@ def test_a_window_that_changes_nothing_is_an_error(folder: Path) -> None:
         load_error(folder, "which --window cannot change", windows=everywhere, window_for_all=True).remedy
         == "leave out --window"
     )
-    replace_image(folder, "mr-t1", made(np.arange(SIDE * SIDE, dtype=np.uint16).reshape(SIDE, SIDE)), ".dcm")
+    replace_image(folder, "mr-t1", make_dicom(np.arange(SIDE * SIDE, dtype=np.uint16).reshape(SIDE, SIDE)), ".dcm")
     assert load_folder(folder, windows={"m1": window}).inputs["m1"]["window_from"] == "user"
     loaded = load_folder(folder, windows=everywhere, window_for_all=True)  # one for all that have any use of it
     assert loaded.inputs["m1"]["window_from"] == "user"
@@ -59,12 +59,12 @@ def test_only_m1_is_recognised_as_ct_by_its_values(folder: Path) -> None:
 def test_ct_without_a_window_gives_a_warning_that_names_the_option(folder: Path) -> None:
     values = np.full((SIDE, SIDE), -1000, np.int16)
     values[8:24, 8:24] = 40
-    ct = made(values, Modality="CT", RescaleSlope=1, RescaleIntercept=0)
+    ct = make_dicom(values, Modality="CT", RescaleSlope=1, RescaleIntercept=0)
     replace_image(folder, "mr-t1", ct, ".dcm")
     words = "m1 is CT without a window: shown from 0 to 80 HU, the head window; set it with --window m1=LOW:HIGH"
     assert words in reading_warnings(load_folder(folder))
     assert words not in reading_warnings(load_folder(folder, windows={"m1": (0, 90)}))
-    wide = made(values, Modality="CT", RescaleSlope=1, RescaleIntercept=0, WindowCenter=0, WindowWidth=4096)
+    wide = make_dicom(values, Modality="CT", RescaleSlope=1, RescaleIntercept=0, WindowCenter=0, WindowWidth=4096)
     replace_image(folder, "mr-t1", wide, ".dcm")
     assert any(
         "spans 4095 HU, in which a brain is one grey" in words for words in reading_warnings(load_folder(folder))

@@ -113,7 +113,7 @@ def test_a_graph_that_mixes_the_images_of_a_batch_does_not_pass_the_gate(publish
     model.graph.node.reverse()
     model.graph.node.extend(reversed(nodes))
     model.graph.node.reverse()
-    engine = OrtCpuEngine(bundle.manifest.model, ort.InferenceSession(model.SerializeToString()))
+    engine = OrtCpuEngine(bundle.manifest.model, lambda: ort.InferenceSession(model.SerializeToString()))
     engine.try_out()
     with pytest.raises(ModelError, match="one step differs"):
         certify(engine, TorchEngine(bundle.manifest.model, network), bundle.manifest.recipe, weights="float32")

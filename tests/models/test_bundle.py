@@ -210,9 +210,9 @@ def test_what_is_no_onnx_file_is_refused(tmp_path: Path, data: bytes) -> None:
 
 
 def test_an_engine_that_answers_in_another_shape_is_found_out_at_once() -> None:
-    OrtCpuEngine(model_spec(), ort.InferenceSession(answering(["b", 3, "h", "w"]))).try_out()
+    OrtCpuEngine(model_spec(), lambda: ort.InferenceSession(answering(["b", 3, "h", "w"]))).try_out()
     with pytest.raises(ValueError, match="it answers"):
-        OrtCpuEngine(model_spec(), ort.InferenceSession(answering(["b", 3, 1, 1]))).try_out()
+        OrtCpuEngine(model_spec(), lambda: ort.InferenceSession(answering(["b", 3, 1, 1]))).try_out()
 
 
 @pytest.mark.parametrize("backend", [load, load_reference])

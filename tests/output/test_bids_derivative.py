@@ -15,7 +15,7 @@ import pytest
 from support.bids import DATATYPE, IDS, SIDE, SUFFIXES, write_dataset, write_session
 from support.cases import find
 from support.crashes import VARYING, run_and_kill, watch_operations
-from support.helpers import Cli, Here
+from support.helpers import Cli, InProcessReader
 from support.pipelines import blend, pipeline
 from tfs_rt.batch import verify as verification
 from tfs_rt.batch.request import Options, Request
@@ -43,7 +43,7 @@ def begin(raw: Path, tmp_path: Path) -> Begin:
     def ready(output: Path, source: Path = raw, samples: int = 1, **options: Any) -> Run:
         output.mkdir(parents=True, exist_ok=True)
         request = Request(seed=1, samples=samples)
-        return Run(made, Options(output, request, **options), discover([source], output=output), Here())
+        return Run(made, Options(output, request, **options), discover([source], output=output), InProcessReader())
 
     return ready
 

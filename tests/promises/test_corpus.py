@@ -15,7 +15,7 @@ from numpy.random import Generator
 from PIL import Image
 from pydicom.data import get_testdata_file
 
-from support.helpers import Cli, Here, png, write_case
+from support.helpers import Cli, InProcessReader, png, write_case
 from support.pipelines import blend, pipeline
 from tfs_rt.batch.request import Options, Request
 from tfs_rt.batch.run import Run
@@ -238,7 +238,7 @@ def fused_modes(tmp_path: Path, kind: str) -> dict[str, Any]:
         out = tmp_path / f"out {kind} {name}"
         out.mkdir()
         request = Request(reading=ReadingOptions(windows=windows, window_for_all=bool(windows)))
-        report = Run(pipeline(tmp_path, blend), Options(out, request, batch=3), cases, Here()).fuse()
+        report = Run(pipeline(tmp_path, blend), Options(out, request, batch=3), cases, InProcessReader()).fuse()
         results |= {result["id"]: result for result in report.results}
     return results
 

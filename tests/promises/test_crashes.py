@@ -19,7 +19,7 @@ import pytest
 from PIL import Image
 
 from support.crashes import VARYING, run_and_kill, watch_operations
-from support.helpers import Cli, Here, png, write_case
+from support.helpers import Cli, InProcessReader, png, write_case
 from support.pipelines import blend, pipeline
 from tfs_rt.batch import verify as verification
 from tfs_rt.batch.journal import parse_journal
@@ -55,7 +55,7 @@ def begin(source: Path, tmp_path: Path) -> Callable[..., Run]:
     def ready(output: Path, **options: Any) -> Run:
         output.mkdir(exist_ok=True)
         request = Request(seed=options.pop("seed", 0), samples=options.pop("samples", 1))
-        return Run(made, Options(output, request, **options), discover([source], output=output), Here())
+        return Run(made, Options(output, request, **options), discover([source], output=output), InProcessReader())
 
     return ready
 
@@ -589,7 +589,7 @@ def test_of_two_hundred_cases_the_bad_ones_stop_only_themselves(
         file.with_suffix(".png").write_bytes(data[: rng.integers(len(data))])
     (tmp_path / "out").mkdir()
     found = discover([tmp_path / "in"], output=tmp_path / "out")
-    report = Run(pipeline(tmp_path, blend), Options(tmp_path / "out", batch=3), found, Here()).fuse()
+    report = Run(pipeline(tmp_path, blend), Options(tmp_path / "out", batch=3), found, InProcessReader()).fuse()
     assert (report.exit_code, report.done) == (3, 200 - bad)
     assert {path.stem for path in (tmp_path / "out").glob("k*.png")} == {f"k{i:03d}" for i in range(200)} - spoilt
     failed = {result["id"]: result["error"] for result in report.results if result["status"] == "failed"}

@@ -27,7 +27,7 @@ def ort_cpu(bundle: Bundle, threads: int) -> HostEngine:
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     session = ort.InferenceSession(bundle.read("fp32"), options, providers=["CPUExecutionProvider"])
-    return OrtCpuEngine(bundle.manifest.model, session)
+    return OrtCpuEngine(bundle.manifest.model, lambda: session)
 
 
 def winograd(bundle: Bundle, threads: int) -> HostEngine:

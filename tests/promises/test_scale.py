@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from support.helpers import Here, write_case
+from support.helpers import InProcessReader, write_case
 from tfs_rt.batch import verify as verification
 from tfs_rt.batch.case_results import CaseResults
 from tfs_rt.batch.journal import Journal
@@ -20,7 +20,7 @@ from tfs_rt.batch.run import Run
 from tfs_rt.batch.shards import Shard
 from tfs_rt.cases.case import Case, FoundCase
 from tfs_rt.cases.discover import discover
-from tfs_rt.facts import as_json
+from tfs_rt.facts import json_bytes
 from tfs_rt.images import RGB
 from tfs_rt.sampling.engine import ImageBatch
 from tfs_rt_studies.discovery_times import LAYOUTS
@@ -101,7 +101,7 @@ def painted(source: Path, output: Path, count: int, shard: Shard | None = None) 
     files = {"m1": source / "mr-t1.png", "m2": source / "mr-t2.png", "functional": source / "pet.png"}
     cases: list[FoundCase] = [Case(f"k{number}", files) for number in range(count)]
     output.mkdir(exist_ok=True)
-    return Run(Painter(), Options(output, shard=shard), cases, Here())
+    return Run(Painter(), Options(output, shard=shard), cases, InProcessReader())
 
 
 @pytest.mark.parametrize("shard", [None, Shard(1, 1)])
@@ -135,7 +135,7 @@ def test_a_report_is_laid_out_as_every_file_of_ours_and_read_back_in_order(tmp_p
         report = run_report(results, cases, ended="complete", seconds=1.0, provenance=provenance)
         write_report(tmp_path, None, report, cases)
         data = (tmp_path / "report.json").read_bytes()
-        assert data == as_json(json.loads(data))
+        assert data == json_bytes(json.loads(data))
         assert [result["id"] for result in json.loads(data)["results"]] == sorted(ids)
         assert json.loads(data)["not_run"] == [[], ["a", "b", "c"]][number]
 

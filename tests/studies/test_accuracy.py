@@ -16,7 +16,7 @@ from tfs_rt_reference.data.groups import low_resolution, read_groups
 from tfs_rt_reference.data.prepare import Request, prepare
 from tfs_rt_studies import pages
 from tfs_rt_studies.accuracy import page as study
-from tfs_rt_studies.accuracy.page import BASELINE, Study, resolver, write_page
+from tfs_rt_studies.accuracy.page import BASELINE, Study, single_image_upsampler, write_page
 
 pytestmark = pytest.mark.usefixtures("shared_graphs")
 
@@ -97,4 +97,4 @@ def test_what_would_fail_later_is_refused_before_anything_is_fused(
 
 def test_a_model_of_three_images_resolves_none(x4: Path) -> None:
     with pytest.raises(UsageError, match="takes three images, not one"):
-        resolver(x4)
+        single_image_upsampler(x4)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from support.helpers import Here, write_case
+from support.helpers import InProcessReader, write_case
 from tfs_rt.batch.report import Report
 from tfs_rt.batch.request import Options
 from tfs_rt.batch.run import Run
@@ -79,4 +79,4 @@ def write_cases(folder: Path, count: int) -> Path:
 def fuse_with(method: FakeMethod, source: Path, output: Path, **options: Any) -> Report:
     """Fuse all cases of a folder by a fake method."""
     output.mkdir(exist_ok=True)
-    return Run(method, Options(output, **options), discover([source], output=output), Here()).fuse()
+    return Run(method, Options(output, **options), discover([source], output=output), InProcessReader()).fuse()

@@ -100,7 +100,7 @@ def write_case(folder: Path, *, size: int = 16, functional: str = "pet", m1: str
     return folder
 
 
-class Here(SandboxedReader):
+class InProcessReader(SandboxedReader):
     """Reads in this process, for tests that count its system calls."""
 
     def read(self, data: bytes, path: Path, options: FileOptions) -> Picture:

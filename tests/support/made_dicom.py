@@ -22,7 +22,7 @@ LOSSY = FileOptions(allow_lossy=True)
 RAMP = np.arange(64, dtype=np.uint16).reshape(8, 8) * 64  # 0 to 4032
 
 
-def made(pixels: np.ndarray, syntax: str = uid.ExplicitVRLittleEndian, /, **attributes: Any) -> bytes:
+def make_dicom(pixels: np.ndarray, syntax: str = uid.ExplicitVRLittleEndian, /, **attributes: Any) -> bytes:
     """A DICOM file of (H, W) or (N, H, W) grey pixels, or with `SamplesPerPixel=3` of (H, W, 3)."""
     colour = attributes.get("SamplesPerPixel") == 3
     shape = pixels.shape[:-1] if colour else pixels.shape
@@ -41,10 +41,10 @@ def made(pixels: np.ndarray, syntax: str = uid.ExplicitVRLittleEndian, /, **attr
         dataset.add_new("PixelData", "OW", pixels.tobytes() + b"\0" * (pixels.nbytes % 2))
     for keyword, value in attributes.items():
         setattr(dataset, keyword, value)
-    return written(dataset, syntax)
+    return encode(dataset, syntax)
 
 
-def written(dataset: Dataset, syntax: str) -> bytes:
+def encode(dataset: Dataset, syntax: str) -> bytes:
     dataset.file_meta = FileMetaDataset()
     dataset.file_meta.TransferSyntaxUID = uid.UID(syntax)
     buffer = io.BytesIO()
@@ -70,7 +70,7 @@ def levels(data: bytes, rules: FileOptions = LOSSY) -> np.ndarray:
     return slices[..., 0]
 
 
-def refused(data: bytes, words: str, rules: FileOptions = LOSSY) -> InputError:
+def assert_refused(data: bytes, words: str, rules: FileOptions = LOSSY) -> InputError:
     with pytest.raises(InputError, match=words) as caught:
         read(data, PATH, rules)
     assert caught.value.subject == str(PATH)

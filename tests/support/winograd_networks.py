@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from support.helpers import TINY
-from tfs_rt.backends.winograd.kernels import Shape
+from tfs_rt.backends.winograd.kernels import RegisterTile
 from tfs_rt.backends.winograd.machine import host_shape
 from tfs_rt.images import Array
 from tfs_rt.models.onnx.weights import Weights
@@ -19,7 +19,11 @@ from tfs_rt_reference.network import UNet
 
 WIDE = dataclasses.replace(TINY, inner_channel=32, norm_groups=8)
 HOST = host_shape()
-SHAPES = [HOST, Shape(4, 6, 4), Shape(16, 12, 2)]  # those of other processors run here too, in more instructions
+SHAPES = [
+    HOST,
+    RegisterTile(4, 6, 4),
+    RegisterTile(16, 12, 2),
+]  # those of other processors run here too, in more instructions
 ARCHITECTURES = {
     "gate over all": WIDE,
     "gate over the condition": dataclasses.replace(WIDE, gate="condition"),

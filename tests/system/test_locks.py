@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from support.helpers import Cli, Here, write_case
+from support.helpers import Cli, InProcessReader, write_case
 from support.pipelines import blend, pipeline
 from tfs_rt.backends.cache import Cache
 from tfs_rt.batch.lock import has_running_run, lock_output, state_folder
@@ -33,7 +33,7 @@ def begin(tmp_path: Path) -> Callable[[], Run]:
     out = tmp_path / "out"
     write_case(tmp_path / "in" / "a")
     out.mkdir()
-    return lambda: Run(made, Options(out), discover([tmp_path / "in"], output=out), Here())
+    return lambda: Run(made, Options(out), discover([tmp_path / "in"], output=out), InProcessReader())
 
 
 @pytest.fixture(params=["ENOSYS", "ENOLCK", "ENOTSUP", "EOPNOTSUPP"])

@@ -23,7 +23,7 @@ from typing import Any, Literal, get_args
 from filelock import Timeout
 
 from tfs_rt.errors import EnvironmentFault, first_line
-from tfs_rt.facts import Facts, as_json, digest
+from tfs_rt.facts import Facts, digest, json_bytes
 from tfs_rt.system.files import TEMPORARY, file_sha256, read_regular, write_file
 from tfs_rt.system.locks import MARKER, acquire, is_held
 from tfs_rt.system.os_errors import remedy_for, write_fault
@@ -116,7 +116,7 @@ class Cache:
         """The file, then its sidecar."""
         entry = Entry(self._path(kind, facts), kind, facts, notes, hashlib.sha256(data).hexdigest(), len(data))
         content = {"kind": kind, "facts": facts, "notes": notes, "sha256": entry.sha256, "size": entry.size}
-        sidecar = as_json(content | {"digest": digest(content)})
+        sidecar = json_bytes(content | {"digest": digest(content)})
         try:
             entry.remove()  # or the old sidecar would stand beside the new file
             for path, written in ((entry.path, data), (entry.path.with_suffix(".json"), sidecar)):

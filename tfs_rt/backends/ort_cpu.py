@@ -1,4 +1,4 @@
-"""`ort-cpu`: ONNX Runtime on the CPU, float32; the default and the exact tier."""
+"""ONNX Runtime on the CPU, float32: the reference among CPU backends, second choice of `auto`."""
 
 from __future__ import annotations
 
@@ -20,25 +20,34 @@ from tfs_rt.system.threads import library_threads
 
 GUARD = ForkGuard("ort-cpu")
 OrtEngine = TypeVar("OrtEngine", bound="OrtCpuEngine")
+ENGINES: WeakSet[OrtCpuEngine] = WeakSet()
+
+
+def _after_fork() -> None:
+    for engine in ENGINES:
+        engine.after_fork()
+
+
+# The hook belongs to the module: one of each engine would keep it alive, as a hook cannot be taken back.
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 class OrtCpuEngine(HostEngine):
-    """A session on the CPU. A forked child makes a new one by `make`, for it has none of the session's threads."""
+    """A session on the CPU. A forked child makes a new one, for it has none of the session's threads."""
 
-    def __init__(
-        self, spec: ModelSpec, session: ort.InferenceSession, make: Callable[[], ort.InferenceSession] | None = None
-    ) -> None:
+    def __init__(self, spec: ModelSpec, make_session: Callable[[], ort.InferenceSession]) -> None:
         super().__init__(spec, self._run)
-        self.session = session
-        self.make = make
+        self.make_session = make_session
+        self.session = make_session()
         self.forked = False
         ENGINES.add(self)
 
     def _run(self, condition: Array, x_t: Array, noise_level: Array) -> Array:
         inputs = {"condition": condition, "x_t": x_t, "noise_level": noise_level}
         with GUARD.call():
-            if self.forked and self.make:
-                self.session = self.make()
+            if self.forked:
+                self.session = self.make_session()
                 self.forked = False
             return cast(Array, self.session.run(["prediction"], inputs)[0])
 
@@ -62,7 +71,7 @@ def start_engine(
     file = bundle.path / bundle.manifest.files["fp32"].path
     spec = bundle.manifest.model
 
-    def make() -> ort.InferenceSession:
+    def make_session() -> ort.InferenceSession:
         options = ort.SessionOptions()
         options.log_severity_level = 4  # errors reach us as exceptions; the rest is for developers
         options.intra_op_num_threads = count
@@ -73,7 +82,7 @@ def start_engine(
 
     count = library_threads(threads)
     try:
-        ready = engine(spec, make(), make)
+        ready = engine(spec, make_session)
         ready.try_out()
     except (TfsRtError, MemoryError):
         raise
@@ -85,13 +94,3 @@ def start_engine(
         reason = f"cannot be run ({first_line(error)})"
         raise ModelError(file, reason, "update onnxruntime, or export the bundle again") from error
     return ready
-
-
-def _after_fork() -> None:
-    for engine in ENGINES:
-        engine.after_fork()
-
-
-ENGINES: WeakSet[OrtCpuEngine] = WeakSet()
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)

@@ -28,7 +28,7 @@ class InFlight:
     items: list[WorkItem]
     wait: Callable[[], list[RGB]] | None  # waits for its images; None if it could not begin
     fault: TfsRtError | None  # why it could not begin
-    seconds: float  # that it took to begin
+    seconds: float  # spent in `begin`
 
 
 @dataclass(slots=True)

@@ -44,7 +44,8 @@ class Run:
     cases: Sequence[FoundCase]
     reader: SandboxedReader = field(default_factory=SandboxedReader)
     on_result: Callable[[Facts], None] = lambda row: None  # called with the report's row of each case
-    on_step: Callable[[float], None] = lambda steps: None  # called as fusing goes on; in all, `fuser.steps` a case
+    # called after each step, with a share of a case; the shares of a case add up to `fuser.steps`
+    on_step: Callable[[float], None] = lambda steps: None
     provenance: Provenance = field(init=False)
     settings: Facts = field(init=False)  # the part of the provenance that can change pixels
     job: Job | None = field(init=False)  # of a shard

@@ -20,7 +20,7 @@ REMEDY = "fuse the case again"
 
 
 @dataclass(frozen=True, slots=True)
-class Checked:
+class Verdict:
     """The verdict on one result. A bad one names the file, the reason and the remedy."""
 
     case: str
@@ -31,7 +31,7 @@ class Checked:
     remedy: str = ""
 
 
-def verify(output: Path) -> Iterator[Checked]:
+def verify(output: Path) -> Iterator[Verdict]:
     """Check every result of an output folder, by case: its files and its sidecar must be as they were written.
 
     Inputs that have changed or are gone are reported, and do not make a result bad. Files of others are ignored.
@@ -64,7 +64,7 @@ def _find_results(output: Path) -> dict[Path, Path | None]:
     return results
 
 
-def _check_result(output: Path, sidecar_path: Path, lone_image: Path | None, *, running: bool) -> Checked:
+def _check_result(output: Path, sidecar_path: Path, lone_image: Path | None, *, running: bool) -> Verdict:
     case_id = sidecar_path.stem
     try:
         # Refuse an image without a sidecar.
@@ -83,8 +83,8 @@ def _check_result(output: Path, sidecar_path: Path, lone_image: Path | None, *, 
         for name, sha256 in sidecar.files().items():
             _check_file(output / name, sha256)
     except TfsRtError as error:
-        return Checked(case_id, "bad", "not looked at", error.subject, error.reason, error.remedy)
-    return Checked(case_id, "good", _inputs_state(sidecar))
+        return Verdict(case_id, "bad", "not looked at", error.subject, error.reason, error.remedy)
+    return Verdict(case_id, "good", _inputs_state(sidecar))
 
 
 def _check_file(path: Path, sha256: str) -> None:

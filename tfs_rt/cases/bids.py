@@ -118,4 +118,4 @@ def _holds_data(subject: Path) -> bool:
         return False
 
 
-BIDS = SourceKind(name="BIDS dataset", naming=NAMING, recognises=_recognises, find_cases=_find_cases)
+BIDS = SourceKind(name="BIDS dataset", naming_remedy=NAMING, recognises=_recognises, find_cases=_find_cases)

@@ -171,7 +171,7 @@ def _row(line: int, header: list[str], cells: list[str]) -> Row:
 
 CSV_LIST = SourceKind(
     name="list",
-    naming="add a line for each case under id,m1,m2,functional",
+    naming_remedy="add a line for each case under id,m1,m2,functional",
     recognises=_recognises,
     find_cases=_find_cases,
 )

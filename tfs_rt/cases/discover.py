@@ -29,7 +29,7 @@ from tfs_rt.output import bids_derivative
 from tfs_rt.output.conflicts import OutputFolder
 from tfs_rt.system.files import fold_name, real_path
 
-# The first kind that recognises a source reads it. After one that mixes, the later ones are tried, too.
+# The first kind that recognises a source reads it. If it allows later kinds, they are tried, too.
 KINDS: tuple[SourceKind, ...] = (CSV_LIST, BIDS, NNUNET, FOLDERS)
 
 
@@ -90,7 +90,7 @@ def _cases_of(source: Source) -> list[FoundCase]:
         raise UsageError(source.path, reason, _remedy_for_file(source))
     if not cases:
         reason = f"no case in this {kinds[-1].name}{_contents(source)}"
-        raise NothingFound(source.path, reason, kinds[-1].naming)
+        raise NothingFound(source.path, reason, kinds[-1].naming_remedy)
     return cases
 
 
@@ -109,7 +109,7 @@ def _kinds_of(source: Source) -> list[SourceKind]:
     for kind in KINDS:
         if kind.recognises(source):
             kinds.append(kind)
-            if not kind.mixes:
+            if not kind.allows_later_kinds:
                 break
     return kinds
 

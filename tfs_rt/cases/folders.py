@@ -228,4 +228,4 @@ def _holds_a_case(folder: Path) -> bool:
         return False
 
 
-FOLDERS = SourceKind(name="folder", naming=NAMING, recognises=_recognises, find_cases=_find_cases)
+FOLDERS = SourceKind(name="folder", naming_remedy=NAMING, recognises=_recognises, find_cases=_find_cases)

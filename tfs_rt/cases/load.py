@@ -32,7 +32,7 @@ Window = tuple[float, float]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReadingOptions:
-    """The user's choices for pixels that the models cannot take as they are. Each file gets `FileOptions` of them."""
+    """Options for reading a case's files: windows, colour map, lossy compression. Each file gets its `FileOptions`."""
 
     windows: dict[str, Window] = field(default_factory=dict)  # by slot: the values of black and white
     # One window was given without a slot: it must apply to at least one.

@@ -64,8 +64,8 @@ def _find_cases(source: Source) -> Iterator[FoundCase]:
 
 NNUNET = SourceKind(
     name="folder of images with nnU-Net names",
-    naming="name the images of each case <id>_0000 (m1), <id>_0001 (m2) and <id>_0002 (functional)",
+    naming_remedy="name the images of each case <id>_0000 (m1), <id>_0001 (m2) and <id>_0002 (functional)",
     recognises=_recognises,
     find_cases=_find_cases,
-    mixes=True,
+    allows_later_kinds=True,
 )

@@ -27,14 +27,14 @@ class Candidate:
     dataset: Path | None = None  # the BIDS dataset that holds it
 
 
-def pair(candidate: Candidate, naming: str, *, any_pair: bool) -> FoundCase:
+def pair(candidate: Candidate, naming_remedy: str, *, any_pair: bool) -> FoundCase:
     """The case of a candidate's images, or the refused case with the problem of them.
 
-    `naming` is the remedy if no image is named by a modality. `any_pair` accepts a pair without mr-t2, in the order of
-    ANATOMICAL.
+    `naming_remedy` is given if no image is named by a modality. `any_pair` accepts a pair without mr-t2, in the order
+    of ANATOMICAL.
     """
     problem = candidate.problem
-    if not problem and (incomplete := _problem(candidate, naming, any_pair)):
+    if not problem and (incomplete := _problem(candidate, naming_remedy, any_pair)):
         problem = candidate.hint or incomplete
     if problem:
         files = tuple(file for files in candidate.images.values() for file in files)
@@ -43,11 +43,11 @@ def pair(candidate: Candidate, naming: str, *, any_pair: bool) -> FoundCase:
     return Case(candidate.id, dict(zip(SLOTS, in_slot_order, strict=True)), dataset=candidate.dataset)
 
 
-def _problem(candidate: Candidate, naming: str, any_pair: bool) -> Problem | None:
+def _problem(candidate: Candidate, naming_remedy: str, any_pair: bool) -> Problem | None:
     """The reason why the images are not one case; None if they are."""
     if not candidate.images:
         names = f" (found {shorten(candidate.other_images)})" if candidate.other_images else ""
-        return Problem(f"no file is named by its modality{names}", naming)
+        return Problem(f"no file is named by its modality{names}", naming_remedy)
 
     # One file for each modality.
     for modality, files in candidate.images.items():

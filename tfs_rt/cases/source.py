@@ -30,8 +30,8 @@ class SourceKind:
     """A kind of source: how it is recognised, and how its cases are found. Both functions may raise OSError."""
 
     name: str  # in the message "no case in this <name>"
-    naming: str  # remedy if no case is found in it
+    naming_remedy: str  # remedy if no case is found in it
     recognises: Callable[[Source], bool]
     find_cases: Callable[[Source], Iterable[FoundCase]]
     # A source may hold cases of this kind beside those of a later one.
-    mixes: bool = False
+    allows_later_kinds: bool = False

@@ -1,7 +1,7 @@
 """Decode PNG, TIFF and JPEG by Pillow: its exceptions become InputError, its modes become levels or are refused.
 
-Taken as they are: 8-bit grey and RGB, palettes, 1-bit, fewer bits of grey spread over 0 to 255; alpha only where every
-pixel is opaque. Deeper grey only through `FileOptions.window`, which changes nothing in the others.
+Accepted: 8-bit grey and RGB, palettes, 1-bit, and alpha where every pixel is opaque. Grey of fewer than 8 bits is
+scaled to 0 to 255. Deeper grey needs `FileOptions.window`, which changes nothing in the others.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ from tfs_rt.formats.levels import AS_STORED, window_words
 from tfs_rt.formats.picture import MAX_PIXELS, FileOptions, Picture, grey, to_levels
 from tfs_rt.images import RGB
 
-AGAIN = "write the file again"
-ENDING = "or give it the ending of its own format"
-PLAIN = "write the file again, as 8-bit grey or RGB"
-WINDOW = "give --window LOW:HIGH, in its own values: which of them become black and white is your choice"
+REMEDY_REWRITE = "write the file again"
+REMEDY_ENDING = "or give it the ending of its own format"
+REMEDY_8_BIT = "write the file again, as 8-bit grey or RGB"
+REMEDY_WINDOW = "give --window LOW:HIGH, in its own values: which of them become black and white is your choice"
 ORIENTATION = 0x0112  # EXIF
 OPAQUE_ONLY = ("LA", "RGBA", "PA")
 DEEP = ("I;16", "I;16B", "I", "F")
 WORDS = {"1": "1-bit, black and white", "P": "8-bit colours of its palette", "PA": "8-bit colours of its palette"}
 
 
-def decode(data: bytes, path: Path, kind: str, to_slice: Callable[[Image.Image], Picture]) -> Picture:
-    """Open an image as `kind` and return what `to_slice` makes of it. Any fault of either becomes InputError."""
+def decode(data: bytes, path: Path, kind: str, make_picture: Callable[[Image.Image], Picture]) -> Picture:
+    """Open an image as `kind` and return what `make_picture` makes of it. Any fault of either becomes InputError."""
     if not data:
-        raise InputError(path, "is empty", AGAIN)
+        raise InputError(path, "is empty", REMEDY_REWRITE)
     # Open the image. Pillow warns of damage and goes on: such a warning is an error here.
     try:
         with warnings.catch_warnings():
@@ -42,15 +42,15 @@ def decode(data: bytes, path: Path, kind: str, to_slice: Callable[[Image.Image],
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the limit below is lower
             with Image.open(io.BytesIO(data), formats=[kind]) as image:
                 _check_size(image.size, path)
-                return to_slice(image)
+                return make_picture(image)
     except (InputError, MemoryError):
         raise
     except Image.DecompressionBombError as error:
         raise InputError(path, "more than 4096x4096 pixels", "crop or shrink it") from error
     except UnidentifiedImageError as error:  # its message has an address in memory
-        raise InputError(path, f"damaged {kind}, or of a kind that is not read", PLAIN) from error
+        raise InputError(path, f"is a damaged {kind}, or of a kind that is not read", REMEDY_8_BIT) from error
     except Exception as error:  # Pillow raises OSError, SyntaxError, ValueError, zlib.error, struct.error ...
-        raise InputError(path, f"damaged {kind} ({first_line(error)})", AGAIN) from error
+        raise InputError(path, f"is a damaged {kind} ({first_line(error)})", REMEDY_REWRITE) from error
 
 
 def _check_size(size: tuple[int, int], path: Path) -> None:
@@ -91,7 +91,7 @@ def to_picture(
 
 def _apply_window(image: Image.Image, path: Path, options: FileOptions, white_is_low: bool) -> tuple[RGB, str]:
     if options.window is None:
-        raise InputError(path, "holds grey values of more than 8 bits", WINDOW)
+        raise InputError(path, "holds grey values of more than 8 bits", REMEDY_WINDOW)
     if "transparency" in image.info:
         raise InputError(path, "has transparent pixels", "flatten it onto a background of your choice")
     values = np.asarray(image)
@@ -104,10 +104,12 @@ def _apply_window(image: Image.Image, path: Path, options: FileOptions, white_is
 
 def _to_rgb(image: Image.Image, path: Path) -> RGB:
     if image.mode not in ("1", "L", "P", "RGB", *OPAQUE_ONLY):
-        raise InputError(path, f"is in mode {image.mode}", "convert it to 8-bit grey or RGB")
+        raise InputError(
+            path, f"is in colour mode {image.mode}, which is not supported", "convert it to 8-bit grey or RGB"
+        )
     image.load()
     if image.mode == "P" and np.asarray(image).max() >= len(image.getpalette() or []) // 3:
-        raise InputError(path, f"damaged {image.format} (colours beyond its palette)", AGAIN)
+        raise InputError(path, f"is a damaged {image.format} (colours beyond its palette)", REMEDY_REWRITE)
     if image.mode in OPAQUE_ONLY or "transparency" in image.info:
         rgba = np.asarray(image.convert("RGBA"))
         if (rgba[..., 3] != 255).any():

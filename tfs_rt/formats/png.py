@@ -19,7 +19,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from tfs_rt.errors import InputError
 from tfs_rt.formats.picture import MAX_PIXELS, FileOptions, Picture
-from tfs_rt.formats.pillow_modes import ENDING, WINDOW, check_upright, decode, inflates_to, to_picture
+from tfs_rt.formats.pillow_modes import REMEDY_ENDING, REMEDY_WINDOW, check_upright, decode, inflates_to, to_picture
 from tfs_rt.images import RGB
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -42,13 +42,13 @@ def read(data: bytes, path: Path, options: FileOptions) -> Picture:
     """One slice from the bytes of a PNG file; InputError names `path`, the reason and the remedy."""
     bits = _check_file(data, path, options)
 
-    def to_slice(image: Image.Image) -> Picture:
+    def make_picture(image: Image.Image) -> Picture:
         if getattr(image, "n_frames", 1) > 1:
             raise InputError(path, "animated PNG", "save one frame")
         check_upright(image, path)
         return to_picture(image, path, options, bits=bits)
 
-    return decode(data, path, "PNG", to_slice)
+    return decode(data, path, "PNG", make_picture)
 
 
 def encode(slices: Sequence[RGB], frames: dict[str, Any], text: dict[str, str]) -> bytes:
@@ -73,7 +73,7 @@ def _check_file(data: bytes, path: Path, options: FileOptions) -> int:
     if not data:
         raise InputError(path, "is empty", "write the file again")
     if not data.startswith(SIGNATURE):
-        raise InputError(path, "is not a PNG file", f"convert it to 8-bit PNG, {ENDING}")
+        raise InputError(path, "is not a PNG file", f"convert it to 8-bit PNG, {REMEDY_ENDING}")
     try:
         chunks = list(_chunks(data))
     except ValueError as error:
@@ -119,7 +119,7 @@ def _check_header(header: bytes, path: Path, options: FileOptions) -> int:
     if depth == 16 and colour_type != GREY:
         raise InputError(path, "16-bit image", "convert it to 8-bit RGB, or to 16-bit grey without alpha")
     if depth == 16 and options.window is None:
-        raise InputError(path, "16-bit image", WINDOW)
+        raise InputError(path, "16-bit image", REMEDY_WINDOW)
     parts = [(0, 0, 1, 1)] if not interlaced else ADAM7
     sizes = [(-(-(height - y) // dy), -(-(width - x) // dx)) for x, y, dx, dy in parts]
     bits = depth * CHANNELS[colour_type]

@@ -17,7 +17,7 @@ class SandboxedReader:
     """`tfs_rt.formats.registry.read_picture` in a sandboxed child process."""
 
     def __init__(self) -> None:
-        self.sandbox = Sandbox(read_in_child, remedy="write the file again, or take it out")
+        self.sandbox = Sandbox(read_in_child, remedy="save the file again, or remove it from the case list")
 
     def __enter__(self) -> Self:
         return self

@@ -19,7 +19,7 @@ from PIL import TiffImagePlugin as Tag
 from tfs_rt.errors import InputError
 from tfs_rt.formats.jpeg import LOSSY
 from tfs_rt.formats.picture import FileOptions, Picture
-from tfs_rt.formats.pillow_modes import AGAIN, ENDING, check_upright, decode, inflates_to, to_picture
+from tfs_rt.formats.pillow_modes import REMEDY_ENDING, REMEDY_REWRITE, check_upright, decode, inflates_to, to_picture
 
 SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # the last two: BigTIFF
 BIG_ENDIAN = b"MM"
@@ -55,7 +55,7 @@ Tags = Tag.ImageFileDirectory_v2
 def read(data: bytes, path: Path, options: FileOptions) -> Picture:
     """One slice from the bytes of a TIFF file; InputError names `path`, the reason and the remedy."""
 
-    def to_slice(image: Image.Image) -> Picture:
+    def make_picture(image: Image.Image) -> Picture:
         assert isinstance(image, Tag.TiffImageFile)
         # Refuse what Pillow would open in another way than it is meant.
         if image.n_frames > 1:
@@ -67,15 +67,15 @@ def read(data: bytes, path: Path, options: FileOptions) -> Picture:
         # Check that every strip or tile is complete.
         compression = tags.get(Tag.COMPRESSION, RAW)
         if not all(_is_whole(compression, data[at : at + n], n, pixels) for at, n, pixels in _parts(tags, image.size)):
-            raise InputError(path, "damaged or truncated TIFF", AGAIN)
+            raise InputError(path, "damaged or truncated TIFF", REMEDY_REWRITE)
         # Convert the pixels.
         white_is_low = tags[Tag.PHOTOMETRIC_INTERPRETATION] == WHITE_IS_LOW
         return to_picture(image, path, options, bits=max(_bits(tags)), white_is_low=white_is_low)
 
     # Check the signature before Pillow sees the file.
     if data and not data.startswith(SIGNATURES):
-        raise InputError(path, "is not a TIFF file", f"convert it to 8-bit TIFF or PNG, {ENDING}")
-    return decode(data, path, "TIFF", to_slice)
+        raise InputError(path, "is not a TIFF file", f"convert it to 8-bit TIFF or PNG, {REMEDY_ENDING}")
+    return decode(data, path, "TIFF", make_picture)
 
 
 def _check_compression(tags: Tags, path: Path, options: FileOptions) -> None:

@@ -16,7 +16,7 @@ from urllib.parse import quote, unquote_to_bytes
 
 from tfs_rt import __version__
 from tfs_rt.errors import UsageError
-from tfs_rt.facts import Facts, as_json
+from tfs_rt.facts import Facts, json_bytes
 from tfs_rt.output.provenance import RESEARCH_USE
 from tfs_rt.spec import SLOTS
 from tfs_rt.system.files import read_regular, real_path, write_file
@@ -57,7 +57,7 @@ def write_description(output: Path, dataset: Path) -> None:
     links = {**_links(before), **now["DatasetLinks"]}
     after = {**now, **before, "DatasetLinks": links, "GeneratedBy": programs or [our_entry]}
     if after != before:
-        write_file(output / DESCRIPTION, as_json(after))
+        write_file(output / DESCRIPTION, json_bytes(after))
 
 
 def sidecar_entries(dataset: Path, files: dict[str, Path], made_by: str) -> Facts:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tfs_rt.assets import MANIFEST
 from tfs_rt.errors import EnvironmentFault, TfsRtError, UsageError
-from tfs_rt.facts import Facts, as_json
+from tfs_rt.facts import Facts, json_bytes
 from tfs_rt.output.folder import SHEETS, sidecar_name
 from tfs_rt.output.provenance import pixel_settings, recipe_hash
 from tfs_rt.output.sidecar import Sidecar, read_sidecar
@@ -108,7 +108,7 @@ def clear_sheets(folder: Path) -> None:
 
 def write_json(path: Path, data: Facts) -> None:
     """Write a JSON file."""
-    write_file(path, as_json(data))
+    write_file(path, json_bytes(data))
 
 
 def _files_are_intact(folder: Path, sidecar: Sidecar) -> bool:

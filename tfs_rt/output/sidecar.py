@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tfs_rt.errors import InputError, first_line
-from tfs_rt.facts import Facts, as_json, digest
+from tfs_rt.facts import Facts, digest, json_bytes
 from tfs_rt.output.folder import SPREAD, result_names, spread_names
 from tfs_rt.spec import SLOTS
 from tfs_rt.system.files import read_regular
@@ -130,7 +130,7 @@ OWN_KEYS = [name for name in FIELDS if name not in MERGED]  # of a sidecar; all 
 
 def with_digest(facts: Facts) -> bytes:
     """A JSON object as a file, with its own digest as the last entry."""
-    return as_json(facts | {DIGEST: digest(facts)})
+    return json_bytes(facts | {DIGEST: digest(facts)})
 
 
 def read_sidecar(path: Path) -> Sidecar:
@@ -139,7 +139,7 @@ def read_sidecar(path: Path) -> Sidecar:
         data = read_regular(path, LIMIT)
         facts = json.loads(data)
         own_digest = facts.pop(DIGEST)
-        if data != as_json(facts | {DIGEST: own_digest}) or own_digest != digest(facts):
+        if data != json_bytes(facts | {DIGEST: own_digest}) or own_digest != digest(facts):
             raise ValueError("it was changed after it was written")
         sidecar = _parsed(facts)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:

@@ -16,7 +16,8 @@ from pathlib import Path
 from tfs_rt.errors import EnvironmentFault
 from tfs_rt.system.os_errors import write_fault
 
-TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}\.tmp")
+TEMPORARY = re.compile(r"\.(.+)\.[0-9a-f]{8}\.tmp")  # its group: the start of the name of the file to be
+NAME_START = 100  # characters of a file's name in that of its temporary
 UNSYNCED = {errno.EINVAL, errno.ENOTSUP, errno.EBADF}  # errors of file systems that cannot flush a folder
 BINARY = getattr(os, "O_BINARY", 0)  # on Windows
 AT_ONCE = getattr(os, "O_NONBLOCK", 0)  # on all other systems
@@ -87,7 +88,7 @@ def write_file(path: Path, data: bytes | Iterable[bytes], *, mode: int = 0o666, 
     folders between are made, and links among them are refused.
     """
     # Write to a temporary name, flush it to the disk, rename it, and flush the folder.
-    temporary = (within or path.parent) / f".{path.name[:100]}.{secrets.token_hex(4)}.tmp"
+    temporary = (within or path.parent) / f".{path.name[:NAME_START]}.{secrets.token_hex(4)}.tmp"
     try:
         if within:
             _make_folders(path.parent, within)
@@ -149,6 +150,17 @@ def remove_temporaries(folder: Path) -> None:
     for path in folder.iterdir() if folder.is_dir() else ():
         if TEMPORARY.fullmatch(path.name) and path.is_file():
             path.unlink(missing_ok=True)
+
+
+def temporaries_of(folder: Path, names: set[str]) -> set[Path]:
+    """The temporary files that killed writers left in a folder for files of these names."""
+    starts = {name[:NAME_START] for name in names}
+    found = set()
+    for path in folder.iterdir() if folder.is_dir() else ():
+        match = TEMPORARY.fullmatch(path.name)
+        if match and match[1] in starts and path.is_file():
+            found.add(path)
+    return found
 
 
 def write_all(descriptor: int, data: bytes) -> None:

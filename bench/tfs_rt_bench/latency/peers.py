@@ -1,4 +1,6 @@
-"""Peers as they come: the same network in PyTorch, ONNX Runtime and OpenVINO by their first examples, nothing set.
+"""Other runtimes at their default settings, as a baseline.
+
+PyTorch, ONNX Runtime and OpenVINO run the same network as in their first examples.
 
 Each is an engine for the runtime's loop, so that tables and noise are the same and images can be compared. A whole
 batch is one call. Threads, precision and kernels are the library's own choice.
@@ -8,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -35,11 +38,11 @@ class PeerEngine(HostEngine):
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """A peer: its loader, its module and its extra."""
+    """A peer: its loader, its module, and the remedy if the module is missing."""
 
     load: Callable[[Bundle, str], tuple[Network, str]]  # on "cpu" or "cuda": the network, and its precision
-    module: str  # that holds the library
-    remedy: str  # if it is missing
+    module: str  # that imports the library
+    remedy: str
 
 
 def load_peer(name: str, bundle: Bundle, device: str = "cpu") -> PeerEngine:
@@ -53,20 +56,20 @@ def _eager(bundle: Bundle, device: str) -> tuple[Network, str]:
 
 
 def _compiled(bundle: Bundle, device: str) -> tuple[Network, str]:
-    torch: Any = import_optional("torch", "torch-compile", TORCH)
+    torch: Any = import_module("torch")
     return _in_torch(torch.compile(_network(bundle, device)), device), "fp32"
 
 
 def _network(bundle: Bundle, device: str) -> Any:
     engine: Any = import_optional("tfs_rt_reference.engine", "torch-eager", TORCH)
-    torch: Any = import_optional("torch", "torch-eager", TORCH)
+    torch: Any = import_module("torch")
     if device == "cuda" and not torch.cuda.is_available():
         raise EnvironmentFault("torch-eager", "this torch finds no GPU", "install torch for CUDA (pytorch.org)")
     return engine.load(bundle).network.to(device)
 
 
 def _in_torch(network: Callable[..., Any], device: str) -> Network:
-    torch: Any = import_optional("torch", "torch-eager", TORCH)
+    torch: Any = import_module("torch")
 
     def predict(*inputs: Array) -> Array:
         with torch.inference_mode():
@@ -76,7 +79,7 @@ def _in_torch(network: Callable[..., Any], device: str) -> Network:
 
 
 def _onnxruntime(bundle: Bundle, _: str) -> tuple[Network, str]:
-    ort: Any = import_optional("onnxruntime", "onnxruntime", "")
+    ort: Any = import_module("onnxruntime")
     session = ort.InferenceSession(_graph(bundle))
 
     def predict(condition: Array, x_t: Array, noise_level: Array) -> Array:
@@ -86,9 +89,8 @@ def _onnxruntime(bundle: Bundle, _: str) -> tuple[Network, str]:
 
 
 def _openvino(bundle: Bundle, _: str) -> tuple[Network, str]:
-    openvino: Any = import_optional(
-        "tfs_rt.backends.openvino_cpu", "openvino", ""
-    ).ov  # imported without its report to its makers
+    # The backend's module imports OpenVINO without its report to its makers.
+    openvino: Any = import_module("tfs_rt.backends.openvino_cpu").ov
     compiled = openvino.Core().compile_model(_graph(bundle), "CPU")
     kind = str(compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name())
 

@@ -113,7 +113,7 @@ def network_seconds(job: dict[str, Any], plan: Planned) -> float:
 
 
 def _missing(plan: Planned) -> int:
-    """Steps that are reckoned; one call each."""
+    """Steps that are extrapolated; one call each."""
     return plan.task.recipe.steps - plan.task.part if plan.task.part else 0
 
 

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from tfs_rt.errors import printable
+from tfs_rt_bench.charts.digits import NA
 from tfs_rt_bench.latency.compare import Comparison
 from tfs_rt_bench.latency.record import Bench, Row
 
 WIDE = 160  # characters, where the output is no terminal: nothing is cut
-NA = "n/a"
 COLUMNS = (
     "step ms",
     "job ms",
@@ -28,12 +26,16 @@ COLUMNS = (
     "dB to fp32",
     "dB truth",
 )
-DEFINITIONS = (
-    "step, job: minimum of the network alone for one image, and of a whole batch; outside: share of a job outside the "
-    "network;\nloop: the same of all steps but the first; start: from a new process to its first image; MB: its peak "
-    "memory;\nof peak: GFLOP/s over the matrix product's, float32; dB to fp32: PSNR to PyTorch in float32 with the "
-    "same noise and recipe;\ndB truth: PSNR to ground truth"
-)
+DEFINITIONS = """\
+step: minimum of the network alone, for one image
+job: minimum of a whole batch
+outside: share of a job outside the network
+loop: the same of all steps but the first
+start: from a new process to its first image
+MB: peak memory of that process
+of peak: GFLOP/s over those of the matrix product, float32
+dB to fp32: PSNR to PyTorch in float32 with the same noise and recipe
+dB truth: PSNR to ground truth"""
 
 
 def print_bench(bench: Bench) -> None:
@@ -55,9 +57,9 @@ def print_bench(bench: Bench) -> None:
     console.print(table)
     # Print the faults and the definitions.
     faults = [row.fault for row in bench.rows if row.fault]
-    parts = [f"{row.label}: {row.extrapolated}, the rest reckoned" for row in bench.rows if row.extrapolated]
-    for said in dict.fromkeys([*faults, *parts]):
-        console.print(escape(printable(said, 600)), soft_wrap=True)
+    parts = [f"{row.label}: {row.extrapolated}, the rest extrapolated" for row in bench.rows if row.extrapolated]
+    for note in dict.fromkeys([*faults, *parts]):
+        console.print(escape(printable(note, 600)), soft_wrap=True)
     console.print(DEFINITIONS)
 
 
@@ -92,12 +94,8 @@ def print_comparison(comparison: Comparison) -> None:
     console = _console()
     console.print(table)
     for name, labels in (("A", comparison.only_a), ("B", comparison.only_b)):
-        _listed(console, f"only {name} has figures of", labels)
-
-
-def _listed(console: Console, what: str, labels: Sequence[str]) -> None:
-    for label in labels:
-        console.print(escape(f"{what} {label}"))
+        for label in labels:
+            console.print(escape(f"only {name} has figures of {label}"))
 
 
 def _console() -> Console:

@@ -16,7 +16,7 @@ from tfs_rt_reference.data.groups import MANIFEST, read_cases, read_groups
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class CaseWithTruth:
     """A case whose ground truth is known: images (h, w, 3) in slot order, and the truth (H, W, 3)."""
 
     id: str
@@ -62,14 +62,14 @@ class Source:
         return self.is_set and self.name != "test" and any(case["split"] == "test" for case in read_cases(self.data))
 
 
-def known_cases(source: Source, scale: int, split: str | None = None) -> list[Known]:
+def known_cases(source: Source, scale: int, split: str | None = None) -> list[CaseWithTruth]:
     """The source's cases, or those of another split of its set, in order of their ids.
 
     Raises NothingFound if there are none, InputError for the first that cannot be used.
     """
     if source.is_set:
         groups = read_groups(source.data, split or source.name)
-        found = [Known(group.id, tuple(group.degraded(scale)), group.truth) for group in groups]
+        found = [CaseWithTruth(group.id, tuple(group.degraded(scale)), group.truth) for group in groups]
     else:
         cases = discover([source.data])
         truths = image_files(source.truth or source.data)
@@ -81,7 +81,7 @@ def known_cases(source: Source, scale: int, split: str | None = None) -> list[Kn
     return found
 
 
-def _paired(case: FoundCase, truths: dict[str, Path], scale: int) -> Known:
+def _paired(case: FoundCase, truths: dict[str, Path], scale: int) -> CaseWithTruth:
     loaded = load_case(case, scale, None)
     if case.id not in truths:
         raise InputError(f"case {case.id}", "has no ground truth", f"add {case.id}.png to it, or leave the case out")
@@ -92,4 +92,4 @@ def _paired(case: FoundCase, truths: dict[str, Path], scale: int) -> Known:
         raise InputError(
             truths[case.id], f"is {w}x{h}, and the result {width}x{height}", "give ground truth of its size"
         )
-    return Known(case.id, loaded.images, truth)
+    return CaseWithTruth(case.id, loaded.images, truth)

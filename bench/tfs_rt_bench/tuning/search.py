@@ -17,7 +17,7 @@ from tfs_rt.errors import UsageError
 from tfs_rt.spec import ModelSpec, Recipe
 from tfs_rt_bench.tuning.choice import survivors
 from tfs_rt_bench.tuning.grid import SAMPLES, chains, distinct, nearby, sigmas
-from tfs_rt_bench.tuning.trials import Asked, Point, Trials
+from tfs_rt_bench.tuning.trials import Point, SampledRecipe, Trials
 
 # Cases at first; and what is kept of each number of steps, by PSNR and by sharpness.
 FEW = 2
@@ -56,7 +56,7 @@ def search(trials: Trials, own: Recipe, most: int, say: Callable[[str], None] = 
     points = measured([point.recipe for point in kept], range(count))
     # Try means of several samples.
     last = [point.recipe for point in _with(own, survivors(points, KEPT[2]), points)]
-    more: list[Asked] = [(recipe, k) for recipe in last for k in SAMPLES[1:] if k * recipe.steps <= most]
+    more: list[SampledRecipe] = [(recipe, k) for recipe in last for k in SAMPLES[1:] if k * recipe.steps <= most]
     say(f"{len(last)} chains, means of up to {SAMPLES[-1]} samples, {count} cases")
     averaged = trials.points(more, range(count))
     # Try the best without the warm start.

@@ -22,7 +22,7 @@ from tfs_rt.sampling.tables import StepRow, StepTable, step_table
 from tfs_rt.spec import ModelSpec, Recipe
 from tfs_rt_bench.latency.quality import EQUAL
 from tfs_rt_bench.measures.metrics import average_gradient, psnr, ssim_map
-from tfs_rt_bench.tuning.cases import Known
+from tfs_rt_bench.tuning.cases import CaseWithTruth
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,10 +64,10 @@ class Point:
         return sum(score.gradient for score in self.scores) / sum(score.truth_gradient for score in self.scores)
 
 
-Asked = tuple[Recipe, int]  # with how many samples
+SampledRecipe = tuple[Recipe, int]  # a recipe, and the number of samples to average
 
 
-class Remembering:
+class CachingEngine:
     """An engine that keeps the first step's x_0 of every start, and counts the network calls made and saved."""
 
     def __init__(self, engine: Engine[Any]) -> None:
@@ -98,19 +98,19 @@ class Remembering:
     ) -> tuple[Array, Array]:
         """One reverse step; a chain's first only once for each start and noise level."""
         if x_0 is not None:
-            return self._made(x_t, x_0, condition, row, z)
+            return self._compute_step(x_t, x_0, condition, row, z)
         key = (row.noise_level, row.r_xt, row.r_pred, hashlib.sha256(x_t.tobytes()).digest())
         if key not in self._first:
-            x_prev, self._first[key] = self._made(x_t, x_0, condition, row, z)
+            x_prev, self._first[key] = self._compute_step(x_t, x_0, condition, row, z)
             return x_prev, self._first[key]
         self.saved += 1
         return reverse_step(self._first[key], x_t, None, row._replace(r_xt=0.0, r_pred=1.0), z)
 
-    def forget(self) -> None:
-        """Another case begins: its condition is another."""
+    def clear_cache(self) -> None:
+        """Forget all starts; needed between cases, which differ in their condition."""
         self._first.clear()
 
-    def _made(
+    def _compute_step(
         self, x_t: Array, x_0: Array | None, condition: Array, row: StepRow, z: Array | None
     ) -> tuple[Array, Array]:
         self.made += 1
@@ -125,12 +125,12 @@ class Remembering:
 class Trials:
     """Scores by chain, case and number of samples, computed as they are asked for."""
 
-    engine: Remembering
-    cases: Sequence[Known]
+    engine: CachingEngine
+    cases: Sequence[CaseWithTruth]
     seed: int = 0
     _scores: dict[tuple[Recipe, str, bool], dict[int, Score]] = field(default_factory=dict)
 
-    def points(self, asked: Sequence[Asked], numbers: Sequence[int], *, warm: bool = True) -> list[Point]:
+    def points(self, asked: Sequence[SampledRecipe], numbers: Sequence[int], *, warm: bool = True) -> list[Point]:
         """Recipes, each with a number of samples, over the cases of these numbers.
 
         `warm=False` starts from bare noise (x_init = 0), as no recipe with log-snr spacing does.
@@ -140,7 +140,7 @@ class Trials:
         for recipe, samples in asked:
             counts.setdefault(recipe, set()).add(samples)
         for case in cases:
-            self.engine.forget()
+            self.engine.clear_cache()
             for recipe, wanted in counts.items():
                 self._try(recipe, case, wanted, warm)
         return [
@@ -148,18 +148,24 @@ class Trials:
             for recipe, samples in asked
         ]
 
-    def _try(self, recipe: Recipe, case: Known, counts: set[int], warm: bool) -> None:
+    def _try(self, recipe: Recipe, case: CaseWithTruth, counts: set[int], warm: bool) -> None:
+        """Score the means of `counts` samples of a case, unless their scores are known."""
         found = self._scores.setdefault((recipe, case.id, warm), {})
-        if missing := counts - found.keys():
-            table = step_table(self.engine.spec, recipe)
-            table, sums = table if warm else dataclasses.replace(table, start_x0=0.0), Moments(case.size)
-            for noise_id in sample_ids(case.id, max(missing)):
-                sums.add(fused(self.engine, table, case, noise_id, self.seed))
-                if sums.count in missing:
-                    found[sums.count] = score(sums.mean(), case.truth)
+        missing = counts - found.keys()
+        if not missing:
+            return
+
+        table = step_table(self.engine.spec, recipe)
+        if not warm:
+            table = dataclasses.replace(table, start_x0=0.0)
+        moments = Moments(case.size)
+        for noise_id in sample_ids(case.id, max(missing)):
+            moments.add(fuse_sample(self.engine, table, case, noise_id, self.seed))
+            if moments.count in missing:
+                found[moments.count] = score(moments.mean(), case.truth)
 
 
-def fused(engine: Engine[Any], table: StepTable, case: Known, noise_id: str, seed: int) -> RGB:
+def fuse_sample(engine: Engine[Any], table: StepTable, case: CaseWithTruth, noise_id: str, seed: int) -> RGB:
     """One sample of a case, as `tfs-rt fuse` makes it."""
     batch = ImageBatch([case.images], [noise_id], size=case.size, seed=seed)
     return fuse_batch(engine, table, batch)[0]

@@ -23,9 +23,9 @@ from tfs_rt.spec import Accuracy, Tier
 from tfs_rt.system.threads import processor_count
 from tfs_rt_bench.latency.machine import processor_name
 from tfs_rt_bench.tuning import choice as tuning_choice
-from tfs_rt_bench.tuning.cases import Known, Source, known_cases
+from tfs_rt_bench.tuning.cases import CaseWithTruth, Source, known_cases
 from tfs_rt_bench.tuning.search import Search, affordable, search
-from tfs_rt_bench.tuning.trials import Asked, Point, Remembering, Trials, fused
+from tfs_rt_bench.tuning.trials import CachingEngine, Point, SampledRecipe, Trials, fuse_sample
 
 # The exact tier of backends: images of other float32 backends differ by a grey level here and there.
 BACKEND = "ort-cpu"
@@ -77,7 +77,7 @@ def tune(request: Request, say: Callable[[str], None] = lambda text: None) -> Tu
     most = affordable(budgets[-1], second)
     say(f"a network call takes {second:.3g} s here; at most {most} for an image")
     # Search, choose the tiers and measure them.
-    trials = Trials(Remembering(engine), cases, request.seed)
+    trials = Trials(CachingEngine(engine), cases, request.seed)
     try:
         found = search(trials, bundle.manifest.recipe, most, say)
         say("the tiers: their time, and the test split if there is one")
@@ -90,7 +90,7 @@ def tune(request: Request, say: Callable[[str], None] = lambda text: None) -> Tu
     return Tuned(request, bundle, found, second, budgets, chosen, tiers)
 
 
-def _measured(point: Point, tested: Trials, engine: Engine[Any], source: Source, case: Known) -> Tier:
+def _measured(point: Point, tested: Trials, engine: Engine[Any], source: Source, case: CaseWithTruth) -> Tier:
     """A point as a tier: its time, and once the cases that were held out."""
     accuracy = {source.name: accuracy_of(point)}
     if tested.cases:
@@ -106,14 +106,14 @@ def _measured(point: Point, tested: Trials, engine: Engine[Any], source: Source,
     )
 
 
-def seconds(engine: Engine[Any], point: Asked, case: Known) -> float:
+def seconds(engine: Engine[Any], point: SampledRecipe, case: CaseWithTruth) -> float:
     """Seconds of an image: the sum over its samples of the minimum of many runs, after a first that does not count."""
     (recipe, samples) = point
     times = []
     table = step_table(engine.spec, recipe)
     while len(times) <= RUNS or sum(times) < LONG:
         started = time.perf_counter()
-        fused(engine, table, case, case.id, 0)
+        fuse_sample(engine, table, case, case.id, 0)
         times.append(time.perf_counter() - started)
     return samples * min(times[1:])
 

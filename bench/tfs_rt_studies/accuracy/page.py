@@ -35,7 +35,7 @@ from tfs_rt_bench.evaluation.report import definitions, table_1, to_json
 from tfs_rt_bench.evaluation.score import Evaluation, Request, evaluate
 from tfs_rt_bench.measures.intervals import compare
 from tfs_rt_reference.data.groups import Group, read_groups
-from tfs_rt_studies.pages import fill_page, fused, shipped_scales, shown_groups, write_jpeg
+from tfs_rt_studies.pages import fill_page, fuse_group, shipped_scales, shown_groups, write_jpeg
 
 STEPS = (1, 4, 20)
 SHOWN = 3
@@ -64,14 +64,14 @@ def methods(scale: int, study: Study) -> Iterator[tuple[str, FusionMethod]]:
     yield "bicubic, then CTSR", TwoStage("ctsr", scale)
     for path in study.resolvers:
         if load_bundle(path).manifest.model.scale == scale:
-            yield RESOLVED, TwoStage("bitonicx", scale, resolver(path))
+            yield RESOLVED, TwoStage("bitonicx", scale, single_image_upsampler(path))
     for name, path in study.further:
         if load_bundle(path).manifest.model.scale == scale:
             yield name, load_pipeline(path)
 
 
-def resolver(path: Path) -> Upsample:
-    """Super-resolution of single images by a bundle that takes one, as it is best sampled."""
+def single_image_upsampler(path: Path) -> Upsample:
+    """Super-resolution of single images by a bundle that takes one, by the bundle's own recipe."""
     bundle = load_bundle(path)
     spec = bundle.manifest.model
     if spec.architecture.condition_channels != 3:
@@ -86,7 +86,7 @@ def fuse_all(fuser: FusionMethod, groups: Sequence[Group], folder: Path) -> list
     prepare_output(folder)
     images = []
     for group in groups:
-        images.append(fused(fuser, group))
+        images.append(fuse_group(fuser, group))
         write_file(folder / f"{group.id}.png", encode_png(images[-1]))
     return images
 
@@ -123,8 +123,8 @@ def picture_groups(study: Study) -> list[Group]:
     return shown_groups(study.pictures, SHOWN) if study.pictures else []
 
 
-def check(study: Study) -> dict[int, dict[str, FusionMethod]]:
-    """The methods of each scale; TfsRtError for what would fail, or be mistaken for something else, hours later."""
+def load_methods(study: Study) -> dict[int, dict[str, FusionMethod]]:
+    """The methods of each scale; TfsRtError for mistakes that would otherwise show only after hours."""
     scales = shipped_scales()
     if study.work.exists() and any(study.work.iterdir()):
         raise UsageError(study.work, "is not empty", "choose another --work: what lies there would be scored")
@@ -141,8 +141,8 @@ def check(study: Study) -> dict[int, dict[str, FusionMethod]]:
     return {scale: dict(named) for scale, named in found.items()}
 
 
-def better(evaluation: Evaluation) -> list[str]:
-    """In how many cases each method is above the baseline."""
+def count_wins(evaluation: Evaluation) -> list[str]:
+    """Count for each method the cases in which it is above the baseline, as lines of the page."""
     lines = []
     for method in evaluation.methods:
         if method != BASELINE:
@@ -154,7 +154,7 @@ def better(evaluation: Evaluation) -> list[str]:
 def write_page(study: Study) -> None:
     """The tables, figures and pictures of `accuracy.md`."""
     # Check the sets, and choose the pictures.
-    fusers = check(study)
+    fusers = load_methods(study)
     shown = picture_groups(study)
     prepare_output(study.output)
     blocks: dict[str, list[str]] = {}
@@ -165,7 +165,7 @@ def write_page(study: Study) -> None:
         evaluation = score_methods(study, scale, found)
         figures[f"x{scale}"] = to_json(evaluation)
         # Write the section: its table, and its picture if any may be shown.
-        lines = [*table_1(evaluation), "", *better(evaluation)]
+        lines = [*table_1(evaluation), "", *count_wins(evaluation)]
         if shown:
             name = f"accuracy-x{scale}.jpg"
             write_jpeg(study.output / name, picture(study, scale, found, shown))

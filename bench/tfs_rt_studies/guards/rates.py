@@ -28,7 +28,7 @@ from tfs_rt.spec import SLOTS
 from tfs_rt_bench.markdown import table
 from tfs_rt_reference.data.groups import Group, low_resolution, read_cases, read_groups
 from tfs_rt_studies.guards.faults import Fault, faults, substitutes
-from tfs_rt_studies.pages import fill_page, fused, shipped_scales
+from tfs_rt_studies.pages import fill_page, fuse_group, shipped_scales
 
 SCALES = (1, 2, 4, 8)
 LARGEST = 128  # pixels a side; larger images are not fused
@@ -151,7 +151,8 @@ class Fused:
 def fuse_all(fuser: FusionMethod, groups: Sequence[Member]) -> Fused:
     """All groups, one at a time."""
     return Fused(
-        [member.group.degraded(fuser.scale) for member in groups], [fused(fuser, member.group) for member in groups]
+        [member.group.degraded(fuser.scale) for member in groups],
+        [fuse_group(fuser, member.group) for member in groups],
     )
 
 

@@ -195,7 +195,11 @@ def _bold(cells: Sequence[str], values: Sequence[float], *, largest: bool) -> li
 def curves(figures: Figures, samples: int) -> list[Curve]:
     """The bins of the model's own recipe and of the one that did best."""
     shown = dict.fromkeys((next(iter(figures)), best_recipe(figures, samples)))
-    return [(name, split == "test", figures[name][split][samples].bins) for name in shown for split in figures[name]]
+    found = []
+    for name in shown:
+        for split, by_samples in figures[name].items():
+            found.append(Curve(name, split == "test", by_samples[samples].bins))
+    return found
 
 
 def picture(pipeline: Pipeline, groups: Sequence[Group], samples: int, factor: float) -> RGB:
@@ -230,7 +234,7 @@ def write_page(
     samples = max(next(iter(next(iter(models.values())).values()))["val"])
     drawn = plot({m: curves(figures, samples) for m, figures in models.items()}, float(np.sqrt(1 + 1 / samples)))
     write_file(output.with_suffix(".png"), encode_png(drawn))
-    sizes = [b.pixels for figures in models.values() for _, _, found in curves(figures, samples) for b in found]
+    sizes = [b.pixels for figures in models.values() for curve in curves(figures, samples) for b in curve.bins]
     pictures = [f"Ten bins by spread, of {min(sizes):,} to {max(sizes):,} pixels each, fewer where spreads are equal."]
     pictures += ["", f"![RMS error over RMS spread]({output.stem}.png)"]
     # Draw the pictures of the cases that may be shown.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -24,8 +25,15 @@ INK = (30, 30, 30)
 GREY = (130, 130, 130)
 PALE = (225, 225, 225)
 COLOURS = ((31, 90, 180), (200, 80, 20))
-# Its name, True if it was held out to the end (filled), and its bins.
-Curve = tuple[str, bool, Sequence[Bin]]
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """The bins of one recipe on one split."""
+
+    name: str
+    held_out: bool  # until the end, which is drawn filled
+    bins: Sequence[Bin]
 
 
 def plot(panels: dict[str, Sequence[Curve]], exchangeable: float) -> RGB:
@@ -42,22 +50,22 @@ def _draw(pen: ImageDraw.ImageDraw, left: int, title: str, curves: Sequence[Curv
     font = ImageFont.load_default(12)
     _axes(pen, left, title)
     # Draw the dashed line of samples that could be exchanged with the truth.
-    for k in range(0, 60, 2):
-        a, b = (LOW * (HIGH / LOW) ** (x / 60) for x in (k, k + 1))
+    ends = [LOW * (HIGH / LOW) ** (k / 60) for k in range(60)]
+    for a, b in zip(ends[::2], ends[1::2], strict=True):
         if b * exchangeable <= HIGH:
             pen.line([_place(left, a, a * exchangeable), _place(left, b, b * exchangeable)], fill=GREY, width=1)
     # Draw each curve.
-    names = list(dict.fromkeys(name for name, _, _ in curves))
-    for row, (name, held_out, found) in enumerate(curves):
-        colour = COLOURS[names.index(name)]
-        points = [_place(left, b.spread, b.error) for b in found]
+    names = list(dict.fromkeys(curve.name for curve in curves))
+    for row, curve in enumerate(curves):
+        colour = COLOURS[names.index(curve.name)]
+        points = [_place(left, b.spread, b.error) for b in curve.bins]
         pen.line(points, fill=colour, width=1)
         # Draw the points and the legend.
         x = left + PANEL - RIGHT - 176
         y = PANEL - BOTTOM - 14 - 16 * (len(curves) - row - 1)
         for u, v in [*points, (x, y)]:
-            pen.ellipse([u - 3, v - 3, u + 3, v + 3], fill=colour if held_out else "white", outline=colour)
-        pen.text((x + 10, y), f"{name}, {'test' if held_out else 'val'}", fill=INK, font=font, anchor="lm")
+            pen.ellipse([u - 3, v - 3, u + 3, v + 3], fill=colour if curve.held_out else "white", outline=colour)
+        pen.text((x + 10, y), f"{curve.name}, {'test' if curve.held_out else 'val'}", fill=INK, font=font, anchor="lm")
 
 
 def _axes(pen: ImageDraw.ImageDraw, left: int, title: str) -> None:
@@ -75,5 +83,12 @@ def _axes(pen: ImageDraw.ImageDraw, left: int, title: str) -> None:
 
 
 def _place(left: int, spread: float, error: float) -> tuple[float, float]:
-    x, y = (np.log(min(max(v, LOW), HIGH) / LOW) / np.log(HIGH / LOW) for v in (spread, error))
-    return left + LEFT + x * (PANEL - LEFT - RIGHT), PANEL - BOTTOM - y * (PANEL - BOTTOM - TOP)
+    """The pixel (x, y) of a point in the panel that begins at `left`."""
+    x = left + LEFT + _share_of_axis(spread) * (PANEL - LEFT - RIGHT)
+    y = PANEL - BOTTOM - _share_of_axis(error) * (PANEL - BOTTOM - TOP)
+    return x, y
+
+
+def _share_of_axis(value: float) -> float:
+    """A number of levels as a share of an axis's length."""
+    return np.log(min(max(value, LOW), HIGH) / LOW) / np.log(HIGH / LOW)

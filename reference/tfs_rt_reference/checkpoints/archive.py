@@ -41,7 +41,7 @@ def check_archive(path: Path) -> None:
             with zipfile.ZipFile(file) as archive:
                 members = archive.infolist()
         except zipfile.BadZipFile as error:
-            reason = f"ends before its archive does ({size} bytes): its download was cut off, or it is damaged"
+            reason = f"is an incomplete zip archive ({size} bytes): its download was cut off, or it is damaged"
             raise ModelError(path, reason, "fetch the file again") from error
     # Check the pickle and the names.
     _check_pickle(path, [member.filename for member in members])
@@ -65,13 +65,17 @@ def _check_pickle(path: Path, names: list[str]) -> None:
 
 def _check_names(names: list[str]) -> None:
     if len(names) > ENTRIES:
-        raise ValueError(f"{len(names)} members in its archive")
+        raise ValueError(f"its archive has {len(names)} members, more than {ENTRIES}")
     if len(set(names)) < len(names):
         raise ValueError("a member of its archive stands twice")
     if any(name.split("/")[1:2] == ["code"] for name in names):
         raise ValueError("a TorchScript archive")
-    if len({name.split("/")[0] for name in names}) != 1 or any({"", ".", ".."} & {*n.split("/")} for n in names):
+    folders = {name.split("/")[0] for name in names}
+    if len(folders) != 1:
         raise ValueError("members of its archive lie outside its folder")
+    for name in names:
+        if {"", ".", ".."} & set(name.split("/")):
+            raise ValueError("members of its archive lie outside its folder")
 
 
 def check_header(path: Path) -> None:
@@ -79,11 +83,13 @@ def check_header(path: Path) -> None:
     with open_regular(path) as file:
         length = int.from_bytes(file.read(8), "little")
         if length > HEADER:
-            raise ValueError(f"a header of {length} bytes")
+            raise ValueError(f"its header has {length} bytes, more than {HEADER}")
         header = json.loads(file.read(length), object_pairs_hook=unique_keys)
         size = os.fstat(file.fileno()).st_size
-    if not isinstance(header, dict) or len(header) > ENTRIES:
-        raise ValueError("its header is not a table of tensors, or a huge one")
+    if not isinstance(header, dict):
+        raise ValueError("its header is not a table of tensors")
+    if len(header) > ENTRIES:
+        raise ValueError(f"its header names {len(header)} tensors, more than {ENTRIES}")
     end = 8 + length + max(map(_data_end, header.values()), default=0)
     if end > size:
         raise ValueError(f"it ends after {size} of {end} bytes: its download was cut off, or it is damaged")

@@ -16,7 +16,6 @@ import fcntl
 import hashlib
 import json
 import os
-import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -38,7 +37,7 @@ from tfs_rt.methods.bitonicx import fuse as bitonicx
 from tfs_rt.output.results import prepare_output, write_json
 from tfs_rt.spec import SLOTS
 from tfs_rt.system import signals
-from tfs_rt.system.files import file_sha256, read_regular, write_file
+from tfs_rt.system.files import file_sha256, read_regular, temporaries_of, write_file
 from tfs_rt.system.locks import acquire
 from tfs_rt.system.os_errors import write_fault
 from tfs_rt.system.resource_limits import limit_fault
@@ -46,7 +45,6 @@ from tfs_rt_reference.data.groups import LIMIT, MANIFEST, low_resolution, read_m
 from tfs_rt_reference.data.splits import SPLITS, assign_patients, assign_splits
 
 BUSY = "another tfs-rt prepare is running there"
-TEMPORARY = re.compile(r"\.(.+)\.[0-9a-f]{8}\.tmp")
 
 Record = dict[str, Any]
 Outcome = Record | TfsRtError
@@ -74,8 +72,11 @@ class Prepared:
 
     def splits(self) -> dict[str, tuple[int, int]]:
         """Cases and patients by split."""
-        of = {split: [r for r in self.records.values() if r["split"] == split] for split in SPLITS}
-        return {split: (len(records), len({r["patient"] for r in records})) for split, records in of.items()}
+        by_split: dict[str, list[Record]] = {split: [] for split in SPLITS}
+        for record in self.records.values():
+            by_split[record["split"]].append(record)
+        patients = {split: {record["patient"] for record in records} for split, records in by_split.items()}
+        return {split: (len(records), len(patients[split])) for split, records in by_split.items()}
 
 
 def prepare(request: Request, on_outcome: Callable[[str, Outcome], None] = lambda case, outcome: None) -> Prepared:
@@ -86,21 +87,22 @@ def prepare(request: Request, on_outcome: Callable[[str, Outcome], None] = lambd
     # Assign each case to its patient and its split.
     patients = assign_patients(request.cases, request.patient)
     splits = assign_splits(request.cases, patients, val=request.val, test=request.test)
-    plain = [case for case in sorted(patients) if Path(case).name == case]  # a refused id may be anything
-    places = {case: {"patient": patients[case], "split": splits[case]} for case in plain}
+    # A refused id may be anything: leave out those that are not a plain name.
+    case_ids = [case for case in sorted(patients) if Path(case).name == case]
+    assignments = {case: {"patient": patients[case], "split": splits[case]} for case in case_ids}
     # Describe the set: a folder with another recipe is refused.
-    recipe = {"tfs-rt": __version__, "truth": "bitonicx", "scales": list(request.scales), "cases": places}
+    recipe = {"tfs-rt": __version__, "truth": "bitonicx", "scales": list(request.scales), "cases": assignments}
     prepared = Prepared()
 
-    def done(case: str, outcome: Outcome) -> None:
+    def record_outcome(case: str, outcome: Outcome) -> None:
         if isinstance(outcome, TfsRtError):
             prepared.failed[case] = outcome
         else:
             prepared.records[case] = outcome
         on_outcome(case, outcome)
 
-    def work(case: Case) -> tuple[str, Outcome]:
-        return case.id, _attempt(case, places[case.id], request)
+    def prepare_one(case: Case) -> tuple[str, Outcome]:
+        return case.id, _attempt(case, assignments[case.id], request)
 
     # Prepare the cases in parallel; refused cases are recorded at once.
     cases = [case for case in request.cases if isinstance(case, Case)]
@@ -108,11 +110,11 @@ def prepare(request: Request, on_outcome: Callable[[str, Outcome], None] = lambd
         _open_set(request.output, recipe)
         for case in request.cases:
             if isinstance(case, RefusedCase):
-                done(case.id, case.error)
-        _in_parallel(work, cases, request.workers, done)
+                record_outcome(case.id, case.error)
+        _in_parallel(prepare_one, cases, request.workers, record_outcome)
         # Remove the remains of failed cases, and write the manifest.
-        for case in prepared.failed.keys() & places.keys():
-            _remove(case, places[case]["split"], request)
+        for case in prepared.failed.keys() & assignments.keys():
+            _remove(case, assignments[case]["split"], request)
         _write_manifest(request.output, recipe, prepared)
     return prepared
 
@@ -121,15 +123,15 @@ def prepare(request: Request, on_outcome: Callable[[str, Outcome], None] = lambd
 def _locked(output: Path) -> Iterator[None]:
     """Lock the folder against other runs; the lock ends with the process, however it ends."""
     prepare_output(output)
-    with ExitStack() as held:
+    with ExitStack() as stack:
         descriptor = os.open(output, os.O_RDONLY)
-        held.callback(os.close, descriptor)
+        stack.callback(os.close, descriptor)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise UsageError(output, BUSY, "wait for it") from error
         except OSError:  # a file system that cannot lock a folder
-            held.callback(_lock_beside(output).release)
+            stack.callback(_lock_beside(output).release)
         yield
 
 
@@ -145,16 +147,16 @@ def _lock_beside(output: Path) -> BaseFileLock:
 
 
 def _in_parallel(
-    work: Callable[[Case], tuple[str, Outcome]],
+    prepare_one: Callable[[Case], tuple[str, Outcome]],
     cases: Iterable[Case],
     workers: int,
-    done: Callable[[str, Outcome], None],
+    record_outcome: Callable[[str, Outcome], None],
 ) -> None:
-    """Threads: what takes time runs outside Python's lock, and nothing is left behind when the process is killed."""
+    """Run in threads: the slow parts release the GIL, and a killed process leaves no children."""
     with ThreadPoolExecutor(workers) as pool:
         try:
-            for job in as_completed([pool.submit(work, case) for case in cases]):
-                done(*job.result())
+            for job in as_completed([pool.submit(prepare_one, case) for case in cases]):
+                record_outcome(*job.result())
                 signals.check()
         except BaseException as error:
             pool.shutdown(wait=False, cancel_futures=True)
@@ -180,22 +182,24 @@ def _prepare_case(loaded: Loaded, place: dict[str, str], request: Request) -> Re
     case = loaded.case
     # Check the size.
     height, width = loaded.size
-    if odd := [scale for scale in request.scales if height % scale or width % scale]:
-        raise InputError(f"case {case.id}", f"{width}x{height} cannot be divided by {odd[0]}", "crop its three images")
+    if indivisible := [scale for scale in request.scales if height % scale or width % scale]:
+        reason = f"{width}x{height} cannot be divided by {indivisible[0]}"
+        raise InputError(f"case {case.id}", reason, "crop its three images")
     # Keep the case if it was prepared from the same sources.
     sources = {slot: {**loaded.inputs[slot], "modality": modality_of(case.files[slot])} for slot in SLOTS}
     facts = {"id": case.id, **place, "width": width, "height": height, "sources": sources}
     record_file = request.output / "records" / f"{case.id}.json"
-    if record := _already_done(record_file, facts, request.output, _names(case.id, place["split"], request.scales)):
+    names = _names(case.id, place["split"], request.scales)
+    if record := _already_done(record_file, facts, request.output, names):
         return record
     # Make the images: the sources at each scale, and the ground truth.
     record_file.unlink(missing_ok=True)
-    images = [image for scale in (1, *request.scales) for image in _low_resolution_images(loaded.images, scale)]
+    images = [low_resolution(image, scale) for scale in (1, *request.scales) for image in loaded.images]
     images.append(bitonicx.fuse(*loaded.images))
     # Write the images, and last the record.
     files = {}
-    for name, image in zip(_names(case.id, place["split"], request.scales), images, strict=True):
-        data = encode_png(_plain(image))
+    for name, image in zip(names, images, strict=True):
+        data = encode_png(_drop_equal_channels(image))
         (request.output / name).parent.mkdir(parents=True, exist_ok=True)
         write_file(request.output / name, data)
         files[name] = hashlib.sha256(data).hexdigest()
@@ -221,12 +225,8 @@ def _already_done(record_file: Path, facts: Record, output: Path, names: list[st
     return record if intact else None
 
 
-def _low_resolution_images(images: Sequence[RGB], scale: int) -> list[RGB]:
-    return [low_resolution(image, scale) for image in images]
-
-
-def _plain(image: RGB) -> RGB:
-    """(H, W) if the image is grey throughout."""
+def _drop_equal_channels(image: RGB) -> RGB:
+    """An image (H, W, 3) as (H, W) if its channels are equal."""
     return image[..., 0] if (image == image[..., :1]).all() else image
 
 
@@ -236,7 +236,7 @@ def _open_set(output: Path, recipe: Record) -> None:
     Until it is finished the set counts as incomplete: its files may come from earlier sources.
     """
     # Refuse a folder with other contents.
-    unfinished = _temporary_files(output, {MANIFEST})
+    unfinished = temporaries_of(output, {MANIFEST})
     if not (output / MANIFEST).exists():
         if any(path not in unfinished for path in output.iterdir()):
             raise UsageError(output, "is not empty, and holds no training set", "choose another --output")
@@ -253,16 +253,10 @@ def _open_set(output: Path, recipe: Record) -> None:
         for name in (*_names(case, place["split"], tuple(recipe["scales"])), f"records/{case}.json"):
             folder, _, file = name.rpartition("/")
             names[output / folder].add(file)
-    for path in unfinished.union(*(_temporary_files(folder, files) for folder, files in names.items())):
+    for folder, files in names.items():
+        unfinished |= temporaries_of(folder, files)
+    for path in unfinished:
         path.unlink()
-
-
-def _temporary_files(folder: Path, names: set[str]) -> set[Path]:
-    """Temporary files that a killed `write_file` left for files of these names."""
-    starts = {name[:100] for name in names}
-    found = [path for path in folder.iterdir() if path.name.endswith(".tmp")] if folder.is_dir() else []
-    parts = {path: TEMPORARY.fullmatch(path.name) for path in found}
-    return {path for path, match in parts.items() if match and match[1] in starts and path.is_file()}
 
 
 def _differences(output: Path, recipe: Record) -> list[str]:

@@ -11,7 +11,7 @@ from llvmlite import binding as llvm
 
 import tfs_rt.backends
 from support.winograd_networks import output_of
-from tfs_rt.backends.winograd.kernels import Shape
+from tfs_rt.backends.winograd.kernels import RegisterTile
 from tfs_rt.backends.winograd.machine import source
 from tfs_rt.errors import EnvironmentFault
 from tfs_rt.methods.diffusion import load_pipeline
@@ -21,10 +21,10 @@ def test_it_compiles_for_processors_that_are_not_here() -> None:
     llvm.initialize_all_targets()
     llvm.initialize_all_asmprinters()
     for shape, triple, processor in (
-        (Shape(16, 12, 2), "x86_64-unknown-linux-gnu", "skylake-avx512"),
-        (Shape(8, 6, 2), "x86_64-pc-windows-msvc", "haswell"),
-        (Shape(4, 6, 4), "aarch64-unknown-linux-gnu", "neoverse-n1"),
-        (Shape(4, 6, 4), "arm64-apple-macosx14", "apple-m1"),
+        (RegisterTile(16, 12, 2), "x86_64-unknown-linux-gnu", "skylake-avx512"),
+        (RegisterTile(8, 6, 2), "x86_64-pc-windows-msvc", "haswell"),
+        (RegisterTile(4, 6, 4), "aarch64-unknown-linux-gnu", "neoverse-n1"),
+        (RegisterTile(4, 6, 4), "arm64-apple-macosx14", "apple-m1"),
     ):
         target = llvm.Target.from_triple(triple).create_target_machine(cpu=processor, opt=2)
         module = llvm.parse_assembly(source(shape))
@@ -98,7 +98,7 @@ def test_an_llvmlite_that_does_not_do_is_told_and_auto_takes_another(
 
 
 def test_kernels_that_cannot_be_compiled_are_an_environments_fault(monkeypatch: pytest.MonkeyPatch) -> None:
-    def machine(shape: Shape) -> None:
+    def machine(shape: RegisterTile) -> None:
         raise AttributeError("of another llvmlite")
 
     monkeypatch.setattr("tfs_rt.backends.winograd.backend.machine", machine)

@@ -19,7 +19,7 @@ import torch
 from support.helpers import TINY
 from support.winograd_networks import ARCHITECTURES, HOST, SHAPES, WIDE, images, reference, relative
 from tfs_rt.backends.winograd import layout
-from tfs_rt.backends.winograd.kernels import Shape
+from tfs_rt.backends.winograd.kernels import RegisterTile
 from tfs_rt.backends.winograd.network import Network
 from tfs_rt.errors import ModelError
 from tfs_rt.methods.diffusion import load_pipeline
@@ -42,7 +42,9 @@ def test_a_step_is_the_references(name: str) -> None:
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 @pytest.mark.parametrize("parts", [False, True], ids=["in blocks", "in parts"])
-def test_every_way_to_lay_it_out_is_the_reference(shape: Shape, parts: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_way_to_lay_it_out_is_the_reference(
+    shape: RegisterTile, parts: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     arch = dataclasses.replace(WIDE, attention_levels=())
     if parts:
         monkeypatch.setattr(layout, "MANY_WEIGHTS", 0)

@@ -26,11 +26,11 @@ from tfs_rt.spec import Accuracy, Recipe, Tier
 from tfs_rt_bench.tuning import choice as tuning_choice
 from tfs_rt_bench.tuning import search as tuning_search
 from tfs_rt_bench.tuning import tune as tuning
-from tfs_rt_bench.tuning.cases import Known, Source, known_cases
+from tfs_rt_bench.tuning.cases import CaseWithTruth, Source, known_cases
 from tfs_rt_bench.tuning.choice import LOSS, front, survivors, tiers, within_budget
 from tfs_rt_bench.tuning.grid import SAMPLERS, STEPS, chains, nearby, sigmas
 from tfs_rt_bench.tuning.search import affordable, search
-from tfs_rt_bench.tuning.trials import Point, Remembering, Score, Trials
+from tfs_rt_bench.tuning.trials import CachingEngine, Point, Score, Trials
 from tfs_rt_bench.tuning.tune import Request, tune, write_tiers
 from tfs_rt_reference.data.groups import low_resolution, read_groups
 
@@ -38,10 +38,10 @@ SPEC = model_spec(prediction="x0", sigma_range=(2.0, 80.0))
 OWN = Recipe(sampler="ddim", steps=1, eta=0.0, spacing="log-snr", sigma_max=80.0, sigma_min=2.0)
 
 
-def cases(rng: Generator, count: int, side: int = 6) -> list[Known]:
+def cases(rng: Generator, count: int, side: int = 6) -> list[CaseWithTruth]:
     """Cases whose truth is their functional image, which lies at half the scale that the network sees."""
     images = [tuple(rng.integers(60, 190, (side, side, 3)).astype(np.uint8) for _ in range(3)) for _ in range(count)]
-    return [Known(f"k{i}", of, resize(of[-1], (4 * side, 4 * side))) for i, of in enumerate(images)]
+    return [CaseWithTruth(f"k{i}", of, resize(of[-1], (4 * side, 4 * side))) for i, of in enumerate(images)]
 
 
 def wrong_by(amount: float, best: float, noise: float = 0.0) -> Engine:
@@ -108,7 +108,7 @@ def test_finer_sigmas_lie_half_way_between_neighbours() -> None:
 
 def test_what_is_remembered_changes_no_bit(rng: Generator) -> None:
     known, engine = cases(rng, 2), wrong_by(0.02, 5.0, noise=0.05)
-    trials = Trials(Remembering(engine), known, seed=3)
+    trials = Trials(CachingEngine(engine), known, seed=3)
     recipes = chains(SPEC, OWN)[:30]
     points = trials.points([(recipe, count) for recipe in recipes for count in (1, 2, 4)], [0, 1])
     for point in points[:: len(points) // 12]:
@@ -126,7 +126,7 @@ def test_what_is_remembered_changes_no_bit(rng: Generator) -> None:
 
 
 def test_psnr_follows_the_networks_formula_and_the_known_best_is_found(rng: Generator) -> None:
-    trials = Trials(Remembering(wrong_by(0.02, 10.0)), cases(rng, 4))
+    trials = Trials(CachingEngine(wrong_by(0.02, 10.0)), cases(rng, 4))
     found = search(trials, OWN, 16)
     chosen = tiers(found.points)
     assert chosen["best"].recipe.steps == 1
@@ -146,15 +146,15 @@ def test_the_search_finds_what_trying_everything_finds(rng: Generator, noise: fl
     recipes = [recipe for recipe in chains(SPEC, OWN) if recipe.steps <= most]
     recipes += [near for recipe in recipes for near in nearby(recipe, sigmas(SPEC, OWN))]
     asked = [(r, k) for r in dict.fromkeys(recipes) for k in (1, 2) if r.steps * k <= most]
-    by_force = tiers(Trials(Remembering(engine), known).points(asked, range(2)))
-    by_search = tiers(search(Trials(Remembering(engine), known), OWN, most).points)
+    by_force = tiers(Trials(CachingEngine(engine), known).points(asked, range(2)))
+    by_search = tiers(search(Trials(CachingEngine(engine), known), OWN, most).points)
     for name in ("fast", "best"):
         assert by_search[name].psnr == pytest.approx(by_force[name].psnr, abs=0.01)
         assert by_search[name].calls == by_force[name].calls
 
 
 def test_averaging_is_found_where_it_pays(rng: Generator) -> None:
-    found = search(Trials(Remembering(wrong_by(0.002, 80.0, noise=0.2)), cases(rng, 2)), OWN, 8)
+    found = search(Trials(CachingEngine(wrong_by(0.002, 80.0, noise=0.2)), cases(rng, 2)), OWN, 8)
     best = tiers(found.points)["best"]
     assert (best.samples, best.calls) == (8, 8)
     alone = next(p for p in found.points if p.recipe == best.recipe and p.samples == 1)
@@ -214,14 +214,14 @@ def test_a_budget_is_kept_and_one_too_small_is_refused(rng: Generator) -> None:
     with pytest.raises(UsageError, match=r"--budget: 0.1 s are less than one network call"):
         affordable(0.1, 0.25)
     for most in (1, 3):
-        found = search(Trials(Remembering(wrong_by(0.01, 5.0, noise=0.1)), cases(rng, 2)), OWN, most)
+        found = search(Trials(CachingEngine(wrong_by(0.01, 5.0, noise=0.1)), cases(rng, 2)), OWN, most)
         assert max(point.calls for point in found.points) <= most
 
 
 def test_bare_noise_is_tried_from_x_init_zero(rng: Generator) -> None:
     known, engine = cases(rng, 1), wrong_by(0.01, 2.0, noise=0.5)
     recipe = dataclasses.replace(OWN, sigma_max=2.0)
-    trials = Trials(Remembering(engine), known)
+    trials = Trials(CachingEngine(engine), known)
     (bare,) = trials.points([(recipe, 1)], [0], warm=False)
     (warm,) = trials.points([(recipe, 1)], [0])
     table = dataclasses.replace(step_table(SPEC, recipe), start_x0=0.0)

@@ -14,7 +14,7 @@ from PIL import Image
 from pydicom import config, dcmread
 from pydicom.encaps import generate_frames
 
-from support.made_dicom import LOSSY, PATH, RAMP, WHEEL, levels, linear, made, refused, stored_file
+from support.made_dicom import LOSSY, PATH, RAMP, WHEEL, assert_refused, levels, linear, make_dicom, stored_file
 from tfs_rt.cases.compatibility import values_agree
 from tfs_rt.errors import InputError
 from tfs_rt.formats.dicom.read import read
@@ -73,8 +73,8 @@ def test_eight_encodings_of_one_image_give_its_pixels(name: str) -> None:
 @pytest.mark.parametrize("name", ["SC_rgb_dcmtk_+eb+cr.dcm", "SC_rgb_dcmtk_+eb+cy+s4.dcm", "examples_ybr_color.dcm"])
 def test_jpeg_is_as_pillow_decodes_it(name: str) -> None:
     data = stored_file(name)
-    refused(data, "compressed with loss", FileOptions())
-    assert "--allow-lossy" in refused(data, "JPEG Baseline", FileOptions()).remedy
+    assert_refused(data, "compressed with loss", FileOptions())
+    assert "--allow-lossy" in assert_refused(data, "JPEG Baseline", FileOptions()).remedy
     picture = read(data, PATH, LOSSY)
     assert picture.facts["lossy"]
     header = dcmread(io.BytesIO(data))
@@ -97,7 +97,7 @@ def test_luma_and_chroma_become_rgb(planar: int) -> None:
     """PS3.3 C.7.6.3.1.2, solved for R, G and B."""
     pixels = np.random.default_rng(planar).integers(0, 256, (6, 5, 3)).astype(np.uint8)
     laid = np.ascontiguousarray(pixels.transpose(2, 0, 1)).reshape(6, 5, 3) if planar else pixels
-    data = made(laid, SamplesPerPixel=3, PlanarConfiguration=planar, PhotometricInterpretation="YBR_FULL")
+    data = make_dicom(laid, SamplesPerPixel=3, PlanarConfiguration=planar, PhotometricInterpretation="YBR_FULL")
     y, cb, cr = np.moveaxis(pixels.astype(float), -1, 0) - np.array([0, 128, 128])[:, None, None]
     red = y + 1.402 * cr
     blue = y + 1.772 * cb
@@ -133,7 +133,7 @@ def test_a_palette_is_looked_up() -> None:
     ],
 )
 def test_what_is_no_readable_image_is_refused(name: str, words: str) -> None:
-    refused(stored_file(name), words)
+    assert_refused(stored_file(name), words)
 
 
 # --- grey values
@@ -149,11 +149,11 @@ def test_a_palette_in_segments_is_expanded() -> None:
         palette[f"Segmented{name}PaletteColorLookupTableData"] = segments
     pixels = np.arange(8, dtype=np.uint8).reshape(2, 4)
     expected = (np.rint(np.interp(np.arange(8), [2, 7], [12 * 256, 40 * 256])).astype(int) >> 8)[2:]
-    found = read(made(pixels, **palette), PATH, FileOptions()).slices[0][..., 1].ravel()
+    found = read(make_dicom(pixels, **palette), PATH, FileOptions()).slices[0][..., 1].ravel()
     np.testing.assert_array_equal(found, [10, 11, *expected])
     assert np.abs(found - np.array(table)).max() <= 1
     palette["SegmentedRedPaletteColorLookupTableData"] = struct.pack("<4H", 2, 1, 0, 0)
-    refused(made(pixels, **palette), "segments of kind 2")
+    assert_refused(make_dicom(pixels, **palette), "segments of kind 2")
 
 
 # --- limits and damage
@@ -184,7 +184,9 @@ def test_no_cut_loses_pixels_in_silence() -> None:
 
 
 def test_values_against_the_standard_do_not_stop_a_readable_file_nor_warn() -> None:
-    data = made(RAMP, WindowCenter=900, WindowWidth=1200, StudyDate="last week", PatientAge="old", PatientID="x" * 99)
+    data = make_dicom(
+        RAMP, WindowCenter=900, WindowWidth=1200, StudyDate="last week", PatientAge="old", PatientID="x" * 99
+    )
     config.settings.reading_validation_mode = config.RAISE
     picture = read(data, PATH, FileOptions())
     assert config.settings.reading_validation_mode == config.RAISE
@@ -207,7 +209,7 @@ def test_facts_identify_the_image_but_not_the_patient() -> None:
         "ImageOrientationPatient": [1, 0, 0, 0, 1, 0],
         "PixelSpacing": [0.48828125, 0.48828125],
     }
-    picture = read(made(RAMP, Modality="CT", **person, **place, **grid), PATH, FileOptions(window=(0, 80)))
+    picture = read(make_dicom(RAMP, Modality="CT", **person, **place, **grid), PATH, FileOptions(window=(0, 80)))
     said = json.dumps(picture.facts)
     assert not [value for value in (*person.values(), "Jane") if value in said]
     assert picture.facts["study_instance_uid"] == "1.2.7"
@@ -227,7 +229,7 @@ def test_facts_identify_the_image_but_not_the_patient() -> None:
         "image position": {"size": (1,), "corners": [[-100.00004, 0, 3]], "within": 0.05 * spacing},
     }
     assert pickle.loads(pickle.dumps(picture.frame)) == picture.frame
-    assert read(made(RAMP, PatientID=""), PATH, FileOptions()).subject == {}
+    assert read(make_dicom(RAMP, PatientID=""), PATH, FileOptions()).subject == {}
 
 
 @pytest.mark.parametrize(
@@ -247,7 +249,7 @@ def test_facts_identify_the_image_but_not_the_patient() -> None:
     ],
 )
 def test_files_of_two_people_are_told_apart(one: dict[str, str], other: dict[str, str], same: bool) -> None:
-    a, b = (read(made(RAMP, **attributes), PATH, FileOptions()) for attributes in (one, other))
+    a, b = (read(make_dicom(RAMP, **attributes), PATH, FileOptions()) for attributes in (one, other))
     assert all(values_agree(a.subject[key], b.subject[key]) for key in a.subject.keys() & b.subject.keys()) == same
     assert not [value for value in (*one.values(), *other.values()) if value in json.dumps([a.facts, b.facts])]
 

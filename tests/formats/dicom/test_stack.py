@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from pydicom import dcmread, uid
 
-from support.made_dicom import item, made
+from support.made_dicom import item, make_dicom
 from tfs_rt.cases.compatibility import values_agree
 from tfs_rt.errors import InputError
 from tfs_rt.formats.answers import checked_picture
@@ -49,7 +49,7 @@ def enhanced(positions: list[Any], **changes: Any) -> bytes:
         PixelMeasuresSequence=[item(PixelSpacing=[2, 2])],
     )
     attributes = {"PerFrameFunctionalGroupsSequence": groups, "SharedFunctionalGroupsSequence": [shared], **changes}
-    return made(FRAMES[: len(positions)], **attributes)
+    return make_dicom(FRAMES[: len(positions)], **attributes)
 
 
 def nuclear(spacing: Any, first: float = 0.0, across: list[int] | list[float] = AXIAL, **changes: Any) -> bytes:
@@ -65,7 +65,7 @@ def nuclear(spacing: Any, first: float = 0.0, across: list[int] | list[float] = 
         "SliceVector": [1, 2, 3, 4],
         **changes,
     }
-    return made(FRAMES, **attributes)
+    return make_dicom(FRAMES, **attributes)
 
 
 def with_comma(data: bytes, number: str) -> bytes:
@@ -124,7 +124,7 @@ def test_frames_of_an_enhanced_object_are_sorted_with_their_places() -> None:
 
 def test_one_place_for_several_frames_places_none_of_them() -> None:
     """As in a capture of several frames: nothing is sorted, and nothing is refused."""
-    data = made(FRAMES, ImagePositionPatient=[0, 0, 5], ImageOrientationPatient=AXIAL, PixelSpacing=[2, 2])
+    data = make_dicom(FRAMES, ImagePositionPatient=[0, 0, 5], ImageOrientationPatient=AXIAL, PixelSpacing=[2, 2])
     assert greys(data) == [20, 40, 60, 80]
 
 
@@ -219,12 +219,12 @@ def test_nuclear_medicine_without_detectors_is_placed_by_the_file_itself() -> No
 
 def test_frames_are_placed_by_their_spacing_where_the_file_has_one_place() -> None:
     def capture(spacing: Any) -> Picture:
-        return picture_of(made(FRAMES, **PLACE, SpacingBetweenSlices=spacing))
+        return picture_of(make_dicom(FRAMES, **PLACE, SpacingBetweenSlices=spacing))
 
     places = [corners[0][2] for corners in capture(STEP).subject["grid"]["corners"]]
     assert places == [5 + STEP * n for n in range(4)]
     assert not values_agree(capture(STEP).subject["grid"], capture(2 * STEP).subject["grid"])
-    numbered = picture_of(made(FRAMES, **PLACE, SpacingBetweenSlices=STEP, SliceLocationVector=[12, 8, 4, 0]))
+    numbered = picture_of(make_dicom(FRAMES, **PLACE, SpacingBetweenSlices=STEP, SliceLocationVector=[12, 8, 4, 0]))
     assert "grid" not in numbered.subject
     assert numbered.facts["frame_order"] == [4, 3, 2, 1]
     assert "grid" in picture_of(nuclear(STEP, SliceVector=None, SliceLocationVector=[0, 4, 8, 12])).subject
@@ -235,15 +235,15 @@ def test_frames_are_placed_by_their_spacing_where_the_file_has_one_place() -> No
 @pytest.mark.parametrize(("numbers", "expected"), [([8, 4, 0, 12], [60, 40, 20, 80]), ([0] * 4, [20, 40, 60, 80])])
 def test_frames_without_positions_are_sorted_by_their_numbers(numbers: list[int], expected: list[int]) -> None:
     groups = [item(FrameContentSequence=[item(InStackPositionNumber=number + 1)]) for number in numbers]
-    assert greys(made(FRAMES, SliceLocationVector=numbers)) == expected
-    assert greys(made(FRAMES, PerFrameFunctionalGroupsSequence=groups)) == expected
+    assert greys(make_dicom(FRAMES, SliceLocationVector=numbers)) == expected
+    assert greys(make_dicom(FRAMES, PerFrameFunctionalGroupsSequence=groups)) == expected
     assert greys(nuclear(None, SliceVector=[4, 3, 2, 1], DetectorInformationSequence=None)) == [80, 60, 40, 20]
-    refused(made(FRAMES, SliceLocationVector=[0, 4, 0, 4]), "frames 1 and 3 have the same Slice Location Vector")
+    refused(make_dicom(FRAMES, SliceLocationVector=[0, 4, 0, 4]), "frames 1 and 3 have the same Slice Location Vector")
 
 
 def test_directions_are_compared_where_there_is_no_grid() -> None:
     def subject(**attributes: Any) -> dict[str, Any]:
-        return picture_of(made(FRAMES[0], **attributes)).subject
+        return picture_of(make_dicom(FRAMES[0], **attributes)).subject
 
     mirrored = [-1, 0, 0, 0, 1, 0]
     one, other = (subject(ImageOrientationPatient=across)["image orientation"] for across in (AXIAL, mirrored))
@@ -255,12 +255,12 @@ def test_directions_are_compared_where_there_is_no_grid() -> None:
 
 @pytest.mark.parametrize(("keyword", "value"), [("ImageOrientationPatient", [0] * 6), ("PixelSpacing", ["0", "0"])])
 def test_zeros_are_placeholders_for_what_is_not_known(keyword: str, value: list[Any]) -> None:
-    assert "grid" not in picture_of(made(FRAMES[0], **{**PLACE, keyword: value})).subject
+    assert "grid" not in picture_of(make_dicom(FRAMES[0], **{**PLACE, keyword: value})).subject
 
 
 def test_directions_that_were_rounded_are_made_unit_vectors() -> None:
     rounded, exact = (
-        picture_of(made(FRAMES[0], **{**PLACE, "ImageOrientationPatient": [one, 0, one, 0, 1, 0]})).subject["grid"]
+        picture_of(make_dicom(FRAMES[0], **PLACE | {"ImageOrientationPatient": [one, 0, one, 0, 1, 0]})).subject["grid"]
         for one in ("0.7", "0.70710678")
     )
     assert values_agree(rounded, exact)
@@ -287,7 +287,7 @@ def test_directions_that_were_rounded_are_made_unit_vectors() -> None:
 )
 def test_an_element_that_cannot_be_read_is_refused_by_its_name_and_value(keyword: str, value: Any, words: str) -> None:
     window = {"WindowCenter": 40, "WindowWidth": 80}
-    data = made(FRAMES[0].astype(np.uint16), **{**PLACE, **window, keyword: value})
+    data = make_dicom(FRAMES[0].astype(np.uint16), **{**PLACE, **window, keyword: value})
     refused(data, words.replace("/", r"\\\\"))
 
 
@@ -304,14 +304,14 @@ def test_an_element_that_cannot_be_read_is_refused_by_its_name_and_value(keyword
 )
 def test_a_decimal_comma_is_refused_by_the_elements_name_and_value(keyword: str, value: Any, words: str) -> None:
     window = {"WindowCenter": 40, "WindowWidth": 80}
-    data = made(FRAMES[0].astype(np.uint16), **{**PLACE, **window, keyword: value})
+    data = make_dicom(FRAMES[0].astype(np.uint16), **{**PLACE, **window, keyword: value})
     number = next(text for text in ([value] if isinstance(value, str) else value) if ".37" in text)
     refused(with_comma(data, number), words.replace("/", r"\\\\"))
 
 
 @pytest.mark.parametrize("keyword", [*PLACE, "WindowCenter", "RescaleSlope", "PixelPaddingValue"])
 def test_an_empty_element_is_not_there(keyword: str) -> None:
-    data = made(FRAMES[0].astype(np.uint16), **{**PLACE, "WindowWidth": 80, keyword: None})
+    data = make_dicom(FRAMES[0].astype(np.uint16), **{**PLACE, "WindowWidth": 80, keyword: None})
     assert ("grid" in picture_of(data).subject) == (keyword not in PLACE)
 
 
@@ -336,6 +336,6 @@ def test_a_spacing_with_a_decimal_comma_is_refused() -> None:
 
 
 def test_a_window_that_cannot_be_read_may_be_given_instead() -> None:
-    data = with_comma(made(FRAMES[0].astype(np.uint16), WindowCenter="28.37", WindowWidth=256), "28.37")
+    data = with_comma(make_dicom(FRAMES[0].astype(np.uint16), WindowCenter="28.37", WindowWidth=256), "28.37")
     assert "--window m1=LOW:HIGH" in refused(data, "'28,37'").remedy
     assert read(data, PATH, FileOptions(window=(-100, 156))).facts["window_from"] == "user"

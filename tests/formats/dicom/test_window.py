@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from pydicom import dcmread
 
-from support.made_dicom import PATH, RAMP, WHEEL, item, levels, linear, made, refused, stored_file
+from support.made_dicom import PATH, RAMP, WHEEL, assert_refused, item, levels, linear, make_dicom, stored_file
 from tfs_rt.formats.dicom.read import read
 from tfs_rt.formats.picture import FileOptions
 
@@ -22,49 +22,54 @@ def test_ct_without_a_window_is_shown_by_the_head_window_and_says_so() -> None:
 
 
 def test_ct_that_is_not_in_hounsfield_units_needs_a_window() -> None:
-    error = refused(
-        made(RAMP, Modality="CT"), "is CT without a window, and its values .20.16 to 4011.84. do not look like HU"
+    error = assert_refused(
+        make_dicom(RAMP, Modality="CT"), "is CT without a window, and its values .20.16 to 4011.84. do not look like HU"
     )
     assert "--window m1=LOW:HIGH" in error.remedy
-    narrow = read(made(RAMP // 16, Modality="CT"), PATH, FileOptions())  # 0 to 252: its percentiles show what there is
+    narrow = read(
+        make_dicom(RAMP // 16, Modality="CT"), PATH, FileOptions()
+    )  # 0 to 252: its percentiles show what there is
     assert narrow.facts["window_from"] == "data"
-    assert read(made(RAMP, Modality="CT"), PATH, FileOptions(window=(0, 80))).facts["window_from"] == "user"
+    assert read(make_dicom(RAMP, Modality="CT"), PATH, FileOptions(window=(0, 80))).facts["window_from"] == "user"
 
 
 @pytest.mark.parametrize("modality", ["MR", "PT"])
 def test_the_head_window_is_for_ct_alone_whatever_the_unit(modality: str) -> None:
     hounsfield = {"RescaleSlope": 1, "RescaleIntercept": 0, "RescaleType": "HU"}
-    assert read(made(RAMP, Modality=modality, **hounsfield), PATH, FileOptions()).facts["window_from"] == "data"
-    assert read(made(RAMP, **hounsfield), PATH, FileOptions()).facts["window_from"] == "head"
-    assert read(made(RAMP, **hounsfield), PATH, FileOptions(modality="mr-t1")).facts["window_from"] == "data"
-    wide = read(made(RAMP, Modality=modality, WindowCenter=1024, WindowWidth=4096, **hounsfield), PATH, FileOptions())
+    assert read(make_dicom(RAMP, Modality=modality, **hounsfield), PATH, FileOptions()).facts["window_from"] == "data"
+    assert read(make_dicom(RAMP, **hounsfield), PATH, FileOptions()).facts["window_from"] == "head"
+    assert read(make_dicom(RAMP, **hounsfield), PATH, FileOptions(modality="mr-t1")).facts["window_from"] == "data"
+    wide = read(
+        make_dicom(RAMP, Modality=modality, WindowCenter=1024, WindowWidth=4096, **hounsfield), PATH, FileOptions()
+    )
     assert "wide_window_hu" not in wide.facts
 
 
 @pytest.mark.parametrize("centre", [-1000, 9000])
 def test_a_window_without_any_value_inside_is_refused(centre: int) -> None:
     window = {"WindowCenter": centre, "WindowWidth": 200}
-    error = refused(made(RAMP, Modality="MR", **window), "its own window .* has none of its values inside")
+    error = assert_refused(make_dicom(RAMP, Modality="MR", **window), "its own window .* has none of its values inside")
     assert "--window m1=LOW:HIGH" in error.remedy
-    assert not read(made(RAMP * 0, Modality="MR", **window), PATH, FileOptions(window=(0, 80))).slices[0].any()
-    read(made(RAMP * 0, Modality="MR", **window), PATH, FileOptions())
+    assert not read(make_dicom(RAMP * 0, Modality="MR", **window), PATH, FileOptions(window=(0, 80))).slices[0].any()
+    read(make_dicom(RAMP * 0, Modality="MR", **window), PATH, FileOptions())
     air = {"Modality": "CT", "RescaleSlope": 1, "RescaleIntercept": -9000}
-    assert not read(made(RAMP, WindowCenter=40, WindowWidth=80, **air), PATH, FileOptions()).slices[0].any()
+    assert not read(make_dicom(RAMP, WindowCenter=40, WindowWidth=80, **air), PATH, FileOptions()).slices[0].any()
 
 
 def test_empty_values_behind_a_window_are_left_out() -> None:
-    padded = made(RAMP, WindowCenter=["600", ""], WindowWidth=["1200", ""])
-    plain = made(RAMP, WindowCenter="600", WindowWidth="1200")
+    padded = make_dicom(RAMP, WindowCenter=["600", ""], WindowWidth=["1200", ""])
+    plain = make_dicom(RAMP, WindowCenter="600", WindowWidth="1200")
     np.testing.assert_array_equal(levels(padded)[0], levels(plain)[0])
-    refused(made(RAMP, WindowCenter=["", "600"], WindowWidth=["", "1200"]), "Window Center .*not a number")
+    assert_refused(make_dicom(RAMP, WindowCenter=["", "600"], WindowWidth=["", "1200"]), "Window Center .*not a number")
 
 
 def test_a_window_in_which_a_brain_is_one_grey_is_in_the_facts() -> None:
     values = {"Modality": "CT", "RescaleSlope": 1, "RescaleIntercept": -1024}
-    wide = read(made(RAMP, WindowCenter=1024, WindowWidth=4096, **values), PATH, FileOptions())
+    wide = read(make_dicom(RAMP, WindowCenter=1024, WindowWidth=4096, **values), PATH, FileOptions())
     assert wide.facts["wide_window_hu"] == 4095
     assert (
-        "wide_window_hu" not in read(made(RAMP, WindowCenter=40, WindowWidth=400, **values), PATH, FileOptions()).facts
+        "wide_window_hu"
+        not in read(make_dicom(RAMP, WindowCenter=40, WindowWidth=400, **values), PATH, FileOptions()).facts
     )
 
 
@@ -72,16 +77,16 @@ def test_a_window_is_applied_by_the_formula_of_its_function() -> None:
     centre = 1000.0
     width = 1500.0
     window = {"WindowCenter": centre, "WindowWidth": width}
-    np.testing.assert_array_equal(levels(made(RAMP, **window))[0], linear(RAMP, centre, width))
+    np.testing.assert_array_equal(levels(make_dicom(RAMP, **window))[0], linear(RAMP, centre, width))
     exact = np.rint(((RAMP - centre) / width + 0.5).clip(0, 1) * 255)
-    np.testing.assert_array_equal(levels(made(RAMP, **window, VOILUTFunction="LINEAR_EXACT"))[0], exact)
+    np.testing.assert_array_equal(levels(make_dicom(RAMP, **window, VOILUTFunction="LINEAR_EXACT"))[0], exact)
     sigmoid = np.rint(255 / (1 + np.exp(-4 * (RAMP - centre) / width)))
-    np.testing.assert_array_equal(levels(made(RAMP, **window, VOILUTFunction="SIGMOID"))[0], sigmoid)
-    refused(made(RAMP, **window, VOILUTFunction="CUBIC"), "unknown function CUBIC")
+    np.testing.assert_array_equal(levels(make_dicom(RAMP, **window, VOILUTFunction="SIGMOID"))[0], sigmoid)
+    assert_refused(make_dicom(RAMP, **window, VOILUTFunction="CUBIC"), "unknown function CUBIC")
 
 
 def test_the_first_of_several_windows_counts_and_the_facts_name_it() -> None:
-    data = made(RAMP, WindowCenter=[30, 400], WindowWidth=[100, 2000], RescaleType="HU")
+    data = make_dicom(RAMP, WindowCenter=[30, 400], WindowWidth=[100, 2000], RescaleType="HU")
     np.testing.assert_array_equal(levels(data)[0], linear(RAMP, 30, 100))
     facts = read(data, PATH, FileOptions()).facts
     assert facts["levels"] == "window -20 to 79 HU (centre 30, width 100), from the file"
@@ -89,14 +94,14 @@ def test_the_first_of_several_windows_counts_and_the_facts_name_it() -> None:
 
 
 def test_a_window_of_width_one_is_a_step_and_none_is_refused() -> None:
-    step = levels(made(RAMP, WindowCenter=640.5, WindowWidth=1))[0]
+    step = levels(make_dicom(RAMP, WindowCenter=640.5, WindowWidth=1))[0]
     np.testing.assert_array_equal(step, np.where(RAMP > 640, 255, 0))
     for width in (0, 0.5, -3):
-        assert "window" in refused(made(RAMP, WindowCenter=600, WindowWidth=width), "has the width").remedy
+        assert "window" in assert_refused(make_dicom(RAMP, WindowCenter=600, WindowWidth=width), "has the width").remedy
 
 
 def test_the_users_window_beats_the_files_and_is_in_rescaled_units() -> None:
-    data = made(RAMP, WindowCenter=30, WindowWidth=100, RescaleSlope=2, RescaleIntercept=-1024)
+    data = make_dicom(RAMP, WindowCenter=30, WindowWidth=100, RescaleSlope=2, RescaleIntercept=-1024)
     picture = read(data, PATH, FileOptions(window=(-1000, 1000)))
     expected = np.rint(((RAMP * 2.0 - 1024 + 1000) / 2000).clip(0, 1) * 255)
     np.testing.assert_array_equal(picture.slices[0][..., 0], expected)
@@ -105,19 +110,19 @@ def test_the_users_window_beats_the_files_and_is_in_rescaled_units() -> None:
 
 
 def test_monochrome1_is_inverted() -> None:
-    data = made(RAMP, WindowCenter=2000, WindowWidth=4000, PhotometricInterpretation="MONOCHROME1")
+    data = make_dicom(RAMP, WindowCenter=2000, WindowWidth=4000, PhotometricInterpretation="MONOCHROME1")
     np.testing.assert_array_equal(levels(data)[0], 255 - linear(RAMP, 2000, 4000))
     assert "inverted" in read(data, PATH, FileOptions()).facts["levels"]
 
 
 def test_eight_bits_without_any_window_are_levels_already() -> None:
     pixels = RAMP.astype(np.uint8)
-    picture = read(made(pixels), PATH, FileOptions())
+    picture = read(make_dicom(pixels), PATH, FileOptions())
     np.testing.assert_array_equal(picture.slices[0][..., 0], pixels)
     assert "window_from" not in picture.facts
     bits = np.packbits(pixels > 99, bitorder="little").reshape(1, 8)
     one = {"BitsAllocated": 1, "BitsStored": 1, "HighBit": 0, "Rows": 8, "Columns": 8}
-    np.testing.assert_array_equal(levels(made(bits, **one))[0], np.where(pixels > 99, 255, 0))
+    np.testing.assert_array_equal(levels(make_dicom(bits, **one))[0], np.where(pixels > 99, 255, 0))
 
 
 @pytest.mark.parametrize("signed", [True, False])  # of the same bits
@@ -128,7 +133,7 @@ def test_padding_is_black_and_does_not_count_among_the_percentiles(signed: bool)
     expected = np.rint(((pixels - low) / (high - low)).clip(0, 1) * 255)
 
     def padded(**more: Any) -> bytes:
-        data = made(pixels, PixelPaddingValue=-2000, **more)
+        data = make_dicom(pixels, PixelPaddingValue=-2000, **more)
         value = struct.pack("<Hh", 2, -2000)
         return data if signed else data.replace(b"SS" + value, b"US" + value)
 
@@ -146,7 +151,7 @@ def test_padding_may_be_a_range_and_lie_above_the_image() -> None:
     pixels = RAMP.copy()
     pixels[0] = 65000
     pixels[1] = 65500
-    found = levels(made(pixels, PixelPaddingValue=65500, PixelPaddingRangeLimit=65000))[0]
+    found = levels(make_dicom(pixels, PixelPaddingValue=65500, PixelPaddingRangeLimit=65000))[0]
     assert not found[:2].any()
     assert found[7, 7] == 255
 
@@ -155,13 +160,15 @@ def test_lookup_tables_of_modality_and_voi_are_looked_up() -> None:
     voi = item(LUTDescriptor=[4096, 0, 8], LUTData=bytes(4096 - n >> 5 for n in range(4096)))
     voi["LUTData"].VR = "OW"
     expected = np.array([4096 - n >> 5 for n in range(4096)])[RAMP]
-    np.testing.assert_array_equal(levels(made(RAMP, VOILUTSequence=[voi], WindowCenter=1, WindowWidth=9))[0], expected)
+    np.testing.assert_array_equal(
+        levels(make_dicom(RAMP, VOILUTSequence=[voi], WindowCenter=1, WindowWidth=9))[0], expected
+    )
     modality = item(LUTDescriptor=[3, 1000, 16], LUTData=struct.pack("<3H", 5, 60, 700), ModalityLUTType="OD")
-    data = made(RAMP, ModalityLUTSequence=[modality], WindowCenter=350, WindowWidth=700)
+    data = make_dicom(RAMP, ModalityLUTSequence=[modality], WindowCenter=350, WindowWidth=700)
     values = np.select([RAMP <= 1000, RAMP == 1001], [5, 60], 700)
     np.testing.assert_array_equal(levels(data)[0], linear(values, 350, 700))
     short = item(LUTDescriptor=[9, 0, 16], LUTData=struct.pack("<2H", 1, 2))
-    refused(made(RAMP, VOILUTSequence=[short]), "lookup table of 2 entries")
+    assert_refused(make_dicom(RAMP, VOILUTSequence=[short]), "lookup table of 2 entries")
 
 
 def test_frames_of_an_enhanced_object_have_their_own_transform_and_window() -> None:
@@ -180,13 +187,13 @@ def test_frames_of_an_enhanced_object_have_their_own_transform_and_window() -> N
         PixelMeasuresSequence=[item(PixelSpacing=[0.5, 0.5])],
     )
     attributes = {"PerFrameFunctionalGroupsSequence": groups, "SharedFunctionalGroupsSequence": [shared]}
-    picture = read(made(volume, **attributes), PATH, FileOptions())
+    picture = read(make_dicom(volume, **attributes), PATH, FileOptions())
     expected = [linear(frame * slope + shift, 900, 1200) for frame, (slope, shift) in zip(volume, numbers, strict=True)]
     np.testing.assert_array_equal(np.stack(picture.slices)[..., 0], expected)
     assert picture.facts["levels"] == "window 300 to 1499 HU (centre 900, width 1200), from the file"
     assert [corners[0] for corners in picture.subject["grid"]["corners"]] == [[-0.25, -0.25, 2.5 * n] for n in range(3)]
     groups[1].FrameVOILUTSequence = [item(WindowCenter=10, WindowWidth=20)]
-    picture = read(made(volume, **attributes), PATH, FileOptions())
+    picture = read(make_dicom(volume, **attributes), PATH, FileOptions())
     np.testing.assert_array_equal(picture.slices[1][..., 0], linear(volume[1] * 2.0 - 50, 10, 20))
     assert "a window for each frame" in picture.facts["levels"]
 
@@ -194,7 +201,7 @@ def test_frames_of_an_enhanced_object_have_their_own_transform_and_window() -> N
 def test_float_pixels_are_read_and_nan_is_refused() -> None:
     values = RAMP.astype(np.float32) / 7
     window = {"WindowCenter": 200, "WindowWidth": 300}
-    np.testing.assert_array_equal(levels(made(values, **window))[0], linear(values.astype(float), 200, 300))
+    np.testing.assert_array_equal(levels(make_dicom(values, **window))[0], linear(values.astype(float), 200, 300))
     for bad in (np.nan, np.inf):
         values[2, 3] = bad
-        refused(made(values, **window), "not numbers")
+        assert_refused(make_dicom(values, **window), "not numbers")

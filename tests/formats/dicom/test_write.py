@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from pydicom import dcmread
 
-from support.made_dicom import LOSSY, PATH, RAMP, made
+from support.made_dicom import LOSSY, PATH, RAMP, make_dicom
 from tfs_rt.errors import InputError
 from tfs_rt.formats.dicom.read import read
 from tfs_rt.formats.dicom.write import encode
@@ -33,9 +33,9 @@ def frame_of(data: bytes) -> Any:
 
 def sources() -> dict[str, Any]:
     person = {"PatientName": "Müller^Änne", "PatientID": "P-77", "StudyInstanceUID": "1.2.7", "StudyDate": "1999.12.31"}
-    m1 = made(RAMP, **person, PixelSpacing=[2, 1], BodyPartExamined="BRAIN", SOPInstanceUID="1.2.1")
-    m2 = made(RAMP, PatientID="P-77", SOPInstanceUID="1.2.2")
-    functional = made(RAMP, SOPInstanceUID="1.2.4", LossyImageCompression="01", LossyImageCompressionRatio=12)
+    m1 = make_dicom(RAMP, **person, PixelSpacing=[2, 1], BodyPartExamined="BRAIN", SOPInstanceUID="1.2.1")
+    m2 = make_dicom(RAMP, PatientID="P-77", SOPInstanceUID="1.2.2")
+    functional = make_dicom(RAMP, SOPInstanceUID="1.2.4", LossyImageCompression="01", LossyImageCompressionRatio=12)
     return {slot: frame_of(data) for slot, data in zip(("m1", "m2", "functional"), (m1, m2, functional), strict=True)}
 
 
@@ -94,7 +94,9 @@ def test_what_the_sources_do_not_say_is_not_made_up() -> None:
     assert (found.PatientName, found.PatientID, found.StudyDate, found.Laterality) == ("", "", "", "")
     absent = ("PixelSpacing", "BodyPartExamined", "LossyImageCompression", "SourceImageSequence", "SeriesDate")
     assert not [keyword for keyword in (*absent, "ContentDate", "PatientIdentityRemoved") if keyword in found]
-    said = frame_of(made(RAMP, LossyImageCompression="00", BurnedInAnnotation="YES", PatientIdentityRemoved="YES"))
+    said = frame_of(
+        make_dicom(RAMP, LossyImageCompression="00", BurnedInAnnotation="YES", PatientIdentityRemoved="YES")
+    )
     found = dcmread(io.BytesIO(encode(fused(), {"m1": said, "m2": said, "functional": said}, TEXT)))
     assert (found.LossyImageCompression, found.BurnedInAnnotation) == ("00", "YES")
     assert found.PatientIdentityRemoved == "YES"

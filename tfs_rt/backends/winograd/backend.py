@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from tfs_rt.backends.host import HostEngine
 from tfs_rt.backends.registry import BACKENDS
-from tfs_rt.backends.winograd.kernels import Shape
+from tfs_rt.backends.winograd.kernels import RegisterTile
 from tfs_rt.backends.winograd.machine import host_shape, machine
 from tfs_rt.backends.winograd.network import Network
 from tfs_rt.errors import EnvironmentFault, ModelError, first_line
@@ -36,7 +36,7 @@ def load(bundle: Bundle, threads: int | None = None) -> HostEngine:
     return engine
 
 
-def _compile_kernels() -> Shape:
+def _compile_kernels() -> RegisterTile:
     """Compile this processor's kernels, and return their shape."""
     try:
         shape = host_shape()

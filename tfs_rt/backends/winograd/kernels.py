@@ -18,8 +18,8 @@ Arguments = TypeVar("Arguments")
 
 
 @dataclass(frozen=True, slots=True)
-class Shape:
-    """The use of a processor's registers: sums of `rows` rows by `columns` vectors of `width` floats."""
+class RegisterTile:
+    """A microkernel's tile: `rows` x `columns` vectors of `width` floats, held in registers."""
 
     width: int
     rows: int
@@ -32,16 +32,16 @@ class Shape:
 
 
 @dataclass(frozen=True, slots=True)
-class Kernels:
+class KernelModule:
     """A module under construction. Its blocks are functions that call each other."""
 
     module: ir.Module
-    shape: Shape
+    shape: RegisterTile
 
     def add_block(
         self,
         arguments: type[Arguments],
-        emit: Callable[[Kernels, Function, Arguments], None],
+        emit: Callable[[KernelModule, Function, Arguments], None],
         *,
         suffix: int | str = "",
     ) -> None:

@@ -1,7 +1,6 @@
 """Layers of SR3's U-Net as operations of a program, for images of one size.
 
-What the reference concatenates stays two sources here, and what it adds to a convolution's result is added as the
-result is written.
+Concatenations are not copied: a layer reads two sources. Additions are fused into the write of the convolution.
 """
 
 from __future__ import annotations
@@ -166,7 +165,7 @@ class Layout:
         weights = self.packing.tiles(name, channels_with_weights, out)
         convolution = Convolution(sources=inputs, c=c, epilogue=epilogue, weights=weights)
 
-        # Few tiles share many weights: then read the weights only once.
+        # Large weights, few tiles: read the weights once.
         down, across = convolution.tiles
         in_parts = down * across <= FEW_TILES and weights.size > MANY_WEIGHTS
         result = self._conv_in_parts(convolution) if in_parts else self._conv_in_blocks(convolution)

@@ -15,7 +15,7 @@ from llvmlite import ir
 from tfs_rt.backends.winograd.blocks.matrix_product import add_product
 from tfs_rt.backends.winograd.blocks.strip import add_strip
 from tfs_rt.backends.winograd.blocks.transforms import add_transforms
-from tfs_rt.backends.winograd.kernels import Kernels, Shape
+from tfs_rt.backends.winograd.kernels import KernelModule, RegisterTile
 from tfs_rt.backends.winograd.operations.catalogue import OPERATIONS, add_operations
 from tfs_rt.backends.winograd.program_loop import add_run
 from tfs_rt.errors import EnvironmentFault
@@ -28,27 +28,27 @@ RUN = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_void_p, c
 class Machine:
     """Compiled operations by their addresses, and how registers were used."""
 
-    shape: Shape
+    shape: RegisterTile
     addresses: dict[str, int]
     run: Any  # (program, number of operations, barrier, thread, threads)
     code: Any  # keeps the addresses valid
 
 
-def host_shape() -> Shape:
+def host_shape() -> RegisterTile:
     """The best use of this processor's registers; EnvironmentFault if it has no vectors with fused multiply-add."""
     features = llvm.get_host_cpu_features()
     triple = llvm.get_process_triple()
     if features.get("avx512f"):
-        return Shape(width=16, rows=12, columns=2)
+        return RegisterTile(width=16, rows=12, columns=2)
     if features.get("avx2") and features.get("fma"):
-        return Shape(width=8, rows=6, columns=2)
+        return RegisterTile(width=8, rows=6, columns=2)
     if triple.startswith(("aarch64", "arm64")):
-        return Shape(width=4, rows=6, columns=4)
+        return RegisterTile(width=4, rows=6, columns=4)
     raise EnvironmentFault("backend winograd", f"{triple} has neither AVX2 nor NEON", "choose --backend ort-cpu")
 
 
 @cache
-def machine(shape: Shape) -> Machine:
+def machine(shape: RegisterTile) -> Machine:
     """Compile everything, once a process: half a second. EnvironmentFault if the system forbids generated code."""
     if not may_run_generated_code():
         reason = "this system does not let a program run code that it has generated"
@@ -90,9 +90,9 @@ def may_run_generated_code() -> bool:
     return allowed
 
 
-def source(shape: Shape) -> str:
+def source(shape: RegisterTile) -> str:
     """All functions as LLVM's assembly."""
-    kernels = Kernels(ir.Module("tfs_rt"), shape)
+    kernels = KernelModule(ir.Module("tfs_rt"), shape)
     add_product(kernels)
     add_strip(kernels)
     add_transforms(kernels)

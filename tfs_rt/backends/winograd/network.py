@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tfs_rt.backends.noise_biases import bias_rows
-from tfs_rt.backends.winograd.kernels import Shape
+from tfs_rt.backends.winograd.kernels import RegisterTile
 from tfs_rt.backends.winograd.layout import Layout, Tensor, ceil_div
 from tfs_rt.backends.winograd.machine import machine
 from tfs_rt.backends.winograd.operations.attention import LANES
@@ -54,7 +54,7 @@ class Network:
     EnvironmentFault if this processor's kernels do not take its layers.
     """
 
-    def __init__(self, arch: Architecture, weights: Weights, shape: Shape, threads: int) -> None:
+    def __init__(self, arch: Architecture, weights: Weights, shape: RegisterTile, threads: int) -> None:
         self.arch = arch
         self.machine = machine(shape)
         self.width = self.machine.shape.width

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tfs_rt.backends.winograd import toom
-from tfs_rt.backends.winograd.kernels import Shape
+from tfs_rt.backends.winograd.kernels import RegisterTile
 from tfs_rt.images import Array
 from tfs_rt.models.onnx.weights import Weights
 
@@ -22,7 +22,7 @@ class Packing:
     nothing.
     """
 
-    def __init__(self, weights: Weights, shape: Shape) -> None:
+    def __init__(self, weights: Weights, shape: RegisterTile) -> None:
         self.weights = dict(weights)
         self.shape = shape
         self.made: dict[str, Array] = {}

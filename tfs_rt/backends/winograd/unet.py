@@ -108,7 +108,7 @@ def _attention(layout: Layout, name: str, source: Tensor) -> Tensor:
         tokens=tokens,
         keys=keys,
         values=values,
-        to=averages,
+        output=averages,
         block=QUERIES,
     )
     layout.program.add(attend, ceil_div(pixels, QUERIES), scratch=QUERIES * tokens)

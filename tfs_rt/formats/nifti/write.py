@@ -17,24 +17,25 @@ from tfs_rt.formats.nifti.space import UNTURNED, Frame
 from tfs_rt.images import RGB
 
 LARGEST_NIFTI1 = 2**15 - 1  # voxels along an axis
-LEVEL = 6  # of gzip: part of what makes the same case the same bytes
+LEVEL = 6  # of gzip; fixed, so that equal inputs give equal bytes
 
 
 def encode(slices: Sequence[RGB], frames: dict[str, Any], text: dict[str, str]) -> bytes:
     """A `.nii.gz` of RGB24 voxels in the axes and the place of slot m1's volume, from its fused slices in order.
 
-    The edges of the volume stay where they were: along an axis of n voxels that has become one of n', voxel i' lies
-    at r i' + (r - 1) / 2 of the old ones, r = n / n'.
+    The edges of the volume stay where they were. If an axis grows from n to n' voxels, then with r = n / n' new voxel
+    i' has its centre at old index r i' + (r - 1) / 2.
     """
     # Turn the slices back to the axes of the source.
     frame = Frame(**frames["m1"])
     view = np.stack(slices).transpose(2, 1, 0, 3)  # (columns, rows, slices, RGB)
     volume = apply_orientation(view, ornt_transform(UNTURNED, frame.to_view))
-    # Name the recipe in the header: a result is known by it if its sidecar is lost.
+    # Name the recipe in the header: it identifies the result if the sidecar is lost.
     header = _header(frame, volume.shape[:3])
     kind = "spread recipe" if SHOWS in text else "recipe"
     header["descrip"] = f"tfs-rt {kind}:{text['tfs-rt:recipe-sha256'][:16]}"
-    content = header.binaryblock + bytes(4) + volume.transpose(2, 1, 0, 3).tobytes()
+    no_extensions = bytes(4)
+    content = header.binaryblock + no_extensions + volume.transpose(2, 1, 0, 3).tobytes()
     return zlib.compress(content, LEVEL, wbits=31)  # gzip, without a time or a name
 
 

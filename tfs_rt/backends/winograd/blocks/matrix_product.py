@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import product
 
 from tfs_rt.backends.winograd.emit import Function, Number, Pointer
-from tfs_rt.backends.winograd.kernels import Kernels
+from tfs_rt.backends.winograd.kernels import KernelModule
 
 UNROLLED = 4  # steps of the inmost loop
 REMAINDERS = (4, 2, 1)  # rows of the microkernels for the rows that are left over
@@ -40,14 +40,14 @@ class Microkernel:
     accumulate: Number
 
 
-def add_product(kernels: Kernels) -> None:
+def add_product(kernels: KernelModule) -> None:
     """Add the block Product, and the microkernels that it calls."""
     for rows in {kernels.shape.rows, *REMAINDERS}:
         _add_microkernel(kernels, rows)
     kernels.add_block(Product, _product)
 
 
-def _product(kernels: Kernels, code: Function, args: Product) -> None:
+def _product(kernels: KernelModule, code: Function, args: Product) -> None:
     rows = kernels.shape.rows
     full = code.mul(code.div(args.rows, rows), rows)
     with code.loop(0, args.panels) as panel:
@@ -68,7 +68,7 @@ def _product(kernels: Kernels, code: Function, args: Product) -> None:
 
 
 def _call_microkernel(
-    kernels: Kernels, code: Function, args: Product, rows: int, first: Number, b: Pointer, c: Pointer
+    kernels: KernelModule, code: Function, args: Product, rows: int, first: Number, b: Pointer, c: Pointer
 ) -> None:
     """Call a microkernel for the rows from `first`."""
     micro = Microkernel(
@@ -83,10 +83,10 @@ def _call_microkernel(
     kernels.call(code, micro, suffix=rows)
 
 
-def _add_microkernel(kernels: Kernels, rows: int) -> None:
+def _add_microkernel(kernels: KernelModule, rows: int) -> None:
     """Add the microkernel of a number of rows. Each sum runs over the depth in order, whatever the number of rows."""
 
-    def emit(kernels: Kernels, code: Function, args: Microkernel) -> None:
+    def emit(kernels: KernelModule, code: Function, args: Microkernel) -> None:
         width = kernels.shape.width
         columns = range(kernels.shape.columns)
         places = list(product(range(rows), columns))

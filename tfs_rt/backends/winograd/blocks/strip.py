@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tfs_rt.backends.winograd.emit import Function, Number, Pointer
-from tfs_rt.backends.winograd.kernels import Kernels
+from tfs_rt.backends.winograd.kernels import KernelModule
 from tfs_rt.backends.winograd.vector_math import silu
 
 
@@ -34,12 +34,12 @@ class Strip:
     activate: Number
 
 
-def add_strip(kernels: Kernels) -> None:
+def add_strip(kernels: KernelModule) -> None:
     """Add the block Strip."""
     kernels.add_block(Strip, _strip)
 
 
-def _strip(kernels: Kernels, code: Function, args: Strip) -> None:
+def _strip(kernels: KernelModule, code: Function, args: Strip) -> None:
     builder = code.builder
     with code.loop(0, args.rows) as i:
         line = code.at(args.to, code.mul(i, args.to_width, args.to_channels))

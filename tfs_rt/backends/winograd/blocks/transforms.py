@@ -10,7 +10,7 @@ from typing import TypeAlias
 from tfs_rt.backends.winograd import toom
 from tfs_rt.backends.winograd.blocks.statistics import add_statistics
 from tfs_rt.backends.winograd.emit import Function, Int, Number, Pointer, Vector
-from tfs_rt.backends.winograd.kernels import Kernels
+from tfs_rt.backends.winograd.kernels import KernelModule
 from tfs_rt.backends.winograd.vector_math import matrix_product
 
 M = toom.M
@@ -83,7 +83,7 @@ class Patch:
     sums: Pointer
 
 
-def add_transforms(kernels: Kernels) -> None:
+def add_transforms(kernels: KernelModule) -> None:
     """Add the blocks InputTransform and OutputTransform, and those that the second calls."""
     kernels.add_block(InputTransform, _input_transform)
     kernels.add_block(Tile, _tile)
@@ -91,7 +91,7 @@ def add_transforms(kernels: Kernels) -> None:
     kernels.add_block(OutputTransform, _output_transform)
 
 
-def _input_transform(kernels: Kernels, code: Function, args: InputTransform) -> None:
+def _input_transform(kernels: KernelModule, code: Function, args: InputTransform) -> None:
     matrix = toom.inputs()
     with code.loop(0, args.tiles) as tile, code.loop(0, args.c, code.width) as c:
         corner = code.at(args.strip, code.mul(tile, M, args.c), c)
@@ -110,7 +110,7 @@ def _input_transform(kernels: Kernels, code: Function, args: InputTransform) -> 
                 code.store(value, cell, code.mul(args.plane, i * N + j))
 
 
-def _tile(kernels: Kernels, code: Function, args: Tile) -> None:
+def _tile(kernels: KernelModule, code: Function, args: Tile) -> None:
     matrix = toom.outputs()
     pitch = code.mul(args.to_width, args.c)
     with code.loop(0, args.c, code.width) as c:
@@ -142,7 +142,7 @@ def _store_tile(
     add_statistics(code, list(values.values()), args.sums, args.c, c)
 
 
-def _patch(kernels: Kernels, code: Function, args: Patch) -> None:
+def _patch(kernels: KernelModule, code: Function, args: Patch) -> None:
     total = code.variable()
     with code.loop(0, args.rows) as i, code.loop(0, args.columns) as j, code.loop(0, args.c, code.width) as c:
         place = code.add(code.mul(code.add(code.mul(i, args.to_width), j), args.c), c)
@@ -154,7 +154,7 @@ def _patch(kernels: Kernels, code: Function, args: Patch) -> None:
         add_statistics(code, [value], args.sums, args.c, c)
 
 
-def _output_transform(kernels: Kernels, code: Function, args: OutputTransform) -> None:
+def _output_transform(kernels: KernelModule, code: Function, args: OutputTransform) -> None:
     rows = code.minimum(code.sub(args.h, args.y), M)
     # Go through the tiles, of which the last may be cut off by the image's border.
     with code.loop(0, args.tiles) as tile:

@@ -12,7 +12,7 @@ from llvmlite import ir
 from tfs_rt.backends.winograd.arguments import NumberT, PointerT
 from tfs_rt.backends.winograd.blocks.matrix_product import Product
 from tfs_rt.backends.winograd.emit import F32, Float, Function, Int, Number, Pointer
-from tfs_rt.backends.winograd.kernels import Kernels
+from tfs_rt.backends.winograd.kernels import KernelModule
 from tfs_rt.backends.winograd.operations.operation import Emitters, Operation
 from tfs_rt.backends.winograd.vector_math import exp
 
@@ -28,11 +28,11 @@ class Pack(Generic[PointerT, NumberT]):
     A task is a panel of pixels. `tokens` are the pixels in whole panels; those beyond the last pixel are zeros.
     """
 
-    qkv: PointerT
-    pitch: NumberT
-    c: NumberT
+    qkv: PointerT  # (pixels, pitch), of which 3c columns are used
+    pitch: NumberT  # floats from a row of qkv to the next
+    c: NumberT  # channels of each of q, k and v
     pixels: NumberT
-    tokens: NumberT
+    tokens: NumberT  # pixels, rounded up to whole panels
     keys: PointerT
     values: PointerT
 
@@ -41,18 +41,18 @@ class Pack(Generic[PointerT, NumberT]):
 class Attend(Generic[PointerT, NumberT]):
     """softmax(q k^T) v. A task is a block of pixels, whose scores stay in a core's own cache."""
 
-    qkv: PointerT
-    pitch: NumberT
-    c: NumberT
+    qkv: PointerT  # (pixels, pitch), of which 3c columns are used
+    pitch: NumberT  # floats from a row of qkv to the next
+    c: NumberT  # channels of each of q, k and v
     pixels: NumberT
-    tokens: NumberT
+    tokens: NumberT  # pixels, rounded up to whole panels
     keys: PointerT
     values: PointerT
-    to: PointerT
-    block: NumberT
+    output: PointerT  # (pixels, c)
+    block: NumberT  # pixels of a task
 
 
-def _pack(kernels: Kernels, code: Operation, args: Pack[Pointer, Int]) -> None:
+def _pack(kernels: KernelModule, code: Operation, args: Pack[Pointer, Int]) -> None:
     builder = code.builder
     panel = kernels.shape.panel
     zero = ir.Constant(F32, 0)
@@ -68,19 +68,19 @@ def _pack(kernels: Kernels, code: Operation, args: Pack[Pointer, Int]) -> None:
             code.store_element(value, args.values, place, code.rem(d, panel))
 
 
-def _attend(kernels: Kernels, code: Operation, args: Attend[Pointer, Int]) -> None:
-    own = code.scratch()
+def _attend(kernels: KernelModule, code: Operation, args: Attend[Pointer, Int]) -> None:
+    scores_buffer = code.scratch()
     panel = kernels.shape.panel
     with code.each_block(args.block, args.pixels) as (start, count):
         # Find the task's queries and their results.
         queries = code.at(args.qkv, code.mul(start, args.pitch))
-        to = code.at(args.to, code.mul(start, args.c))
+        output = code.at(args.output, code.mul(start, args.c))
         # Multiply the queries by all keys.
         scores = Product(
             a=queries,
             a_pitch=args.pitch,
             b=args.keys,
-            c=own,
+            c=scores_buffer,
             c_pitch=args.tokens,
             rows=count,
             depth=args.c,
@@ -90,13 +90,13 @@ def _attend(kernels: Kernels, code: Operation, args: Attend[Pointer, Int]) -> No
         kernels.call(code, scores)
         # Turn each query's scores into weights.
         with code.loop(0, count) as i:
-            _softmax(code, code.at(own, code.mul(i, args.tokens)), args.pixels, args.tokens)
+            _softmax(code, code.at(scores_buffer, code.mul(i, args.tokens)), args.pixels, args.tokens)
         # Multiply the weights by all values.
         averages = Product(
-            a=own,
+            a=scores_buffer,
             a_pitch=args.tokens,
             b=args.values,
-            c=to,
+            c=output,
             c_pitch=args.c,
             rows=count,
             depth=args.tokens,
@@ -114,15 +114,15 @@ def _softmax(code: Function, row: Pointer, pixels: Number, tokens: Number) -> No
         return builder.select(builder.fcmp_ordered(">", x, y), x, y)
 
     totals = [code.variable() for _ in range(LANES // code.width)]
-    most = code.variable()
+    largest_lanes = code.variable()
 
     # Find the largest score.
     with code.loop(pixels, tokens) as j:
         code.store_element(Float(ir.Constant(F32, LOWEST)), row, j)
-    code.put(code.constant(LOWEST), most)
+    code.put(code.constant(LOWEST), largest_lanes)
     with code.loop(0, tokens, code.width) as j:
-        code.put(code.intrinsic("llvm.maxnum", code.load(row, j), code.get(most)), most)
-    largest = code.broadcast(_fold_lanes(code, larger, [most]))
+        code.put(code.intrinsic("llvm.maxnum", code.load(row, j), code.get(largest_lanes)), largest_lanes)
+    largest = code.broadcast(_fold_lanes(code, larger, [largest_lanes]))
 
     # Compute e^(score - largest), and their sum.
     for total in totals:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tfs_rt.backends.winograd.kernels import Kernels
+from tfs_rt.backends.winograd.kernels import KernelModule
 from tfs_rt.backends.winograd.operations import attention, conv, downsample, linear, norm
 from tfs_rt.backends.winograd.operations.operation import Emitters, Operation
 
@@ -15,7 +15,7 @@ OPERATIONS: Emitters = {
 }
 
 
-def add_operations(kernels: Kernels) -> None:
+def add_operations(kernels: KernelModule) -> None:
     """Add the function of each operation, by the name of the type of its fields."""
     for fields, emit in OPERATIONS.items():
         code = Operation(kernels, fields.__name__)

@@ -11,7 +11,7 @@ from tfs_rt.backends.winograd.blocks.matrix_product import Product
 from tfs_rt.backends.winograd.blocks.strip import Strip
 from tfs_rt.backends.winograd.blocks.transforms import InputTransform, OutputTransform
 from tfs_rt.backends.winograd.emit import Int, Number, Pointer
-from tfs_rt.backends.winograd.kernels import Kernels
+from tfs_rt.backends.winograd.kernels import KernelModule
 from tfs_rt.backends.winograd.operations.operation import Emitters, Operation
 
 M = toom.M
@@ -130,7 +130,7 @@ class _Block:
     tiles: Int
 
 
-def _conv(kernels: Kernels, code: Operation, args: Conv[Pointer, Int]) -> None:
+def _conv(kernels: KernelModule, code: Operation, args: Conv[Pointer, Int]) -> None:
     own = code.scratch()
     epilogue = args.epilogue
     c = code.add(args.sources.c1, args.sources.c2)
@@ -162,7 +162,7 @@ def _conv(kernels: Kernels, code: Operation, args: Conv[Pointer, Int]) -> None:
 
 
 def _transform_image(
-    kernels: Kernels, code: Operation, args: Conv[Pointer, Int], memory: _Memory, block: _Block, width: Int, c: Int
+    kernels: KernelModule, code: Operation, args: Conv[Pointer, Int], memory: _Memory, block: _Block, width: Int, c: Int
 ) -> None:
     """Transform each row of tiles of a block, read as a strip of `width` columns, into values in 36 planes."""
     with code.loop(0, block.down) as i:
@@ -180,7 +180,13 @@ def _transform_image(
 
 
 def _multiply_planes(
-    kernels: Kernels, code: Operation, args: Conv[Pointer, Int], memory: _Memory, block: _Block, panels: Int, c: Int
+    kernels: KernelModule,
+    code: Operation,
+    args: Conv[Pointer, Int],
+    memory: _Memory,
+    block: _Block,
+    panels: Int,
+    c: Int,
 ) -> None:
     """Multiply each plane of values by its weights: 36 products."""
     co = args.epilogue.co
@@ -200,7 +206,7 @@ def _multiply_planes(
 
 
 def _transform_products(
-    kernels: Kernels, code: Operation, args: Conv[Pointer, Int], memory: _Memory, block: _Block, sums: Pointer
+    kernels: KernelModule, code: Operation, args: Conv[Pointer, Int], memory: _Memory, block: _Block, sums: Pointer
 ) -> None:
     """Transform each row of products of a block into rows of the image, and add them to the statistics."""
     epilogue = args.epilogue
@@ -225,7 +231,13 @@ def _transform_products(
 
 
 def _read_strips(
-    kernels: Kernels, code: Operation, sources: Sources[Pointer, Int], to: Pointer, width: Number, y: Number, x: Number
+    kernels: KernelModule,
+    code: Operation,
+    sources: Sources[Pointer, Int],
+    to: Pointer,
+    width: Number,
+    y: Number,
+    x: Number,
 ) -> None:
     """A strip of 6 rows of both images, their channels side by side."""
     c = code.add(sources.c1, sources.c2)
@@ -253,7 +265,7 @@ def _read_strips(
             kernels.call(code, strip)
 
 
-def _conv_input(kernels: Kernels, code: Operation, args: ConvInput[Pointer, Int]) -> None:
+def _conv_input(kernels: KernelModule, code: Operation, args: ConvInput[Pointer, Int]) -> None:
     own = code.scratch()
     c = code.add(args.sources.c1, args.sources.c2)
     tiles = _count_tiles(code, args.sources.w)
@@ -265,7 +277,7 @@ def _conv_input(kernels: Kernels, code: Operation, args: ConvInput[Pointer, Int]
         kernels.call(code, transform)
 
 
-def _conv_products(kernels: Kernels, code: Operation, args: ConvProducts[Pointer, Int]) -> None:
+def _conv_products(kernels: KernelModule, code: Operation, args: ConvProducts[Pointer, Int]) -> None:
     panels = code.div(code.div(args.co, kernels.shape.panel), args.parts)
     with code.each_task() as task:
         # Find the plane and the first output channel of this task.
@@ -286,7 +298,7 @@ def _conv_products(kernels: Kernels, code: Operation, args: ConvProducts[Pointer
         kernels.call(code, product)
 
 
-def _conv_output(kernels: Kernels, code: Operation, args: ConvOutput[Pointer, Int]) -> None:
+def _conv_output(kernels: KernelModule, code: Operation, args: ConvOutput[Pointer, Int]) -> None:
     buffer = code.scratch()
     tiles = _count_tiles(code, args.w)
     with code.each_task() as task:

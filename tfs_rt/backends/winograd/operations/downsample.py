@@ -9,7 +9,7 @@ from tfs_rt.backends.winograd.arguments import NumberT, PointerT
 from tfs_rt.backends.winograd.blocks.matrix_product import Product
 from tfs_rt.backends.winograd.blocks.strip import Strip
 from tfs_rt.backends.winograd.emit import Int, Pointer
-from tfs_rt.backends.winograd.kernels import Kernels
+from tfs_rt.backends.winograd.kernels import KernelModule
 from tfs_rt.backends.winograd.operations.operation import Emitters, Operation
 
 TAPS = 9
@@ -29,7 +29,7 @@ class Downsample(Generic[PointerT, NumberT]):
     to: PointerT
 
 
-def _downsample(kernels: Kernels, code: Operation, args: Downsample[Pointer, Int]) -> None:
+def _downsample(kernels: KernelModule, code: Operation, args: Downsample[Pointer, Int]) -> None:
     own = code.scratch()
     width = code.add(args.w, 2)
     columns = code.div(args.w, 2)
@@ -60,7 +60,7 @@ def _downsample(kernels: Kernels, code: Operation, args: Downsample[Pointer, Int
 
 
 def _read_rows(
-    kernels: Kernels, code: Operation, args: Downsample[Pointer, Int], to: Pointer, width: Int, y: Int
+    kernels: KernelModule, code: Operation, args: Downsample[Pointer, Int], to: Pointer, width: Int, y: Int
 ) -> None:
     """Read three rows of the image from `y` on, with a column of zeros on each side."""
     strip = Strip(

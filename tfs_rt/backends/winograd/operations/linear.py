@@ -8,7 +8,7 @@ from typing import Generic
 from tfs_rt.backends.winograd.arguments import NumberT, PointerT
 from tfs_rt.backends.winograd.blocks.matrix_product import Product
 from tfs_rt.backends.winograd.emit import Int, Pointer
-from tfs_rt.backends.winograd.kernels import Kernels
+from tfs_rt.backends.winograd.kernels import KernelModule
 from tfs_rt.backends.winograd.operations.operation import Emitters, Operation
 
 
@@ -44,7 +44,7 @@ class LinearOfPlanes(Generic[PointerT, NumberT]):
     block: NumberT  # pixels of a task
 
 
-def _linear(kernels: Kernels, code: Operation, args: Linear[Pointer, Int]) -> None:
+def _linear(kernels: KernelModule, code: Operation, args: Linear[Pointer, Int]) -> None:
     panels = code.div(args.co, kernels.shape.panel)
     with code.each_block(args.block, args.pixels) as (start, count):
         # Find the block's results and residual.
@@ -83,7 +83,7 @@ def _linear(kernels: Kernels, code: Operation, args: Linear[Pointer, Int]) -> No
             kernels.call(code, second)
 
 
-def _linear_of_planes(kernels: Kernels, code: Operation, args: LinearOfPlanes[Pointer, Int]) -> None:
+def _linear_of_planes(kernels: KernelModule, code: Operation, args: LinearOfPlanes[Pointer, Int]) -> None:
     with (
         code.each_block(args.block, args.pixels) as (start, count),
         code.loop(0, args.co) as o,

@@ -11,7 +11,7 @@ from llvmlite import ir
 from tfs_rt.backends.winograd.arguments import NumberT, PointerT
 from tfs_rt.backends.winograd.blocks.statistics import STATISTICS, add_statistics
 from tfs_rt.backends.winograd.emit import F32, F64, Float, Function, Int, Number, Pointer
-from tfs_rt.backends.winograd.kernels import Kernels
+from tfs_rt.backends.winograd.kernels import KernelModule
 from tfs_rt.backends.winograd.operations.operation import Emitters, Operation
 
 GROUP_NORM_EPSILON = 1e-5  # PyTorch's, and SR3's
@@ -62,7 +62,7 @@ class Affine(Generic[PointerT, NumberT]):
     block: NumberT  # pixels of a task
 
 
-def _statistics(kernels: Kernels, code: Operation, args: Statistics[Pointer, Int]) -> None:
+def _statistics(kernels: KernelModule, code: Operation, args: Statistics[Pointer, Int]) -> None:
     with code.each_task() as task:
         sums = code.reset_statistics(args.sums, task, args.c)
         start = code.mul(task, args.block)
@@ -71,7 +71,7 @@ def _statistics(kernels: Kernels, code: Operation, args: Statistics[Pointer, Int
             add_statistics(code, [code.load(args.image, place)], sums, args.c, c)
 
 
-def _norm(kernels: Kernels, code: Operation, args: Norm[Pointer, Int]) -> None:
+def _norm(kernels: KernelModule, code: Operation, args: Norm[Pointer, Int]) -> None:
     builder = code.builder
     channels_of_group = code.div(code.add(args.c1, args.c2), args.groups)
     totals = [code.variable(F64), code.variable(F64)]  # of the values, and of their squares
@@ -138,7 +138,7 @@ def _write_slopes(
         code.store_element(builder.fptrunc(offset, F32), args.offset, i)
 
 
-def _affine(kernels: Kernels, code: Operation, args: Affine[Pointer, Int]) -> None:
+def _affine(kernels: KernelModule, code: Operation, args: Affine[Pointer, Int]) -> None:
     with (
         code.each_block(args.block, args.pixels) as (start, count),
         code.each_vector(start, code.add(start, count), args.c) as (place, c),

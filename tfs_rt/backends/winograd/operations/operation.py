@@ -16,7 +16,7 @@ from llvmlite import ir
 from tfs_rt.backends.winograd.arguments import NumberT, PointerT, make_record
 from tfs_rt.backends.winograd.blocks.statistics import STATISTICS
 from tfs_rt.backends.winograd.emit import I64, POINTER, Function, Int, Number, Pointer
-from tfs_rt.backends.winograd.kernels import Kernels
+from tfs_rt.backends.winograd.kernels import KernelModule
 
 Fields = TypeVar("Fields")
 
@@ -34,7 +34,7 @@ class Head(Generic[PointerT, NumberT]):
 class Operation(Function):
     """An operation's function under construction; its fields are an array of 64-bit values."""
 
-    def __init__(self, kernels: Kernels, name: str) -> None:
+    def __init__(self, kernels: KernelModule, name: str) -> None:
         super().__init__(kernels.module, name, [POINTER, I64], kernels.shape.width)
         self.fields, self.thread = self.parameters
         self.fields_read = 0
@@ -92,4 +92,4 @@ class Operation(Function):
 
 
 # The function that emits an operation's code, by the type of its fields: (kernels, code, fields).
-Emitters: TypeAlias = dict[type[Any], Callable[[Kernels, Operation, Any], None]]
+Emitters: TypeAlias = dict[type[Any], Callable[[KernelModule, Operation, Any], None]]
