@@ -9,8 +9,11 @@ from tfs_rt.errors import EnvironmentFault, first_line
 from tfs_rt.system.resource_limits import limit_fault
 
 
-def import_optional(module: str, subject: str, remedy: str) -> ModuleType:
-    """Import a module that may not be installed; EnvironmentFault about `subject` if it cannot be."""
+def import_optional(module: str, subject: str, remedy: str, *, reinstall: str = "") -> ModuleType:
+    """Import a module that may not be installed; EnvironmentFault about `subject` if it cannot be.
+
+    `reinstall` is the remedy for a package that is installed but does not load, if it is another one.
+    """
     try:
         return import_module(module)
     except ModuleNotFoundError as error:
@@ -20,4 +23,4 @@ def import_optional(module: str, subject: str, remedy: str) -> ModuleType:
         if limit := limit_fault(error):
             raise limit from error
         reason = f"cannot be loaded ({first_line(error)})"
-        raise EnvironmentFault(subject, reason, remedy) from error
+        raise EnvironmentFault(subject, reason, reinstall or remedy) from error

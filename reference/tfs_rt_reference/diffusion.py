@@ -1,9 +1,8 @@
 """The diffusion process in the paper's and SR3's own terms, in PyTorch: what the runtime is measured against.
 
-q(x_t | x_0) = N(sqrt(alpha_bar_t) x_0, (1 - alpha_bar_t) I); the network sees sqrt(alpha_bar) drawn uniformly between
-its values at neighbouring t (SR3, section 2.4). The reverse is Ho et al. 2020, algorithm 2, with x_0 clipped in each
-step.
-Written step by step, on purpose not through `tfs_rt.sampling.tables`, which is tested against it.
+q(x_t | x_0) = N(sqrt(alpha_bar_t) x_0, (1 - alpha_bar_t) I). Training samples from it by `q_sample`. `ancestral_chain`
+is its reverse, Ho et al. 2020, algorithm 2, with x_0 clipped in each step. It is the oracle of the tests of
+`tfs_rt.sampling.tables`, and written step by step on purpose.
 """
 
 from __future__ import annotations
@@ -15,16 +14,9 @@ import torch
 from torch import Tensor
 
 from tfs_rt.sampling.schedule import alphas_cumprod, betas
-from tfs_rt.spec import ModelSpec, Schedule
+from tfs_rt.spec import ModelSpec
 
 Network = Callable[[Tensor, Tensor, Tensor], Tensor]
-
-
-def draw_noise_level(schedule: Schedule, batch: int, rng: np.random.Generator) -> Tensor:
-    """sqrt(alpha_bar) for training, (B, 1): t uniform in 1..T, the level uniform between t - 1 and t."""
-    levels = np.sqrt(np.append(1.0, alphas_cumprod(schedule)))
-    t = rng.integers(1, schedule.n_timestep + 1)
-    return torch.from_numpy(rng.uniform(levels[t], levels[t - 1], size=(batch, 1)).astype(np.float32))
 
 
 def q_sample(x_0: Tensor, noise_level: Tensor, eps: Tensor) -> Tensor:

@@ -76,61 +76,61 @@ class Thresholds:
     colour: float = 0.8  # correlation of the colour: 0.91 at least
 
 
-DEFAULTS = Thresholds()
+THRESHOLDS = Thresholds()
 
 
-def input_findings(images: Sequence[RGB], thresholds: Thresholds = DEFAULTS) -> list[Finding]:
+def input_findings(images: Sequence[RGB]) -> list[Finding]:
     """Findings in the images m1, m2, functional, each (h, w, 3) uint8 of one size."""
-    shares = [_foreground_share(image, thresholds) for image in images]
-    if max(shares) < thresholds.nearly_empty:
+    shares = [_foreground_share(image) for image in images]
+    if max(shares) < THRESHOLDS.nearly_empty:
         return []
 
     # A fault in the levels of one image also disturbs the guards that compare images: report it alone.
     findings: list[Finding] = []
     for slot in range(len(images)):
-        findings += _level_findings(slot, images[slot], shares, thresholds)
+        findings += _level_findings(slot, images[slot], shares)
     if findings:
         return findings
-    return [*_order_findings(images, shares, thresholds), *_registration_findings(images, shares, thresholds)]
+    return [*_order_findings(images, shares), *_registration_findings(images, shares)]
 
 
-def result_findings(image: RGB, images: Sequence[RGB], thresholds: Thresholds = DEFAULTS) -> list[Finding]:
+def result_findings(image: RGB, images: Sequence[RGB]) -> list[Finding]:
     """Findings in a result (H, W, 3) uint8 of such images."""
-    shares = [_foreground_share(one, thresholds) for one in images]
-    if max(shares) >= thresholds.nearly_empty and (findings := list(_range_findings(image, images, thresholds))):
+    shares = [_foreground_share(one) for one in images]
+    if max(shares) >= THRESHOLDS.nearly_empty and (findings := list(_range_findings(image, images))):
         return findings
-    return list(_likeness_findings(image, images, shares, thresholds))
+    return list(_likeness_findings(image, images, shares))
 
 
-def _foreground_share(image: RGB, thresholds: Thresholds) -> float:
-    return float((brightest(image) > thresholds.foreground).mean())
+def _foreground_share(image: RGB) -> float:
+    return float((brightest(image) > THRESHOLDS.foreground).mean())
 
 
-def _level_findings(slot: int, image: RGB, shares: Sequence[float], thresholds: Thresholds) -> Iterator[Finding]:
+def _level_findings(slot: int, image: RGB, shares: Sequence[float]) -> Iterator[Finding]:
     """An image that is empty although the others are not, that has one level, or that is cut off at white."""
     name = SLOTS[slot]
     share = shares[slot]
     remedy = f"check the file of {name}, and how its values became grey levels"
-    if share < thresholds.nearly_empty:
+    if share < THRESHOLDS.nearly_empty:
         # Report an image that is empty although the others are not.
-        if _is_missed(slot, shares, thresholds):
+        if _is_missed(slot, shares):
             message = f"{name} shows nothing where the other images show something"
-            yield Finding("empty", share, thresholds.nearly_empty, message, remedy)
+            yield Finding("empty", share, THRESHOLDS.nearly_empty, message, remedy)
     elif _is_constant(image):
         # Report an image of one level.
         yield Finding("constant", 1.0, 1.0, f"{name} has one level in all its pixels", remedy)
     elif name == "functional":
         # Report a functional image that is cut off at its brightest colour.
         cut = _share_of_end_colour(image) / share
-        if cut > thresholds.capped:
+        if cut > THRESHOLDS.capped:
             message = f"{cut:.0%} of the foreground of {name} has the same brightest colour: {CUT_OFF}"
-            yield Finding("saturation", cut, thresholds.capped, message, remedy)
+            yield Finding("saturation", cut, THRESHOLDS.capped, message, remedy)
     else:
         # Report any other image that is cut off at white.
         cut = float((image.min(axis=2) == WHITE).mean()) / share
-        if cut > thresholds.saturated:
+        if cut > THRESHOLDS.saturated:
             message = f"{cut:.0%} of the foreground of {name} is white: {CUT_OFF}"
-            yield Finding("saturation", cut, thresholds.saturated, message, remedy)
+            yield Finding("saturation", cut, THRESHOLDS.saturated, message, remedy)
 
 
 def _share_of_end_colour(image: RGB) -> float:
@@ -143,37 +143,37 @@ def _share_of_end_colour(image: RGB) -> float:
     return int(counts.max(initial=0)) / (image.shape[0] * image.shape[1])
 
 
-def _is_missed(slot: int, shares: Sequence[float], thresholds: Thresholds) -> bool:
+def _is_missed(slot: int, shares: Sequence[float]) -> bool:
     """True if an image that is nearly empty should not be.
 
     A functional image has few active pixels in many a good slice, and must be black to be missed.
     """
     others = [share for other, share in enumerate(shares) if other != slot]
     if SLOTS[slot] == "functional":
-        return shares[slot] == 0 and min(others) >= thresholds.filled
-    return max(others) >= thresholds.judged
+        return shares[slot] == 0 and min(others) >= THRESHOLDS.filled
+    return max(others) >= THRESHOLDS.judged
 
 
-def _order_findings(images: Sequence[RGB], shares: Sequence[float], thresholds: Thresholds) -> Iterator[Finding]:
+def _order_findings(images: Sequence[RGB], shares: Sequence[float]) -> Iterator[Finding]:
     """Images m1 and m2 in the wrong order: T2, which belongs in m2, is the darker one except in fluid."""
-    if min(shares[:2]) < thresholds.judged:
+    if min(shares[:2]) < THRESHOLDS.judged:
         return
     m1 = _luminance(images[0])
     m2 = _luminance(images[1])
-    shown = np.maximum(m1, m2) > thresholds.foreground
+    shown = np.maximum(m1, m2) > THRESHOLDS.foreground
     ratio = float(m2[shown].mean() / m1[shown].mean())
-    if ratio > thresholds.brighter:
+    if ratio > THRESHOLDS.brighter:
         message = f"m2 is {ratio:.2f} times as bright as m1, which is rare in the training data"
-        yield Finding(SLOT_ORDER, ratio, thresholds.brighter, message, "check that m2 is the T2-weighted image")
+        yield Finding(SLOT_ORDER, ratio, THRESHOLDS.brighter, message, "check that m2 is the T2-weighted image")
 
 
-def _registration_findings(images: Sequence[RGB], shares: Sequence[float], thresholds: Thresholds) -> Iterator[Finding]:
+def _registration_findings(images: Sequence[RGB], shares: Sequence[float]) -> Iterator[Finding]:
     """The image that would agree best with the others if it were moved, or if it were turned."""
-    if min(shares[:2]) < thresholds.judged:
+    if min(shares[:2]) < THRESHOLDS.judged:
         return
 
     # Leave out a functional image of a few hot spots, which agree with anything.
-    has_functional = shares[2] >= thresholds.active
+    has_functional = shares[2] >= THRESHOLDS.active
     judged = images if has_functional else images[:2]
     others = "the other two" if has_functional else "m2"
 
@@ -184,16 +184,16 @@ def _registration_findings(images: Sequence[RGB], shares: Sequence[float], thres
     shift = moves[shifted].shift
     turn_gain = moves[turned].turn_gain
     remedy = "lay them over each other to compare them, and register them first"
-    if shift >= thresholds.shift and moves[shifted].shift_gain >= thresholds.shift_gain:
+    if shift >= THRESHOLDS.shift and moves[shifted].shift_gain >= THRESHOLDS.shift_gain:
         pixels = shift * max(images[0].shape[:2])
         message = f"{SLOTS[shifted]} seems to be shifted by about {pixels:.1f} pixels against {others}"
-        yield Finding("registration", shift, thresholds.shift, message, remedy)
-    elif turn_gain >= thresholds.turn_gain:
+        yield Finding("registration", shift, THRESHOLDS.shift, message, remedy)
+    elif turn_gain >= THRESHOLDS.turn_gain:
         message = f"{SLOTS[turned]} seems to be turned against {others}"
-        yield Finding("rotation", turn_gain, thresholds.turn_gain, message, remedy)
+        yield Finding("rotation", turn_gain, THRESHOLDS.turn_gain, message, remedy)
 
 
-def _range_findings(image: RGB, images: Sequence[RGB], thresholds: Thresholds) -> Iterator[Finding]:
+def _range_findings(image: RGB, images: Sequence[RGB]) -> Iterator[Finding]:
     """A result that is one colour, or is cut off where its inputs are not."""
     remedy = "compare the result with its inputs, and see their grey levels in the sidecar"
     if _is_constant(image):
@@ -202,9 +202,9 @@ def _range_findings(image: RGB, images: Sequence[RGB], thresholds: Thresholds) -
     cut = float((brightest(image) == WHITE).mean())
     expected = _expected_cut(images)
     excess = (cut - expected) / (1 - expected) if expected < 1 else 0.0
-    if excess > thresholds.white:
+    if excess > THRESHOLDS.white:
         message = f"{cut:.0%} of the result is cut off at its brightest, where its inputs account for {expected:.0%}"
-        yield Finding("clipped result", excess, thresholds.white, message, remedy)
+        yield Finding("clipped result", excess, THRESHOLDS.white, message, remedy)
 
 
 def _expected_cut(images: Sequence[RGB]) -> float:
@@ -217,9 +217,7 @@ def _expected_cut(images: Sequence[RGB]) -> float:
     return float((lifted >= WHITE).mean())
 
 
-def _likeness_findings(
-    image: RGB, images: Sequence[RGB], shares: Sequence[float], thresholds: Thresholds
-) -> Iterator[Finding]:
+def _likeness_findings(image: RGB, images: Sequence[RGB], shares: Sequence[float]) -> Iterator[Finding]:
     """A result that differs from its inputs: from the brightest of them, and from the functional image's colours."""
     remedy = "compare the result with its inputs: it may show structures that they do not have, or be of another case"
     small = resize(image, images[0].shape[:2])
@@ -228,25 +226,25 @@ def _likeness_findings(
     shown = _luminance(small)
     expected = np.max([_luminance(one) for one in images], axis=0)
     difference = float(np.abs(shown - expected).mean())
-    if difference > thresholds.difference:
+    if difference > THRESHOLDS.difference:
         message = f"the result's brightness differs by {difference:.0f} levels from that of its inputs"
-        yield Finding("brightness", difference, thresholds.difference, message, remedy)
+        yield Finding("brightness", difference, THRESHOLDS.difference, message, remedy)
         return
-    if max(shares) < thresholds.nearly_empty:
+    if max(shares) < THRESHOLDS.nearly_empty:
         return
     correlation = _correlation(shown, expected)
-    if correlation < thresholds.correlation:
+    if correlation < THRESHOLDS.correlation:
         message = f"the result is unlike its inputs (correlation {correlation:.2f})"
-        yield Finding("likeness", correlation, thresholds.correlation, message, remedy)
+        yield Finding("likeness", correlation, THRESHOLDS.correlation, message, remedy)
         return
 
     # Colours are compared where the functional image shows anything.
-    if shares[2] < thresholds.nearly_empty:
+    if shares[2] < THRESHOLDS.nearly_empty:
         return
     correlation = _correlation(_colour(small), _colour(images[2]))
-    if correlation < thresholds.colour:
+    if correlation < THRESHOLDS.colour:
         message = f"the result's colours differ from those of the functional image (correlation {correlation:.2f})"
-        yield Finding("colours", correlation, thresholds.colour, message, remedy)
+        yield Finding("colours", correlation, THRESHOLDS.colour, message, remedy)
 
 
 def _is_constant(image: RGB) -> bool:

@@ -46,11 +46,6 @@ def displacements(images: Sequence[RGB]) -> list[Displacement]:
     return [_displacement(k, grids[k], levels, maps) for k in range(len(levels))]
 
 
-def nmi(a: Levels, b: Levels) -> float:
-    """NMI of two images of LEVELS levels and one shape."""
-    return float(_nmi(a, [b])[0])
-
-
 def brightest(image: RGB) -> NDArray[np.uint8]:
     """(H, W): the largest of R, G and B, which tells more of pseudo-colour than the luminance does."""
     # image.max(axis=2) takes ten times longer.
@@ -72,7 +67,7 @@ def _displacement(
     # Try rotations against each of the other images.
     turned = [_levels(grid.rotate(turn, Image.Resampling.NEAREST)) for turn in TURNS]
     others = [level for i, level in enumerate(levels) if i != k]
-    turns = np.sum([_nmi(other, turned) for other in others], axis=0)
+    turns = np.sum([nmi(other, turned) for other in others], axis=0)
 
     y, x = np.unravel_index(total.argmax(), total.shape)
     offset = _peak(total, int(y), int(x)) - CENTRE
@@ -103,7 +98,7 @@ def _shift_map(a: Levels, b: Levels) -> Float64:
     for y in range(SHIFTS - 1, -1, -1):  # the first moves b back
         for x in range(SHIFTS - 1, -1, -1):
             shifted.append(padded[y : y + height, x : x + width])  # noqa: PERF401 - two loops read better
-    return _nmi(a, shifted).reshape(SHIFTS, SHIFTS)
+    return nmi(a, shifted).reshape(SHIFTS, SHIFTS)
 
 
 def _peak(total: Float64, y: int, x: int) -> Float64:
@@ -119,8 +114,8 @@ def _vertex(values: Float64) -> float:
     return float((values[0] - values[2]) / (2 * curvature)) if curvature < 0 else 0.0
 
 
-def _nmi(a: Levels, others: Sequence[Levels]) -> Float64:
-    """NMI of one image with each of n others: (n,)."""
+def nmi(a: Levels, others: Sequence[Levels]) -> Float64:
+    """NMI of an image with each of n others, all (h, w): (n,)."""
     # Joint histograms, one for each of the others.
     rows = a * np.uint8(LEVELS)
     counts = [np.bincount((rows + other).ravel(), minlength=LEVELS * LEVELS) for other in others]

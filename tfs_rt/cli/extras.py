@@ -2,23 +2,14 @@
 
 from __future__ import annotations
 
-from importlib import import_module
 from types import ModuleType
 
-from tfs_rt.errors import EnvironmentFault, first_line
-from tfs_rt.system.resource_limits import limit_fault
+from tfs_rt.optional import import_optional
 
 
 def import_extra(module: str, *, extras: str) -> ModuleType:
     """Import a module; EnvironmentFault gives the command that installs `extras`."""
-    try:
-        return import_module(module)
-    except ModuleNotFoundError as error:
-        reason = f"the package {error.name!r} is not installed"
-        raise EnvironmentFault("this command", reason, f"pip install 'tfs-rt[{extras}]'") from error
-    except (ImportError, OSError) as error:
-        # A library of the package does not load.
-        if limit := limit_fault(error):
-            raise limit from error
-        remedy = f"pip install --force-reinstall 'tfs-rt[{extras}]'"
-        raise EnvironmentFault("this command", f"a library cannot be loaded ({first_line(error)})", remedy) from error
+    package = f"'tfs-rt[{extras}]'"
+    return import_optional(
+        module, "this command", f"pip install {package}", reinstall=f"pip install --force-reinstall {package}"
+    )

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -19,21 +19,21 @@ SIDES = (2048, 2048, 3072, 3072, 4096)  # of the matrices; which is fastest diff
 BYTES = 2**29  # of an array that is copied: more than any last cache
 
 
-def gemm_gflops(sides: Sequence[int] = SIDES) -> float:
+def gemm_gflops() -> float:
     """GFLOP/s of NumPy's float32 matrix product, the best of several."""
     rng = np.random.default_rng(0)
     best = 0.0
-    for side in sides:
+    for side in SIDES:
         a, b = (rng.standard_normal((side, side), dtype=np.float32) for _ in range(2))
         best = max(best, 2 * side**3 / _seconds(lambda a=a, b=b: a @ b) / 1e9)
     return best
 
 
-def bandwidth_gb(size: int = BYTES, threads: int = 0) -> float:
+def bandwidth_gb() -> float:
     """GB/s of a copy by all processors, bytes read and written, the best of several."""
-    count = threads or processor_count()
-    source = np.ones(size // 4, np.float32)
-    target = np.zeros(size // 4, np.float32)
+    count = processor_count()
+    source = np.ones(BYTES // 4, np.float32)
+    target = np.zeros(BYTES // 4, np.float32)
     pairs = list(zip(np.array_split(target, count), np.array_split(source, count), strict=True))
     with ThreadPoolExecutor(count) as pool:
         least = min(_seconds(lambda: list(pool.map(lambda pair: np.copyto(*pair), pairs))) for _ in range(5))

@@ -94,15 +94,20 @@ class Runner:
         if self.watch:
             self.watch.calls = []
             self.watch.took = []
-        busy = time.process_time()
-        started = time.perf_counter()
         # Run the batch.
+        busy_before = time.process_time()
+        started = time.perf_counter()
         images = self.pipeline.fuse(
             cases, ids, size=(size[0], size[1]), on_step=lambda _: ends.append(time.perf_counter())
         )
-        seconds, busy = time.perf_counter() - started, time.process_time() - busy
+        seconds = time.perf_counter() - started
+        busy = time.process_time() - busy_before
         # Divide the time into calls and steps.
-        network, calls = (sum(self.watch.took), self.watch.calls) if self.watch else self._alone(len(cases))
+        if self.watch:
+            network = sum(self.watch.took)
+            calls = self.watch.calls
+        else:
+            network, calls = self._alone(len(cases))
         steps = [after - before for before, after in pairwise(ends)]
         settle()
         took = {"seconds": seconds, "busy": busy, "network": network, "calls": calls, "steps": steps}
@@ -170,7 +175,8 @@ def settle() -> None:
     while spun > PAUSE / 10 and time.perf_counter() < until:
         time.sleep(PAUSE)
         now = time.process_time()
-        spun, before = now - before, now
+        spun = now - before
+        before = now
 
 
 def peak_memory() -> int | None:

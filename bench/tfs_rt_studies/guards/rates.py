@@ -17,7 +17,7 @@ from pathlib import Path
 
 from tfs_rt.cases.case import Case
 from tfs_rt.cases.discover import discover
-from tfs_rt.cases.guards import Finding, Thresholds, input_findings, result_findings
+from tfs_rt.cases.guards import THRESHOLDS, Finding, input_findings, result_findings
 from tfs_rt.cases.load import load_case, read_file
 from tfs_rt.errors import InputError, TfsRtError
 from tfs_rt.images import RGB
@@ -215,7 +215,7 @@ def write_page(data: Path, output: Path, others: Sequence[Path]) -> None:
     # Measure the rates.
     inputs = [f"x{scale}" for scale in SCALES]
     results = [f"x{scale}" for scale in made]
-    thresholds = ([name, str(value)] for name, value in dataclasses.asdict(Thresholds()).items())
+    thresholds = ([name, str(value)] for name, value in dataclasses.asdict(THRESHOLDS).items())
     tables = {
         "sound inputs": (["found in inputs", *inputs], sound_inputs(groups)),
         "sound results": (["found in results", *results], sound_results(groups, made)),

@@ -19,6 +19,7 @@ from tfs_rt_bench.measures.metrics import LUMINANCE
 
 Field = NDArray[np.floating]
 REMOVED = (0.1, 0.2, 0.5)  # shares of the pixels, as tables show them
+BINS = 10
 CURVE = tuple(np.arange(20) / 20)  # as AUSE sums them
 
 
@@ -72,9 +73,9 @@ def ause(error: Field, predictor: Field) -> float:
     return float(np.mean(left(error, predictor, CURVE)) - np.mean(left(error, error, CURVE)))
 
 
-def bins(spread: Field, error: Field, count: int = 10) -> list[Bin]:
-    """At most `count` bins of about as many pixels each, by spread; equal spreads share one, so there may be fewer."""
-    cuts = np.unique(np.quantile(spread, np.arange(1, count) / count))
+def bins(spread: Field, error: Field) -> list[Bin]:
+    """At most BINS bins of about as many pixels each, by spread; equal spreads share one, so there may be fewer."""
+    cuts = np.unique(np.quantile(spread, np.arange(1, BINS) / BINS))
     which = np.searchsorted(cuts, spread, side="right")
     members = [which == number for number in np.unique(which)]
     return [Bin(int(m.sum()), rms(spread[m]), rms(error[m])) for m in members]

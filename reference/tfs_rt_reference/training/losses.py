@@ -13,12 +13,14 @@ from torch.nn import functional as F
 # Wang et al. 2004, for a data range of 2.
 C1 = (0.01 * 2) ** 2
 C2 = (0.03 * 2) ** 2
+SIDE = 11  # pixels, of the window
+SIGMA = 1.5  # pixels
 
 
-def gaussian_window(size: int = 11, sigma: float = 1.5) -> Tensor:
-    """A normalised (1, 1, size, size) Gaussian."""
-    x = torch.arange(size, dtype=torch.float32) - (size - 1) / 2
-    g = torch.exp(-x.square() / (2 * sigma**2))
+def gaussian_window() -> Tensor:
+    """A normalised (1, 1, SIDE, SIDE) Gaussian."""
+    x = torch.arange(SIDE, dtype=torch.float32) - (SIDE - 1) / 2
+    g = torch.exp(-x.square() / (2 * SIGMA**2))
     g = g / g.sum()
     return torch.outer(g, g)[None, None]
 

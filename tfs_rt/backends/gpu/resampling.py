@@ -39,12 +39,14 @@ def tables(n_in: int, n_out: int) -> tuple[Int32, Int32, Int32]:
 
 def rows_first(size: tuple[int, int], target: tuple[int, int]) -> bool:
     """True where Pillow resamples along y before x: from version 13, if the height shrinks far more than the width."""
-    (h, w), (height, width) = size, target
+    h, w = size
+    height, width = target
     return int(PIL.__version__.split(".")[0]) >= 13 and h - height > 2 * max(w - width, 0)
 
 
 def bicubic(x: NDArray[np.float64]) -> NDArray[np.float64]:
     """Keys' kernel with a = -1/2."""
     x = np.abs(x)
-    near, far = (1.5 * x - 2.5) * x * x + 1, (((x - 5) * x + 8) * x - 4) * -0.5
+    near = (1.5 * x - 2.5) * x * x + 1
+    far = (((x - 5) * x + 8) * x - 4) * -0.5
     return np.where(x < 1, near, np.where(x < 2, far, 0.0))

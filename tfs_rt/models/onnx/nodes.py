@@ -112,10 +112,11 @@ def _attribute(message: memoryview) -> tuple[str, Any]:
 
 def _integers(value: memoryview | int) -> list[int]:
     """One number, or several packed ones; from 2^63 on they stand for negative numbers."""
-    numbers, position = [], 0
+    numbers = []
     if isinstance(value, int):
-        numbers = [value]
+        numbers.append(value)
     else:
+        position = 0
         while position < len(value):
             number, position = varint(value, position)
             numbers.append(number)

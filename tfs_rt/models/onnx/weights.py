@@ -79,7 +79,8 @@ def _tensor(view: memoryview) -> Weights:
 
 
 def _packed_numbers(view: memoryview) -> list[int]:
-    numbers, position = [], 0
+    numbers = []
+    position = 0
     while position < len(view):
         value, position = varint(view, position)
         numbers.append(value)
