@@ -482,8 +482,8 @@ def test_noise_levels_are_those_of_few_step_sampling(made_set: Path, rng: np.ran
 def test_noise_levels_of_the_whole_schedule_lie_between_neighbouring_steps(
     made_set: Path, rng: np.random.Generator
 ) -> None:
-    schedule = {"schedule.n_timestep": 3, "schedule.linear_start": 0.1, "schedule.linear_end": 0.3}
-    config = make_config(PRESETS["paper"], {"scale": 4, "crop": 32} | schedule)
+    schedule = {"n_timestep": 3, "linear_start": 0.1, "linear_end": 0.3}
+    config = make_config(PRESETS["paper"], {"scale": 4, "crop": 32, "schedule": schedule})
     material = Material([read_groups(made_set, "train")], config)
     bounds = np.sqrt(np.cumprod([1, 0.9, 0.8, 0.7]))
     counts, _ = np.histogram([material.noise_level(rng) for _ in range(2000)], bins=bounds[::-1])
