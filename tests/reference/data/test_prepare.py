@@ -190,7 +190,7 @@ def named(*ids: str, **labels: list[str]) -> list[FoundCase]:
 def test_the_patient_is_told_or_asked_for() -> None:
     assert assign_patients(named("a_1", "a_2", "b_1"), "(.+)_") == {"a_1": "a", "a_2": "a", "b_1": "b"}
     assert assign_patients(named("x", "y", patient=["p", "q"]), None) == {"x": "p", "y": "q"}
-    with pytest.raises(UsageError, match=r"case a_1: does not say which patient .* makes it 'a'"):
+    with pytest.raises(UsageError, match=r"case a_1: does not state its patient.* makes it 'a'"):
         assign_patients(named("a_1"), None)
     with pytest.raises(UsageError, match="case b1"):
         assign_patients(named("a_1", "b1", patient=["p", "q"]), "(.+)_")
