@@ -328,7 +328,7 @@ def test_two_runs_do_not_work_in_one_folder(tmp_path: Path) -> None:
     asked.output.mkdir()
     holder = os.open(asked.output, os.O_RDONLY)
     fcntl.flock(holder, fcntl.LOCK_EX)
-    with pytest.raises(UsageError, match="another tfs-rt prepare is at work there"):
+    with pytest.raises(UsageError, match="another tfs-rt prepare is running there"):
         prepare(asked)
     os.close(holder)
     assert len(prepare(asked).records) == 4
