@@ -448,7 +448,7 @@ def test_what_tensors_cannot_tell_is_asked_for(tmp_path: Path, network: UNet, co
         ("[" * 100_000, "no option file"),
         ("[]", "no option file"),
         *(
-            (json.dumps(CONFIG).replace(a, b), "is no positive integer|no option file")
+            (json.dumps(CONFIG).replace(a, b), "is not a positive integer|not an option file")
             for a, b in (
                 ('"norm_groups": 4', '"norm_groups": -4'),
                 ('"norm_groups": 4', '"norm_groups": "x"'),
