@@ -148,7 +148,7 @@ def test_an_entry_is_what_was_put(cache: Cache) -> None:
     assert cache.get_or_make("engine", dict(reversed(FACTS.items())), never) == entry
 
 
-# (kinds of mismatch, of the twenty asked for: 5 of facts here, 22 of damage below, 17 of a GPU in test_plans.py)
+# (kinds of mismatch, of the twenty asked for: 5 of facts here, 22 of damage below, 17 of a GPU in trt/test_build.py)
 @pytest.mark.parametrize(
     "other",
     [

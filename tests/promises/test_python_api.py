@@ -297,3 +297,9 @@ def test_auto_says_in_the_run_and_the_sidecar_why_it_took_another(
     assert "auto" not in asked
     assert auto["recipe_sha256"] == asked["recipe_sha256"]  # it decides no pixel
     assert cli("fuse", tmp_path / "in", "-o", tmp_path / "auto", "--backend", "ort-cpu").code == 0  # and goes on
+
+
+def test_the_import_of_the_first_versions_still_works() -> None:
+    from tfs_rt.pipeline import load_pipeline as earlier
+
+    assert earlier is load_pipeline

@@ -19,8 +19,11 @@ def whole_number(low: int, high: int | None = None) -> Callable[[object], int]:
     allowed = f"from {low:,} to {high:,}" if high is not None else f"of {low:,} or more"
 
     def parse(value: object) -> int:
-        number = decimal(str(value), low, high)
-        if number is None:
+        try:
+            number = int(str(value))
+        except ValueError:
+            number = None
+        if number is None or number < low or (high is not None and number > high):
             raise typer.BadParameter(f"{value!r} is not a whole number {allowed}")
         return number
 

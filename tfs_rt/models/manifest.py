@@ -77,6 +77,9 @@ class Manifest:
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Write `model.json`, with the digest of its content."""
     data = dataclasses.asdict(manifest)
+    # Without its default kind, an unchanged manifest keeps its digest, and earlier versions can read it.
+    if manifest.kind == "diffusion":
+        del data["kind"]
     text = json.dumps({**data, "digest": _digest(data)}, indent=1)
     write_file(folder / MANIFEST, f"{text}\n".encode())
 

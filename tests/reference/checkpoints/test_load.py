@@ -412,7 +412,9 @@ HOSTILE = {
 def test_hostile_tensors_are_refused(tmp_path: Path, what: str) -> None:
     torch.save(HOSTILE[what], tmp_path / "a.pth")
     refused(
-        tmp_path / "a.pth", "is not a U-Net of the SR3 family|no plain floating-point tensor|3-channel output", scale=2
+        tmp_path / "a.pth",
+        "is not a U-Net of the SR3 family|not a plain floating-point tensor|3-channel output",
+        scale=2,
     )
 
 
@@ -427,13 +429,13 @@ def test_a_checkpoint_without_any_schedule_wants_one(tmp_path: Path, network: UN
     state = {name: tensor for name, tensor in published_form(network).items() if name.startswith("denoise_fn.")}
     torch.save(state, tmp_path / "a.pth")
     assert load_checkpoint(tmp_path / "a.pth", scale=2, config=config).spec.schedule == PAPER_SCHEDULE
-    refused(tmp_path / "a.pth", "says nothing of its noise schedule", scale=2, norm_groups=4)
+    refused(tmp_path / "a.pth", "does not state its noise schedule", scale=2, norm_groups=4)
 
 
 def test_what_tensors_cannot_tell_is_asked_for(tmp_path: Path, network: UNet, config: Path) -> None:
     torch.save(published_form(network), tmp_path / "a.pth")
     refused(tmp_path / "a.pth", "do not tell the groups of its normalisation", scale=2)
-    refused(tmp_path / "a.pth", "does not say its scale", config=config)
+    refused(tmp_path / "a.pth", "does not state its scale", config=config)
     refused(tmp_path / "a.pth", "norm_groups does not divide", norm_groups=3, scale=2)
     refused(tmp_path / "a.pth", "norm_groups: 8 asked, 4 in the configuration", norm_groups=8, config=config, scale=2)
     assert load_checkpoint(tmp_path / "a.pth", norm_groups=4, scale=2).spec.architecture == TINY
@@ -442,11 +444,11 @@ def test_what_tensors_cannot_tell_is_asked_for(tmp_path: Path, network: UNet, co
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("{", "no option file"),
+        ("{", "not an option file"),
         ("{}", "lacks the key 'model'"),
         ('{"model": {"unet": {}}}', "lacks the key"),
-        ("[" * 100_000, "no option file"),
-        ("[]", "no option file"),
+        ("[" * 100_000, "not an option file"),
+        ("[]", "not an option file"),
         *(
             (json.dumps(CONFIG).replace(a, b), "is not a positive integer|not an option file")
             for a, b in (

@@ -1,5 +1,5 @@
 // A network of sorts for tests of the loop on the fake GPU: it leans on every image, on x_t and on its step's bias, so
-// that a wrong buffer, row or order shows. tests/test_gpu_loop.py writes the same in NumPy.
+// that a wrong buffer, row or order shows. tests/support/formula_network.py writes the same in NumPy.
 
 extern "C" __global__ void test_network(const float* x, const float* bias, float* prediction, int batch, int channels,
                                         int height, int width) {
