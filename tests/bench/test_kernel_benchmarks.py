@@ -78,7 +78,7 @@ def test_another_json_is_refused_in_a_line_and_leaves_nothing(
 ) -> None:
     (tmp_path / "k.json").write_text(text)
     monkeypatch.setattr(sys, "argv", ["kernel_history", str(tmp_path / "k.json"), "--folder", str(tmp_path / "lines")])
-    with pytest.raises(SystemExit, match="kernel_history: .*k.json: is no JSON that .*: run make bench"):
+    with pytest.raises(SystemExit, match="kernel_history: .*k.json: is not JSON that .*: run make bench"):
         main()
     assert not (tmp_path / "lines").exists()
 

@@ -136,7 +136,7 @@ def test_a_library_that_does_not_load_is_the_environments_fault(
     def broken(name: str) -> None:
         raise ImportError("libtorch_cpu.so: failed to map segment from shared object")
 
-    monkeypatch.setattr("tfs_rt.cli.extras.import_module", broken)
+    monkeypatch.setattr("tfs_rt.optional.import_module", broken)
     (tmp_path / "a.pth").write_bytes(b"x")
     ended = cli("inspect", tmp_path / "a.pth")
     assert ended.code == 6
