@@ -17,14 +17,13 @@ from support.paths import ROOT
 from tfs_rt.cli.fuse import fuse
 from tfs_rt.errors import EnvironmentFault, UsageError
 from tfs_rt.images import RGB
-from tfs_rt.methods.choice import Compute, MethodChoice, Sampling
+from tfs_rt.methods.choice import Compute, MethodChoice, Sampling, load_method
 from tfs_rt.methods.registry import (
     DEFAULT_METHOD,
     METHODS,
     MODEL_OPTIONS,
     MethodEntry,
     check_options,
-    load_method,
     load_module,
 )
 from tfs_rt.methods.two_stage import TwoStage

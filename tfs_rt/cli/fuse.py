@@ -19,8 +19,8 @@ from tfs_rt.cli.help import examples
 from tfs_rt.cli.options import AsJson, Model, Quiet, Verbose
 from tfs_rt.cli.reading import find_cases, parse_case, parse_reading, parse_target_size
 from tfs_rt.cli.sharing import Sharing, check_sharing, drop_options, parse_sharing
-from tfs_rt.methods.choice import Compute, MethodChoice, Sampling
-from tfs_rt.methods.registry import DEFAULT_METHOD, METHODS, load_method
+from tfs_rt.methods.choice import Compute, MethodChoice, Sampling, load_method
+from tfs_rt.methods.registry import DEFAULT_METHOD, METHODS
 from tfs_rt.system.threads import limit_libraries, thread_count, try_threads
 
 if TYPE_CHECKING:

@@ -1,13 +1,17 @@
-"""The options of `tfs-rt fuse` that decide how images are fused: method, model, recipe and backend."""
+"""The options that decide how images are fused (method, model, recipe, backend), and the method that they load."""
 
 from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from tfs_rt.errors import UsageError
-from tfs_rt.methods.registry import DEFAULT_METHOD
+from tfs_rt.methods.registry import DEFAULT_METHOD, METHODS, load_module
 from tfs_rt.spec import Recipe, Tier
+
+if TYPE_CHECKING:
+    from tfs_rt.methods.method import FusionMethod
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +65,16 @@ class MethodChoice:
         changes = dataclasses.asdict(self.sampling)
         del changes["samples"]
         return dataclasses.replace(recipe, **{name: value for name, value in changes.items() if value is not None})
+
+
+def load_method(choice: MethodChoice) -> FusionMethod:
+    """The chosen method, ready to fuse; UsageError for options that do not fit the model."""
+    entry = METHODS[choice.method]
+    if entry.loader:
+        return getattr(load_module(choice.method), entry.loader)(choice)
+    from tfs_rt.methods.two_stage import TwoStage
+
+    return TwoStage(choice.method, choice.scale or 4)
 
 
 def check_model_scale(scale: int | None, model: str, model_scale: int) -> None:

@@ -10,15 +10,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import ModuleType
-from typing import TYPE_CHECKING
 
 from tfs_rt.errors import UsageError
 from tfs_rt.optional import import_optional
 from tfs_rt.spec import BundleKind
-
-if TYPE_CHECKING:
-    from tfs_rt.methods.choice import MethodChoice
-    from tfs_rt.methods.method import FusionMethod
 
 MODEL_OPTIONS = (
     *("--model", "--quality", "--backend", "--seed", "--samples"),
@@ -71,16 +66,6 @@ METHODS = {
     ),
 }
 DEFAULT_METHOD = "diffusion"
-
-
-def load_method(choice: MethodChoice) -> FusionMethod:
-    """The chosen method, ready to fuse; UsageError for options that do not fit the model."""
-    entry = METHODS[choice.method]
-    if entry.loader:
-        return getattr(load_module(choice.method), entry.loader)(choice)
-    from tfs_rt.methods.two_stage import TwoStage
-
-    return TwoStage(choice.method, choice.scale or 4)
 
 
 def load_module(method: str) -> ModuleType:
