@@ -269,7 +269,7 @@ MUTANTS = (
         "tfs_rt/backends/winograd/toom.py",
         "[0, 0, 1]",
         "[0, 0, 2]",
-        ("tests/backends/winograd/test_network.py", "-k", "winograds_products_are_a_convolution"),
+        ("tests/backends/winograd/test_toom.py", "-k", "winograds_products_are_a_convolution"),
     ),
     Mutant(
         "a run with a failed case ends with exit code 0",
