@@ -1,4 +1,4 @@
-"""The fidelity gate: an exported network must equal the PyTorch reference, or there is no bundle.
+"""The fidelity gate: an exported network must equal the PyTorch reference, or the export fails.
 
 (a) One step at eight noise levels over all that the model was trained on, in one batch of different images.
 (b) Whole loops with the same noise, of the default recipe and of eight steps, at another size.

@@ -36,7 +36,7 @@ def test_a_retry_finds_the_memory_of_the_failed_batch_free(tmp_path: Path) -> No
     held: list[weakref.ref] = []
 
     class Memory:
-        """Of a device."""
+        """Memory that an engine has allocated on its device."""
 
     class Full(FakeMethod):
         def begin(self, batch: ImageBatch) -> Any:

@@ -1,4 +1,4 @@
-"""Which cases are kept, refused or fused, and how far ahead they are read."""
+"""The plan of a run: cases kept, refused or fused, and the number read ahead."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What is written of a case that cannot be encoded."""
+"""The record of a case whose result cannot be encoded."""
 
 from pathlib import Path
 from typing import Any

@@ -56,7 +56,7 @@ def test_what_cannot_run_fails_alone(tmp_path: Path, fail: Exception, batch: int
 
 
 def test_a_case_without_memory_fails_alone_and_names_the_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A limit that is set, however high, is no reason to end the run."""
+    """A limit that is set but not reached does not end the run."""
     monkeypatch.setattr("tfs_rt.batch.case_errors.memory_limits", lambda: iter(["ulimit -v is 67108864 kB"]))
     report = run(tmp_path, MemoryError("no room"), 4, 2).fuse()
     failed = [result for result in report.results if result["status"] == "failed"]

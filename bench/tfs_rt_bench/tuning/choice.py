@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from tfs_rt_bench.tuning.trials import Point
 
-# In dB, and of the ground truth's gradient: less is no difference.
+# Smaller differences count as equal: in dB, and as a share of the ground truth's gradient.
 SAME_PSNR = 0.01
 SAME_SHARPNESS = 0.01
 
