@@ -67,7 +67,7 @@ LIES: dict[str, Any] = {
     "a subject": ((SLICE,), FACTS, {"patient": "someone"}, None),
     "a grid": ((SLICE,), FACTS, {"grid": {"size": (16, 16), "corners": [], "within": 1e9}}, None),
     "a subject that is a list": ((SLICE,), FACTS, [], None),
-    "a frame": ((SLICE,), FACTS, {}, {"sop_class_uid": "1.2"}),
+    "a frame": ((SLICE,), FACTS, {}, {"instances": (("1.2", "1.2.3"),)}),
     "a frame of NIfTI": ((SLICE,), FACTS, {}, {"version": 1, "copied": {"dim": [1]}}),
     "a frame that is text": ((SLICE,), FACTS, {}, "frame"),
     # slices

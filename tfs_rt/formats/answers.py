@@ -170,12 +170,14 @@ def _dicom(count: int, height: int, width: int) -> Checks:
     subject = _record({}, {**dict.fromkeys(persons, _text), **place})
     # Check the attributes that a written file copies.
     frame = {
-        "sop_class_uid": _text,
-        "sop_instance_uid": _text,
+        "instances": _many(tuple, _many(tuple, _text, 2), count),
         "rows": _one_of(height),
         "columns": _one_of(width),
         "planes": _many(tuple, _either(_absent, _plane), count),
+        "frame_numbers": _either(_one_of(()), _permutation(count, tuple)),
+        "frame_of_reference": _text,
         "spacing": _either(_many(tuple, _number, 0), _many(tuple, _number, 2)),
+        "thickness": _either(_absent, _number),
         "lossy": _one_of(True, False),
         "attributes": _attributes,
         "deidentified_by": _many(tuple, _many(tuple, _text, 3), 0, VALUES),
@@ -183,9 +185,9 @@ def _dicom(count: int, height: int, width: int) -> Checks:
     return facts, subject, _record(frame)
 
 
-def _permutation(count: int) -> Check:
+def _permutation(count: int, kind: type = list) -> Check:
     """The numbers of all frames, from 1, each once."""
-    whole = _many(list, _whole(1, count), count)
+    whole = _many(kind, _whole(1, count), count)
     return lambda value: whole(value) and len(set(value)) == count
 
 

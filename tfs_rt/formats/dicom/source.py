@@ -16,7 +16,7 @@ from pydicom.datadict import dictionary_VR
 from pydicom.multival import MultiValue
 from pydicom.valuerep import validate_value
 
-from tfs_rt.formats.dicom.planes import Plane, spacing_of
+from tfs_rt.formats.dicom.planes import Plane, functional_group, spacing_of
 from tfs_rt.formats.dicom.stack import Stack
 from tfs_rt.formats.picture import NEAR
 from tfs_rt.system.files import fold_name
@@ -25,7 +25,7 @@ COPIED = (
     *("PatientName", "PatientID", "IssuerOfPatientID", "PatientBirthDate", "PatientSex"),
     *("PatientAge", "PatientIdentityRemoved", "DeidentificationMethod", "LongitudinalTemporalInformationModified"),
     *("StudyInstanceUID", "StudyDate", "StudyTime", "StudyID", "StudyDescription"),
-    *("AccessionNumber", "ReferringPhysicianName", "PatientOrientation"),
+    *("AccessionNumber", "ReferringPhysicianName", "PatientOrientation", "PositionReferenceIndicator"),
     *("BodyPartExamined", "Laterality", "BurnedInAnnotation"),
     *("LossyImageCompression", "LossyImageCompressionRatio", "LossyImageCompressionMethod"),
 )
@@ -39,12 +39,15 @@ OLD_DATE = re.compile(r"(\d{4})\.(\d\d)\.(\d\d)")  # as ACR-NEMA wrote it
 class Source:
     """Attributes that a result takes over from one of its sources."""
 
-    sop_class_uid: str
-    sop_instance_uid: str
+    # By slice, in the order of `planes`: SOP class UID and SOP instance UID, empty if they are unknown.
+    instances: tuple[tuple[str, str], ...]
     rows: int
     columns: int
-    planes: tuple[Plane | None, ...]  # by frame
+    planes: tuple[Plane | None, ...]  # by slice
+    frame_numbers: tuple[int, ...] = ()  # by slice: its frame, from 1; none if each slice is a file of its own
+    frame_of_reference: str = ""  # UID
     spacing: tuple[float, ...] = ()  # between rows and between columns, in mm
+    thickness: float | None = None  # of a slice, in mm
     lossy: bool = False
     attributes: dict[str, tuple[str, ...]] = field(
         default_factory=dict
@@ -54,13 +57,17 @@ class Source:
 
 def source_of(dataset: Dataset, stack: Stack, lossy: bool, path: Path) -> Source:
     """The attributes that a result takes over from a file whose frames lie in `stack`."""
+    count = len(stack.planes)
+    instance = (_text(dataset, "SOPClassUID"), _text(dataset, "SOPInstanceUID"))
     return Source(
-        sop_class_uid=_text(dataset, "SOPClassUID"),
-        sop_instance_uid=_text(dataset, "SOPInstanceUID"),
+        instances=(instance,) * count,
         rows=int(dataset.Rows),
         columns=int(dataset.Columns),
         planes=stack.planes,
+        frame_numbers=tuple(index + 1 for index in stack.order) if count > 1 else (),
+        frame_of_reference=_text(dataset, "FrameOfReferenceUID"),
         spacing=spacing_of(dataset, 0, path),
+        thickness=_thickness(dataset),
         lossy=lossy,
         attributes={keyword: values for keyword in COPIED if (values := texts(dataset, keyword))},
         deidentified_by=tuple(_codes(dataset, "DeidentificationMethodCodeSequence")),
@@ -152,6 +159,12 @@ def _raw(dataset: Dataset, keyword: str) -> str:
     """An attribute as text, valid or not."""
     value = dataset.get(keyword)
     return "" if value is None else str(value).strip(" \0")
+
+
+def _thickness(dataset: Dataset) -> float | None:
+    """The thickness of the first slice in mm, None without a valid one."""
+    thickness = float(_text(functional_group(dataset, 0, "PixelMeasuresSequence"), "SliceThickness") or 0)
+    return thickness if 0 < thickness < float("inf") else None
 
 
 def _text(dataset: Dataset, keyword: str) -> str:

@@ -140,8 +140,9 @@ def _put_made_by(dataset: Dataset, sources: list[Source], text: dict[str, str]) 
     details = "; ".join(f"{key} {clean(value, 300)}" for key, value in text.items())
     what = f"{text[SHOWS].capitalize()} in the fusion" if SHOWS in text else "Fusion"
     dataset.DerivationDescription = clean(f"{what} of registered images by super-resolution. {details}", 1024)
-    if referred := [_reference(source) for source in sources if source.sop_class_uid and source.sop_instance_uid]:
-        dataset.SourceImageSequence = referred
+    referred = dict.fromkeys(instance for source in sources for instance in source.instances if all(instance))
+    if referred:
+        dataset.SourceImageSequence = [_reference(*instance) for instance in referred]
     # Add tfs-rt to the equipment that contributed.
     equipment = Dataset()
     equipment.PurposeOfReferenceCodeSequence = [_code(PROCESSING)]
@@ -151,10 +152,10 @@ def _put_made_by(dataset: Dataset, sources: list[Source], text: dict[str, str]) 
     dataset.ContributingEquipmentSequence = [equipment]
 
 
-def _reference(source: Source) -> Dataset:
+def _reference(class_uid: str, instance_uid: str) -> Dataset:
     item = Dataset()
-    item.ReferencedSOPClassUID = source.sop_class_uid
-    item.ReferencedSOPInstanceUID = source.sop_instance_uid
+    item.ReferencedSOPClassUID = class_uid
+    item.ReferencedSOPInstanceUID = instance_uid
     item.PurposeOfReferenceCodeSequence = [_code(SOURCE_IMAGE)]
     return item
 
