@@ -1,0 +1,1 @@
+"""Geometry of volumes: target grids, resampling and rigid registration."""
