@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import resource
 import signal
@@ -21,7 +22,7 @@ from tfs_rt.batch.journal import Journal
 from tfs_rt.cases.load import read_bytes
 from tfs_rt.errors import EnvironmentFault
 from tfs_rt.output.results import prepare_output
-from tfs_rt.system.files import file_sha256, open_regular, read_regular, write_file
+from tfs_rt.system.files import file_sha256, open_regular, path_sha256, read_regular, write_file
 from tfs_rt.system.resource_limits import limit_fault
 
 WORDS = {
@@ -216,3 +217,15 @@ def test_folders_are_on_the_disk_before_what_is_in_them(tmp_path: Path) -> None:
         elif name == "replace":
             assert set(flushed) >= {str(Path(folder).parent) for folder in made}
     assert made == [str(tmp_path / name) for name in ("a", "a/b", "a/b/c", "a/b/d")]
+
+
+def test_the_hash_of_a_folder_is_that_of_the_lines_of_sha256sum(tmp_path: Path) -> None:
+    folder = tmp_path / "series"
+    (folder / "nested").mkdir(parents=True)
+    for name in ("b.dcm", "a 1.dcm", ".hidden", "nested/c.dcm"):
+        (folder / name).write_bytes(name.encode())
+    lines = subprocess.run(["sha256sum", "a 1.dcm", "b.dcm"], cwd=folder, capture_output=True, check=True).stdout
+    assert path_sha256(folder) == hashlib.sha256(lines).hexdigest()
+    assert path_sha256(folder / "b.dcm") == file_sha256(folder / "b.dcm")
+    with pytest.raises(FileNotFoundError):
+        path_sha256(tmp_path / "absent")

@@ -13,7 +13,7 @@ from tfs_rt.errors import InputError, NothingFound, TfsRtError
 from tfs_rt.output.folder import REPORT, result_folders, sidecar_name
 from tfs_rt.output.marks import is_result
 from tfs_rt.output.sidecar import Sidecar, looks_like_sidecar, read_sidecar
-from tfs_rt.system.files import file_sha256
+from tfs_rt.system.files import file_sha256, path_sha256
 
 Inputs = Literal["as they were", "changed", "gone", "not looked at"]
 REMEDY = "fuse the case again"
@@ -100,7 +100,7 @@ def _check_file(path: Path, sha256: str) -> None:
 def _inputs_state(sidecar: Sidecar) -> Inputs:
     try:
         for facts in sidecar.inputs.values():
-            if file_sha256(Path(facts["file"])) != facts["sha256"]:
+            if path_sha256(Path(facts["file"])) != facts["sha256"]:
                 return "changed"
     except OSError:
         return "gone"

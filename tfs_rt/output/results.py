@@ -17,7 +17,7 @@ from tfs_rt.facts import Facts, json_bytes
 from tfs_rt.output.folder import SHEETS, sidecar_name
 from tfs_rt.output.provenance import pixel_settings, recipe_hash
 from tfs_rt.output.sidecar import Sidecar, read_sidecar
-from tfs_rt.system.files import file_sha256, remove_temporaries, sync_folder, write_file
+from tfs_rt.system.files import file_sha256, path_sha256, remove_temporaries, sync_folder, write_file
 from tfs_rt.system.os_errors import write_fault
 
 
@@ -59,7 +59,7 @@ def is_done(folder: Path, case_id: str, inputs: Mapping[str, Path], settings: Fa
         sidecar = read_sidecar(folder / sidecar_name(case_id))
         if not _has_settings(sidecar, settings) or not _files_are_intact(folder, sidecar):
             return None
-        hashes = {slot: file_sha256(path) for slot, path in inputs.items()}
+        hashes = {slot: path_sha256(path) for slot, path in inputs.items()}
     except (TfsRtError, OSError):
         return None
     return sidecar if sidecar.recipe_sha256 == recipe_hash(case_id, hashes, settings) else None
@@ -136,7 +136,7 @@ def _inputs_changed(inputs: Mapping[str, Path], sidecar: Sidecar) -> bool:
     paths = inputs or {slot: Path(facts["file"]) for slot, facts in sidecar.inputs.items()}
     for slot, path in paths.items():
         try:
-            if file_sha256(path) != sidecar.inputs[slot]["sha256"]:
+            if path_sha256(path) != sidecar.inputs[slot]["sha256"]:
                 return True
         except OSError:
             continue

@@ -9,7 +9,7 @@ import re
 import secrets
 import stat
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from io import BufferedReader
 from pathlib import Path
 
@@ -29,6 +29,25 @@ def file_sha256(path: Path) -> str:
     """A regular file's SHA-256, in hexadecimal digits; OSError for anything else."""
     with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def path_sha256(path: Path) -> str:
+    """SHA-256 of a regular file, or of a folder's visible files by their names; OSError for anything else."""
+    if not path.is_dir():
+        return file_sha256(path)
+    return names_sha256({name: file_sha256(path / name) for name in visible_files(path)})
+
+
+def names_sha256(hashes: Mapping[str, str]) -> str:
+    """SHA-256 of a folder: of the lines `<sha256>  <name>` of its files, sorted by name, as sha256sum prints them."""
+    lines = [f"{hashes[name]}  {name}\n" for name in sorted(hashes)]
+    return hashlib.sha256("".join(lines).encode(errors="surrogateescape")).hexdigest()
+
+
+def visible_files(folder: Path) -> list[str]:
+    """Sorted names of the regular files in a folder that are not hidden, not of those in its folders; OSError."""
+    with os.scandir(folder) as entries:
+        return sorted(entry.name for entry in entries if not entry.name.startswith(".") and entry.is_file())
 
 
 def read_regular(path: Path, limit: int) -> bytes:
