@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from tfs_rt.backends.registry import BACKENDS
 from tfs_rt.cases.colormaps import STOPS
 from tfs_rt.cli import app
-from tfs_rt.cli.fuse_options import COLORMAPS
+from tfs_rt.cli.reading_options import COLORMAPS
 from tfs_rt.formats.registry import NAMES as FORMAT_ENDINGS
 from tfs_rt.methods.registry import METHODS
 from tfs_rt.sampling.registry import SAMPLERS

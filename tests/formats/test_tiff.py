@@ -182,10 +182,10 @@ def test_what_cannot_be_read_by_rule_is_refused() -> None:
         refused(written(GREY, photometric="palette", colormap=PALETTE), "8-bit palette", rules)
         refused(saved(Image.fromarray(COLOUR), tiffinfo={274: 6}), "rotation", rules)
         refused(retagged(saved(Image.fromarray(GREY)), 259, 50_000, 3), "not read .zstd", rules)
-    for bad in (np.nan, np.inf):
+    for bad, words in ((np.nan, "not numbers"), (np.inf, "infinite values")):
         holed = DEEP.astype(np.float32)
         holed[1, 2] = bad
-        refused(written(holed, photometric="minisblack"), "not numbers", WINDOW)
+        refused(written(holed, photometric="minisblack"), words, WINDOW)
 
 
 def test_jpeg_inside_is_read_if_the_user_allows_it() -> None:

@@ -39,10 +39,13 @@ class ReadingOptions:
     window_for_all: bool = False
     colormap: str | None = None  # for a functional image without colour
     allow_lossy: bool = False
+    nan_is_background: bool = False
 
     def recipe(self) -> Facts:
-        """The decisions that can change pixels."""
-        return {"windows": {slot: list(window) for slot, window in self.windows.items()}, "colormap": self.colormap}
+        """The decisions that can change pixels. An option newer than the others stands there only if it was given."""
+        windows = {slot: list(window) for slot, window in self.windows.items()}
+        missing = {"nan": "background"} if self.nan_is_background else {}
+        return {"windows": windows, "colormap": self.colormap, **missing}
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +96,7 @@ def load_case(
     # Check that they fit each other and the user's decisions.
     check_compatibility(case, pictures, inputs)
     _check_windows(case, inputs, reading)
+    _check_nan(case, inputs, reading)
     _note_places(pictures, inputs)
 
     # Check and put on colours.
@@ -142,6 +146,7 @@ def _read_input(case: Case, slot: str, reading: ReadingOptions, decode: Decode) 
     options = FileOptions(
         window=reading.windows.get(slot),
         allow_lossy=reading.allow_lossy,
+        nan_is_background=reading.nan_is_background,
         modality=modality_of(path),
         may_be_ct=slot == "m1",
     )
@@ -161,6 +166,13 @@ def _check_windows(case: Case, inputs: dict[str, Facts], reading: ReadingOptions
     slot = unused[0]
     reason = f"holds levels or colours of 8 bits ({inputs[slot].get('levels')}), which --window cannot change"
     raise InputError(case.files[slot], reason, "leave out --window" if for_all else f"leave out --window {slot}=...")
+
+
+def _check_nan(case: Case, inputs: dict[str, Facts], reading: ReadingOptions) -> None:
+    """Refuse `--nan` where no image can hold NaN, so that it cannot be applied."""
+    if reading.nan_is_background and not any("nan_voxels" in facts for facts in inputs.values()):
+        reason = "holds whole numbers or colours in all three images, in which nothing can be NaN"
+        raise InputError(f"case {case.id}", reason, "leave out --nan")
 
 
 def _note_places(pictures: dict[str, Picture], inputs: dict[str, Facts]) -> None:

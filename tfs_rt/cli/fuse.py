@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from tfs_rt.cli import fuse_options as option
+from tfs_rt.cli import reading_options as reading_option
 from tfs_rt.cli.console import Console
 from tfs_rt.cli.fuse_choice import check_choice, make_request, with_tier
 from tfs_rt.cli.help import examples
@@ -46,9 +47,10 @@ def fuse(  # noqa: PLR0913 - one parameter for each option
     functional: option.Functional = None,
     case_id: option.CaseId = None,
     target_size: option.TargetSize = None,
-    window: option.Windows = None,
-    colormap: option.Colormap = None,
-    allow_lossy: option.AllowLossy = False,
+    window: reading_option.Windows = None,
+    colormap: reading_option.Colormap = None,
+    nan: reading_option.Nan = None,
+    allow_lossy: reading_option.AllowLossy = False,
     model: Model = None,
     scale: option.Scale = None,
     method: option.Method = DEFAULT_METHOD,
@@ -99,7 +101,7 @@ def fuse(  # noqa: PLR0913 - one parameter for each option
         limit_libraries(threads)
     try_threads(threads)
     size = parse_target_size(target_size)
-    reading = parse_reading(window or [], colormap, allow_lossy=allow_lossy)
+    reading = parse_reading(window or [], colormap, allow_lossy=allow_lossy, nan=nan)
     single = parse_case(m1, m2, functional, case_id)
     found = find_cases(cases or [], single, output, any_pair=METHODS[method].any_pair)
 

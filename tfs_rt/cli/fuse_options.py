@@ -16,7 +16,6 @@ from tfs_rt.sampling.registry import SAMPLERS
 from tfs_rt.spec import QUALITIES, Spacing
 
 SPACINGS = get_args(Spacing)
-COLORMAPS = ("atlas-pet", "atlas-spect", "hot", "hot-iron")
 WITH_MODEL = [name for name, entry in METHODS.items() if entry.needs_model]
 TWO_STAGE = [name for name, entry in METHODS.items() if not entry.loader]
 PLAIN_FUSION = [name for name, entry in METHODS.items() if 1 in entry.scales]
@@ -57,29 +56,6 @@ TargetSize = Annotated[
         rich_help_panel=INPUT,
     ),
 ]
-Windows = Annotated[
-    list[str] | None,
-    typer.Option(
-        metavar="LOW:HIGH",
-        help="Values that become black and white, for images of more than 8 bits, in their own units (HU, SUV)."
-        " For one of the three images: m1=LOW:HIGH. May be repeated.",
-        rich_help_panel=INPUT,
-    ),
-]
-Colormap = Annotated[
-    str | None,
-    typer.Option(
-        parser=one_of(COLORMAPS),
-        metavar="NAME",
-        help=f"Colour map for a functional image that has none: {listed(COLORMAPS)}."
-        " DICOM and NIfTI default to the colours of the training images.",
-        rich_help_panel=INPUT,
-    ),
-]
-AllowLossy = Annotated[
-    bool, typer.Option("--allow-lossy", metavar=FLAG, help="Also read JPEG and lossy DICOM.", rich_help_panel=INPUT)
-]
-
 # Model and recipe
 Scale = Annotated[
     int | None,

@@ -54,7 +54,9 @@ def parse_target_size(text: str | None) -> tuple[int, int] | None:
     return size
 
 
-def parse_reading(windows: Sequence[str], colormap: str | None, *, allow_lossy: bool) -> ReadingOptions:
+def parse_reading(
+    windows: Sequence[str], colormap: str | None, *, allow_lossy: bool = False, nan: str | None = None
+) -> ReadingOptions:
     """Options for reading files. A window `LOW:HIGH` is for all three images, `m1=LOW:HIGH` for one."""
     from tfs_rt.cases.load import ReadingOptions
 
@@ -68,7 +70,13 @@ def parse_reading(windows: Sequence[str], colormap: str | None, *, allow_lossy: 
                 raise UsageError("--window", f"{name} has two windows", "give it one")
             by_slot[name] = window
     ordered = {slot: by_slot[slot] for slot in SLOTS if slot in by_slot}
-    return ReadingOptions(windows=ordered, window_for_all=window_for_all, colormap=colormap, allow_lossy=allow_lossy)
+    return ReadingOptions(
+        windows=ordered,
+        window_for_all=window_for_all,
+        colormap=colormap,
+        allow_lossy=allow_lossy,
+        nan_is_background=nan is not None,
+    )
 
 
 def _parse_window(text: str) -> tuple[str | None, Window]:

@@ -129,7 +129,7 @@ def _attributes(value: Any) -> bool:
 # --- Formats: the facts, subject and frame of an answer with so many slices of a size
 
 Checks = tuple[Check, Check, Check]
-WINDOW = {"window_from": _one_of("user", "file", "data", "head")}
+WINDOW = {"window_from": _one_of("user", "file", "data", "head"), "nan_voxels": _whole(0, 2**53)}
 
 
 def _absent(value: Any) -> bool:
@@ -138,7 +138,7 @@ def _absent(value: Any) -> bool:
 
 def _plain(_count: int, _height: int, _width: int) -> Checks:
     """PNG, TIFF, JPEG: formats without a subject and a place."""
-    facts = _record({"format": _text, "mode": _text, "levels": _text}, {"window_from": _one_of("user")})
+    facts = _record({"format": _text, "mode": _text, "levels": _text}, {**WINDOW, "window_from": _one_of("user")})
     return facts, _record({}), _absent
 
 

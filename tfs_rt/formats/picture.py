@@ -22,6 +22,7 @@ class FileOptions:
     # The values of black and white, in the file's own units (HU, SUV ...).
     window: tuple[float, float] | None = None
     allow_lossy: bool = False  # read JPEG, in which no damage can be seen
+    nan_is_background: bool = False  # read NaN as black; else it is refused
     modality: str | None = None  # by the file's name, as in ct.nii.gz
     # True if its slot may hold CT, so that values may show it where no name does.
     may_be_ct: bool = False

@@ -11,12 +11,14 @@ import warnings
 import zlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from tfs_rt.errors import InputError, first_line
 from tfs_rt.formats.levels import AS_STORED, window_words
+from tfs_rt.formats.missing import fill_missing
 from tfs_rt.formats.picture import MAX_PIXELS, FileOptions, Picture, grey, to_levels
 from tfs_rt.images import RGB
 
@@ -80,26 +82,29 @@ def to_picture(
     """An open image as one slice, of `bits` a sample; `white_is_low` inverts deep grey (Pillow inverts the rest)."""
     mode = image.mode
     if mode in DEEP:
-        pixels, words = _apply_window(image, path, options, white_is_low)
-        facts = {"window_from": "user"}
+        pixels, facts = _apply_window(image, path, options, white_is_low)
     else:
         pixels = _to_rgb(image, path)
         words = WORDS.get(mode) or (AS_STORED if bits == 8 else f"{bits}-bit levels spread over 0 to 255")
-        facts = {}
-    return Picture((pixels,), {"format": (image.format or "").lower(), "mode": mode, "levels": words, **facts})
+        facts = {"levels": words}
+    return Picture((pixels,), {"format": (image.format or "").lower(), "mode": mode, **facts})
 
 
-def _apply_window(image: Image.Image, path: Path, options: FileOptions, white_is_low: bool) -> tuple[RGB, str]:
+def _apply_window(
+    image: Image.Image, path: Path, options: FileOptions, white_is_low: bool
+) -> tuple[RGB, dict[str, Any]]:
+    """The image through the user's window, and facts about it."""
     if options.window is None:
         raise InputError(path, "holds grey values of more than 8 bits", REMEDY_WINDOW)
     if "transparency" in image.info:
         raise InputError(path, "has transparent pixels", "flatten it onto a background of your choice")
-    values = np.asarray(image)
-    if not np.isfinite(values).all():
-        raise InputError(path, "holds values that are not numbers (NaN or infinite)", "replace them, by 0 for example")
-    levels = to_levels(values, options.window)
-    words = window_words(options.window)
-    return grey(255 - levels if white_is_low else levels), words + (", inverted: white is low" if white_is_low else "")
+    filled = fill_missing(np.asarray(image), path, options)
+    levels = to_levels(filled.values, options.window)
+    if white_is_low:
+        levels = 255 - levels
+    filled.blacken(levels)
+    words = window_words(options.window) + (", inverted: white is low" if white_is_low else "") + filled.words
+    return grey(levels), {"levels": words, "window_from": "user", **filled.facts}
 
 
 def _to_rgb(image: Image.Image, path: Path) -> RGB:

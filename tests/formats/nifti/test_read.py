@@ -403,10 +403,10 @@ def test_what_cannot_be_read_by_rule_is_refused() -> None:
     refused(nifti(PHANTOM, srow_x=[np.inf, 0, 0, 0]), "its srow_x is inf, 0, 0, 0, not finite")
     refused(nifti(PHANTOM, np.array([[0, 0, 1, 0], [1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 0, 1]]))[:360], "damaged")
     refused(nifti(np.zeros((1, 6, 4), np.uint8)), "its axial slices are 1x6")
-    for bad in (np.nan, np.inf, -np.inf):
+    for bad, words in ((np.nan, "not numbers"), (np.inf, "infinite values"), (-np.inf, "infinite values")):
         holed = PHANTOM.astype(np.float32)
         holed[2, 3, 1] = bad
-        refused(nifti(holed), "not numbers", rules=FileOptions(window=(0, 100)))
+        refused(nifti(holed), words, rules=FileOptions(window=(0, 100)))
     image = nib.Nifti1Image(PHANTOM, PLACE)
     image.set_sform(PLACE, 1)
     image.set_qform(PLACE @ np.diag([-1, 1, 1, 1]), 1)

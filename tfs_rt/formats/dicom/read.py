@@ -181,7 +181,7 @@ def _grey_slices(
 ) -> tuple[tuple[RGB, ...], dict[str, Any]]:
     values = decode(dataset, layout, path).values
     levels = grey_levels(dataset, values, options, layout.photometric == "MONOCHROME1", path)
-    facts: dict[str, Any] = {"levels": levels.words}
+    facts: dict[str, Any] = {"levels": levels.words, **levels.facts}
     if levels.window_from:
         facts["window_from"] = levels.window_from
     if levels.wide:

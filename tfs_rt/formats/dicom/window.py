@@ -13,7 +13,7 @@ A VOI table goes before a window if a file has both. (PS3.3 C.7.6.16.2.9, C.11.2
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -29,6 +29,7 @@ from tfs_rt.formats.dicom.padding import padding_of
 from tfs_rt.formats.dicom.planes import by_frame, functional_group
 from tfs_rt.formats.dicom.tables import Table, is_little_endian, table_of
 from tfs_rt.formats.levels import AS_STORED
+from tfs_rt.formats.missing import fill_missing
 from tfs_rt.formats.picture import FileOptions, to_levels
 
 PERCENTILES = (0.5, 99.5)
@@ -85,6 +86,7 @@ class Grey:
     window_from: Origin
     # Width in HU of a CT's window if a brain is one grey in it; else 0.
     wide: float = 0.0
+    facts: dict[str, Any] = field(default_factory=dict)  # about missing values
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,23 +116,26 @@ def grey_levels(dataset: Dataset, stored: NDArray[Any], options: FileOptions, in
     """The levels of frames (N, H, W) of stored values; InputError if a value or a window is not valid."""
     # Modality transform.
     modalities = modalities_of(dataset, len(stored), path)
+    filled = fill_missing(stored, path, options)
+    stored = filled.values
     for modality, frame in zip(modalities, stored, strict=True):
         if not (np.abs(modality.values(frame)) < HUGE).all():
-            raise InputError(path, "has values that are not numbers (NaN or infinite)", "replace them first")
+            raise InputError(path, "has values too large to compute with", "replace them first")
     # Choose a window for each frame.
     named = str(dataset.get("Modality") or (options.modality or "").upper())
     pixels = Pixels(dataset, path, stored, padding_of(dataset, stored, path), modalities, named)
     windows, origin = _choose_windows(pixels, options)
     # Apply the window, then the inversion, then black padding.
     frames = []
-    for window, modality, frame, padded in zip(windows, modalities, stored, pixels.padding, strict=True):
+    for index, (window, modality, frame) in enumerate(zip(windows, modalities, stored, strict=True)):
         levels = window.levels(modality.values(frame))
         if inverted:
             levels = 255 - levels
-        levels[padded] = 0
+        levels[pixels.padding[index]] = 0
+        filled.blacken(levels, index)
         frames.append(levels)
-    words = _describe(windows, origin, inverted, bool(pixels.padding.any()))
-    return Grey(frames, words, origin, _wide_window(windows, pixels) if origin == "file" else 0.0)
+    words = _describe(windows, origin, inverted, bool(pixels.padding.any())) + filled.words
+    return Grey(frames, words, origin, _wide_window(windows, pixels) if origin == "file" else 0.0, filled.facts)
 
 
 def _choose_windows(pixels: Pixels, options: FileOptions) -> tuple[list[Voi], Origin]:

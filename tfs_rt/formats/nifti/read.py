@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from tfs_rt.errors import InputError, first_line
 from tfs_rt.formats.levels import AS_STORED
+from tfs_rt.formats.missing import fill_missing
 from tfs_rt.formats.nifti.file import AGAIN, RGB24, read_stored
 from tfs_rt.formats.nifti.space import frame_of, place_facts, subject_of
 from tfs_rt.formats.nifti.window import choose_window
@@ -60,23 +61,31 @@ def _check_size(shape: tuple[int, ...], path: Path) -> None:
 
 def _to_slices(
     volume: NDArray[Any], header: Nifti1Header, path: Path, options: FileOptions
-) -> tuple[tuple[RGB, ...], dict[str, str]]:
+) -> tuple[tuple[RGB, ...], dict[str, Any]]:
     """The slices of a turned volume, and facts about how its values became levels."""
-    planes = [volume[:, :, k].swapaxes(0, 1) for k in range(volume.shape[2])]
+    planes = _planes(volume)
     # Colour is taken as stored.
     if int(header["datatype"]) == RGB24:
         return tuple(np.ascontiguousarray(plane) for plane in planes), {"levels": AS_STORED}
     # So are 8 bits without scaling, unless the user gives a window.
-    if volume.dtype.kind == "f" and not np.isfinite(volume).all():
-        raise InputError(path, "holds values that are not numbers (NaN or infinite)", "replace them, by 0 for example")
     scale = header.get_slope_inter()
     slope, intercept = (1.0, 0.0) if scale[0] is None else scale
     if options.window is None and volume.dtype == np.uint8 and (slope, intercept) == (1, 0):
         return tuple(map(grey, planes)), {"levels": AS_STORED}
     # All other values go through a window.
-    window, origin, words = choose_window(volume, header, (slope, intercept), options, path)
-    facts = {"levels": words, "window_from": origin}
+    filled = fill_missing(volume, path, options)
+    window, origin, words = choose_window(filled.values, header, (slope, intercept), options, path)
+    facts = {"levels": words + filled.words, "window_from": origin, **filled.facts}
     if window[0] == window[1]:
         return tuple(np.zeros((*plane.shape, 3), np.uint8) for plane in planes), facts
-    levels = (to_levels(plane * np.float64(slope) + intercept, window) for plane in planes)
-    return tuple(map(grey, levels)), facts
+    slices: list[RGB] = []
+    for k, plane in enumerate(_planes(filled.values)):
+        levels = to_levels(plane * np.float64(slope) + intercept, window)
+        filled.blacken(levels.T, (..., k))
+        slices.append(grey(levels))
+    return tuple(slices), facts
+
+
+def _planes(volume: NDArray[Any]) -> list[NDArray[Any]]:
+    """The slices (rows, columns) of a volume (columns, rows, slices)."""
+    return [volume[:, :, k].swapaxes(0, 1) for k in range(volume.shape[2])]
