@@ -65,6 +65,13 @@ for name in ("CT_small.dcm", "JPEG2000.dcm", "JPEGLSNearLossless_08.dcm", "MR_sm
     picture = read_picture(path.read_bytes(), path, FileOptions(allow_lossy=True))
 encode(list(picture.slices), dict.fromkeys(SLOTS, picture.frame), defaultdict(str))
 """,
+    "jpeg": """
+from pydicom.data import get_testdata_file
+from tfs_rt.formats.picture import FileOptions
+from tfs_rt.formats.registry import read_picture
+path = Path(get_testdata_file("SC_rgb_jpeg_gdcm.dcm", download=False))
+read_picture(path.read_bytes(), path, FileOptions())
+""",
     "nifti": """
 import nibabel, numpy
 os.mkdir("case")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 
@@ -11,27 +10,28 @@ from pydicom import Dataset, uid
 from pydicom.encaps import generate_frames
 
 from tfs_rt.errors import InputError
+from tfs_rt.formats.dicom import jpeg_codec
+from tfs_rt.formats.dicom.jpeg_segments import SIZES, segments
 from tfs_rt.formats.dicom.layout import AGAIN, Layout
 
 JPEG_2000 = (uid.JPEG2000Lossless, uid.JPEG2000, uid.HTJ2KLossless, uid.HTJ2KLosslessRPCL, uid.HTJ2K)
 J2K_SIZE = b"\xff\x4f\xff\x51"  # the markers before the size in a JPEG 2000 codestream
-# JPEG markers.
-SCAN = 0xDA
-END = 0xD9
-SIZES = {*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC}  # a size follows, in JPEG and JPEG-LS
-WITHOUT_LENGTH = {0x01, *range(0xD0, 0xD9)}
 
 
 def check_frames(dataset: Dataset, layout: Layout, path: Path) -> None:
-    """InputError unless there are as many frames as the file says, each of the size that the file says."""
+    """InputError unless there are as many frames as the file says, each as the file says."""
     offsets = None
     if "ExtendedOffsetTable" in dataset and "ExtendedOffsetTableLengths" in dataset:
         offsets = (dataset.ExtendedOffsetTable, dataset.ExtendedOffsetTableLengths)
     count = 0
+    bits = int(dataset.get("BitsStored") or layout.bits)
     for frame in generate_frames(dataset.PixelData, number_of_frames=layout.frames, extended_offsets=offsets):
         count += 1
         if not _has_size(frame, layout):
             raise InputError(path, f"damaged DICOM file (frame {count} has another size than the file says)", AGAIN)
+        fault = jpeg_codec.fault_of(frame, layout, bits) if jpeg_codec.is_for(layout.syntax, bits) else ""
+        if fault:
+            raise InputError(path, f"its frame {count} {fault}", AGAIN)
     if count != layout.frames:
         raise InputError(path, f"damaged DICOM file (says {layout.frames} frames, holds {count})", AGAIN)
 
@@ -71,24 +71,8 @@ def _codestream_size(frame: bytes, syntax: uid.UID) -> tuple[int, int, int]:
         start = frame.index(J2K_SIZE) + len(J2K_SIZE)
         x, y, x0, y0 = struct.unpack_from(">4xIIII", frame, start)
         return y - y0, x - x0, struct.unpack_from(">H", frame, start + 36)[0]
-    for marker, start in _segments(frame):
+    for marker, start in segments(frame):
         if marker in SIZES:
             rows, columns, samples = struct.unpack_from(">HHB", frame, start + 3)
             return rows, columns, samples
     raise ValueError("a frame without a size")
-
-
-def _segments(frame: bytes) -> Iterator[tuple[int, int]]:
-    """(marker, position of its length) of the segments of a JPEG or JPEG-LS before its pixels."""
-    position = 0
-    while position + 4 <= len(frame) and frame[position] == 0xFF:
-        marker = frame[position + 1]
-        if marker in (SCAN, END):
-            return
-        yield marker, position + 2
-        if marker == 0xFF:  # a fill byte
-            position += 1
-        elif marker in WITHOUT_LENGTH:
-            position += 2
-        else:
-            position += 2 + struct.unpack_from(">H", frame, position + 2)[0]

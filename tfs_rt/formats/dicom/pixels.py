@@ -1,7 +1,7 @@
 """Decode the pixels of a DICOM file as they are stored.
 
 Each compressed syntax has one decoder, so that lossy pixels are the same on every machine, and one that survives
-damaged data: on such, pylibjpeg-rle panics and GDCM aborts. So RLE goes to pydicom's own, and JPEG Lossless is refused.
+damaged data: on such, pylibjpeg-rle panics and GDCM aborts. So RLE goes to pydicom's own, JPEG Lossless to imagecodecs.
 """
 
 from __future__ import annotations
@@ -14,10 +14,12 @@ from numpy.typing import NDArray
 from pydicom import Dataset, uid
 from pydicom.pixels.decoders.base import get_decoder
 
-from tfs_rt.errors import InputError
+from tfs_rt.errors import InputError, first_line
+from tfs_rt.formats.dicom import jpeg_codec
 from tfs_rt.formats.dicom.frame_sizes import JPEG_2000, check_frames
 from tfs_rt.formats.dicom.layout import AGAIN, Layout
 
+IMAGECODECS = (jpeg_codec.NAME, "'tfs-rt[jpeg]'")
 JPEG = (uid.JPEGBaseline8Bit, uid.JPEGExtended12Bit)
 JPEG_LS = (uid.JPEGLSLossless, uid.JPEGLSNearLossless)
 DECODERS = {
@@ -44,10 +46,16 @@ def decode(dataset: Dataset, layout: Layout, path: Path) -> Stored:
     options: dict[str, Any] = {"allow_excess_frames": False}
     if layout.syntax.is_encapsulated:
         options["decoding_plugin"] = _decoder(dataset, layout, path)
+        if options["decoding_plugin"] == jpeg_codec.NAME:
+            options["correct_unused_bits"] = False  # pydicom would mask bits that contradict the file
         check_frames(dataset, layout, path)
     else:
         _check_native(dataset, layout, path)
-    array, properties = get_decoder(layout.syntax).as_array(dataset, **options)
+    try:
+        array, properties = get_decoder(layout.syntax).as_array(dataset, **options)
+    except RuntimeError as error:  # of the decoder, whose reason is in the last line
+        reason = first_line(str(error).splitlines()[-1].strip())
+        raise InputError(path, f"damaged DICOM file ({reason})", AGAIN) from error
     array = _within_bits(array, dataset, path)
     shape = (layout.frames, layout.rows, layout.columns, *((3,) if layout.samples == 3 else ()))
     return Stored(array.reshape(shape), str(properties["photometric_interpretation"]))
@@ -79,11 +87,12 @@ def _within_bits(array: NDArray[Any], dataset: Dataset, path: Path) -> NDArray[A
 def _decoder(dataset: Dataset, layout: Layout, path: Path) -> str:
     """pydicom's name for the decoder of a compressed syntax; InputError names the package to install."""
     syntax = layout.syntax
+    jpeg_codec.register()
     name, package = DECODERS.get(syntax, ("", ""))
+    if jpeg_codec.is_for(syntax, int(dataset.get("BitsStored") or layout.bits)):
+        name, package = IMAGECODECS
     if not name:
         raise InputError(path, f"is encoded as {syntax.name}, which is not read", DECOMPRESS)
-    if syntax == uid.JPEGExtended12Bit and dataset.get("BitsStored") != 8:
-        raise InputError(path, "is encoded as 12-bit JPEG, for which there is no decoder", DECOMPRESS)
     if name not in get_decoder(syntax).available_plugins:
         reason = f"is encoded as {syntax.name}, and the decoder for it is not installed"
         raise InputError(path, reason, f"pip install {package}, or {DECOMPRESS}")
