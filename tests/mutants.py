@@ -245,7 +245,7 @@ MUTANTS = (
     ),
     Mutant(
         "a DICOM window is off by half a value",
-        "tfs_rt/formats/dicom/window.py",
+        "tfs_rt/formats/dicom/voi.py",
         "low = centre - width / 2",
         "low = centre - width / 2 + 0.5",
         DICOM_WINDOW,
@@ -260,8 +260,8 @@ MUTANTS = (
     Mutant(
         "DICOM padding is not black",
         "tfs_rt/formats/dicom/window.py",
-        "levels[padded] = 0",
-        "levels[padded] = 1",
+        "levels[pixels.padding[index]] = 0",
+        "levels[pixels.padding[index]] = 1",
         DICOM_WINDOW,
     ),
     Mutant(

@@ -148,7 +148,7 @@ def _read_input(case: Case, slot: str, reading: ReadingOptions, decode: Decode) 
         allow_lossy=reading.allow_lossy,
         nan_is_background=reading.nan_is_background,
         modality=modality_of(path),
-        may_be_ct=slot == "m1",
+        may_be_ct=slot != "functional",
     )
     picture = decode(data, path, options)
     height, width = picture.slices[0].shape[:2]

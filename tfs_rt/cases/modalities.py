@@ -20,11 +20,11 @@ def modality_of_name(name: str) -> str | None:
 
 
 def modality_of(file: Path) -> str | None:
-    """The modality in a file's name, also in that of a BIDS image; None if there is none."""
+    """The modality in a file's name, in that of a BIDS image, or else in its folder's; None if there is none."""
     if modality := modality_of_name(file.name):
         return modality
     bids_name = bids_names.parse(file.name)
-    return bids_name.modality if bids_name else None
+    return bids_name.modality if bids_name else modality_of_name(file.parent.name)
 
 
 def any_modality(names: Iterable[str]) -> bool:

@@ -207,7 +207,7 @@ def _nifti(count: int, height: int, width: int) -> Checks:
     required = {"format": _text, "axes": _text, "levels": _text, "sform_code": code, "qform_code": code}
     facts = _record(
         {**required, "shape": _shape(list, voxels), "voxel_mm": _many(list, _number, 3)},
-        {"forms_apart_mm": _number, **WINDOW},
+        {"forms_apart_mm": _number, "wide_window_hu": _number, **WINDOW},
     )
     # Check where the volume lies in space.
     grid = _grid((width, height, count), _many(list, _many(list, _number, 3), 8))

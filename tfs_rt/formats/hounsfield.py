@@ -53,6 +53,12 @@ def is_hounsfield(values: NDArray[np.float64]) -> bool:
     return is_whole and min(air, tissue) >= ENOUGH and between <= FEW and bool((values > BONE).any())
 
 
+def wide(window: tuple[float, float]) -> float:
+    """The width in HU of a window in which a brain is one grey; 0 if it is narrower."""
+    width = window[1] - window[0]
+    return width if width > WIDE else 0.0
+
+
 def check_narrow(window: tuple[float, float], path: Path) -> None:
     """InputError for CT that is not in HU, if its percentiles are too far apart to be a window."""
     low, high = window

@@ -37,10 +37,11 @@ def test_ct_that_is_not_in_hounsfield_units_needs_a_window() -> None:
 def test_the_head_window_is_for_ct_alone_whatever_the_unit(modality: str) -> None:
     hounsfield = {"RescaleSlope": 1, "RescaleIntercept": 0, "RescaleType": "HU"}
     assert read(make_dicom(RAMP, Modality=modality, **hounsfield), PATH, FileOptions()).facts["window_from"] == "data"
-    assert read(make_dicom(RAMP, **hounsfield), PATH, FileOptions()).facts["window_from"] == "head"
+    below = hounsfield | {"RescaleIntercept": -1024}
+    assert read(make_dicom(RAMP, **below), PATH, FileOptions()).facts["window_from"] == "head"
     assert read(make_dicom(RAMP, **hounsfield), PATH, FileOptions(modality="mr-t1")).facts["window_from"] == "data"
     wide = read(
-        make_dicom(RAMP, Modality=modality, WindowCenter=1024, WindowWidth=4096, **hounsfield), PATH, FileOptions()
+        make_dicom(RAMP, Modality=modality, WindowCenter=1024, WindowWidth=1800, **hounsfield), PATH, FileOptions()
     )
     assert "wide_window_hu" not in wide.facts
 
@@ -65,8 +66,8 @@ def test_empty_values_behind_a_window_are_left_out() -> None:
 
 def test_a_window_in_which_a_brain_is_one_grey_is_in_the_facts() -> None:
     values = {"Modality": "CT", "RescaleSlope": 1, "RescaleIntercept": -1024}
-    wide = read(make_dicom(RAMP, WindowCenter=1024, WindowWidth=4096, **values), PATH, FileOptions())
-    assert wide.facts["wide_window_hu"] == 4095
+    wide = read(make_dicom(RAMP, WindowCenter=300, WindowWidth=1500, **values), PATH, FileOptions())
+    assert wide.facts["wide_window_hu"] == 1499
     assert (
         "wide_window_hu"
         not in read(make_dicom(RAMP, WindowCenter=40, WindowWidth=400, **values), PATH, FileOptions()).facts
@@ -205,3 +206,66 @@ def test_float_pixels_are_read_and_nan_is_refused() -> None:
     for bad, words in ((np.nan, "not numbers"), (np.inf, "infinite values")):
         values[2, 3] = bad
         assert_refused(make_dicom(values, **window), words)
+
+
+def ends(low: float, high: float, **more: Any) -> dict[str, Any]:
+    return {"WindowCenter": (low + high) / 2, "WindowWidth": high - low, "VOILUTFunction": "LINEAR_EXACT", **more}
+
+
+@pytest.mark.parametrize(("low", "high"), [(0, 4032), (0, 65535), (1, 4035), (0, 65500)])
+def test_a_window_that_only_repeats_the_extremes_does_not_count(low: float, high: float) -> None:
+    """Of the data or of the stored bits, each within a half percent of the window."""
+    plain = read(make_dicom(RAMP, Modality="MR"), PATH, FileOptions())
+    found = read(make_dicom(RAMP, Modality="MR", **ends(low, high)), PATH, FileOptions())
+    assert found.facts["window_from"] == plain.facts["window_from"] == "data"
+    np.testing.assert_array_equal(found.slices, plain.slices)
+    for shown in (ends(0, 3900), ends(60, 4032), ends(0, 5000)):
+        assert read(make_dicom(RAMP, Modality="MR", **shown), PATH, FileOptions()).facts["window_from"] == "file"
+
+
+def test_windows_of_frames_that_repeat_their_own_extremes_do_not_count() -> None:
+    volume = np.stack([RAMP, RAMP // 3, RAMP // 8])
+    frames = [(0, 4032), (0, 1344), (0, 504)]
+    plain = read(make_dicom(volume, Modality="MR"), PATH, FileOptions())
+
+    def enhanced(*windows: tuple[float, float]) -> bytes:
+        groups = [item(FrameVOILUTSequence=[item(**ends(*window))]) for window in windows]
+        return make_dicom(volume, Modality="MR", PerFrameFunctionalGroupsSequence=groups)
+
+    for windows in (frames, [(0, 4032)] * 3):
+        found = read(enhanced(*windows), PATH, FileOptions())
+        assert found.facts["window_from"] == "data"
+        np.testing.assert_array_equal(found.slices, plain.slices)
+    assert read(enhanced(*frames[:2], (0, 300)), PATH, FileOptions()).facts["window_from"] == "file"
+
+
+@pytest.mark.parametrize("padding", [-1024, -2000, -3024, -32768])
+def test_a_window_of_ct_counts_if_it_leaves_out_more_than_air_and_padding(padding: int) -> None:
+    values = np.linspace(-1000, 1200, 64).round().astype(np.int16).reshape(8, 8)
+    values[0] = padding
+    ct = {"Modality": "CT", "RescaleSlope": 1, "RescaleIntercept": 0}
+    expected = np.rint((values / 80).clip(0, 1) * 255).astype(np.uint8)
+    for low, high in ((padding, 1200), (-1000, 1200), (-1024, 3071), (-32768, 32767)):
+        found = read(make_dicom(values, **ct, **ends(low, high)), PATH, FileOptions())
+        assert found.facts["window_from"] == "head"
+        np.testing.assert_array_equal(found.slices[0][..., 0], expected)
+    for low, high in ((-500, 1200), (-1000, 900), (-160, 240)):
+        assert read(make_dicom(values, **ct, **ends(low, high)), PATH, FileOptions()).facts["window_from"] == "file"
+
+
+@pytest.mark.parametrize("modality", ["", "OT", "SC"])
+def test_a_file_without_a_modality_is_ct_by_its_name_or_by_values_that_only_ct_has(modality: str) -> None:
+    values = np.full((20, 20), -1000, np.int16)
+    values[2:18, 2:18] = 40
+    values[2] = 1200
+    data = make_dicom(values, Modality=modality)
+    for rules in (FileOptions(modality="ct"), FileOptions(may_be_ct=True)):
+        assert read(data, PATH, rules).facts["window_from"] == "head"
+    for rules in (FileOptions(), FileOptions(modality="mr-t1", may_be_ct=True)):
+        assert read(data, PATH, rules).facts["window_from"] == "data"
+
+
+def test_ct_whose_intercept_is_missing_needs_a_window() -> None:
+    """Its unit is HU by the standard, and its values cannot be: nothing in them is below 0."""
+    error = assert_refused(make_dicom(RAMP, Modality="CT", RescaleSlope=1, RescaleIntercept=0), "do not look like HU")
+    assert "--window" in error.remedy

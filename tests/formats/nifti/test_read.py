@@ -290,11 +290,14 @@ def test_a_header_window_that_cannot_be_meant_does_not_count(rng: np.random.Gene
     assert picture(nifti(values, **scale, cal_min=0.5, cal_max=1.5)).facts["window_from"] == "file"
 
 
-def test_a_header_window_of_ct_counts_if_it_leaves_something_out(rng: np.random.Generator) -> None:
+def test_a_header_window_of_ct_counts_if_it_leaves_out_more_than_air(rng: np.random.Generator) -> None:
     ct = FileOptions(modality="ct")
-    for low, high in ((-3024, 1200), (-4096, 4095), (-1024, 3071)):
-        expected = "file" if low > -3024 else "head"
-        assert picture(nifti(head(rng), cal_min=low, cal_max=high), ct).facts["window_from"] == expected
+    for low, high in ((-3024, 1200), (-4096, 4095), (-1024, 3071), (-1000, 1200)):
+        assert picture(nifti(head(rng), cal_min=low, cal_max=high), ct).facts["window_from"] == "head"
+    for low, high, wide in ((-500, 1200, 1700.0), (-1000, 600, 1600.0), (-160, 240, None), (0, 80, None)):
+        facts = picture(nifti(head(rng), cal_min=low, cal_max=high), ct).facts
+        assert facts["window_from"] == "file"
+        assert facts.get("wide_window_hu") == wide
 
 
 QFORM = {"sform_code": 0, "qform_code": 1}

@@ -74,8 +74,11 @@ def _to_slices(
         return tuple(map(grey, planes)), {"levels": AS_STORED}
     # All other values go through a window.
     filled = fill_missing(volume, path, options)
-    window, origin, words = choose_window(filled.values, header, (slope, intercept), options, path)
-    facts = {"levels": words + filled.words, "window_from": origin, **filled.facts}
+    choice = choose_window(filled.values, header, (slope, intercept), options, path)
+    window = choice.window
+    facts = {"levels": choice.words + filled.words, "window_from": choice.origin, **filled.facts}
+    if choice.wide:
+        facts["wide_window_hu"] = choice.wide
     if window[0] == window[1]:
         return tuple(np.zeros((*plane.shape, 3), np.uint8) for plane in planes), facts
     slices: list[RGB] = []

@@ -10,15 +10,13 @@ from nibabel.nifti1 import Nifti1Header
 from numpy.typing import NDArray
 
 from tfs_rt.formats import hounsfield
+from tfs_rt.formats.idle_window import Span, leaves_nothing_out, repeats_extremes
 from tfs_rt.formats.levels import window_words
 from tfs_rt.formats.picture import FileOptions
 
 PERCENTILES = (0.5, 99.5)
-# A share of a window's width: so near to the extremes, a header's window only repeats them.
-NEAR = 5e-3
 # Share of the voxels that must lie inside a window, and of the window that they must span.
 FEWEST = 1e-3
-Span = tuple[float, float]
 
 
 class Choice(NamedTuple):
@@ -27,6 +25,7 @@ class Choice(NamedTuple):
     window: Span
     origin: str  # "user", "file", "head" or "data"
     words: str
+    wide: float = 0.0  # width in HU of the file's own window of CT if a brain is one grey in it; else 0
 
 
 def choose_window(
@@ -35,7 +34,7 @@ def choose_window(
     """The user's window, the header's, the head window for CT, or the percentiles, in this order.
 
     A header's window counts if it says more than the data do: not where it only repeats their extremes or those of
-    their type, nor where all but a few are black or white. For CT it counts only if it leaves something out.
+    their type, nor where all but a few are black or white. For CT it counts only if it leaves out more than air.
     """
     # The user's.
     if options.window is not None:
@@ -46,7 +45,8 @@ def choose_window(
     stored = float(volume.min()), float(volume.max())
     shown = _header_window(header)
     if shown and not _is_idle(shown, stored, volume, scale, is_ct=is_ct or is_head):
-        return Choice(shown, "file", window_words(shown, "cal_min to cal_max of the header"))
+        wide = hounsfield.wide(shown) if is_head else 0.0
+        return Choice(shown, "file", window_words(shown, "cal_min to cal_max of the header"), wide)
     # The head window.
     if is_head:
         return Choice(hounsfield.HEAD_WINDOW, hounsfield.ORIGIN, hounsfield.WORDS)
@@ -81,15 +81,15 @@ def _is_idle(shown: Span, stored: Span, volume: NDArray[Any], scale: tuple[float
     # A window of CT that leaves nothing out.
     extremes = _scaled(stored, scale)
     is_integer = volume.dtype.kind in "iu"
-    near = max(NEAR * (shown[1] - shown[0]), abs(scale[0]) if is_integer else 0.0)
-    if is_ct and shown[0] <= extremes[0] + near and shown[1] >= extremes[1] - near:
+    step = abs(scale[0]) if is_integer else 0.0
+    if is_ct and leaves_nothing_out(shown, extremes, step):
         return True
     # A window that repeats the extremes of the data or of their type.
     ends = [extremes, stored]
     if is_integer:
         limits = float(np.iinfo(volume.dtype).min), float(np.iinfo(volume.dtype).max)
         ends += [_scaled(limits, scale), limits]
-    if all(min(abs(end[side] - shown[side]) for end in ends) <= near for side in (0, 1)):
+    if repeats_extremes(shown, ends, step):
         return True
     # A window with hardly any value inside, or whose values span hardly any of it.
     span = min(shown[1], extremes[1]) - max(shown[0], extremes[0])
