@@ -10,6 +10,7 @@ from tfs_rt.formats.registry import FORMATS
 from tfs_rt.output.folder import (
     ENDINGS,
     RESERVED_IDS,
+    SERIES,
     result_folders,
     result_name,
     result_names,
@@ -36,7 +37,7 @@ def test_only_ids_of_bids_lie_in_folders(case_id: str, stem: str) -> None:
 
 def test_results_and_spreads_of_two_cases_never_share_a_name() -> None:
     names = [name for case_id in ("a", "b") for name in (*result_names(case_id), *spread_names(case_id))]
-    assert len(set(names)) == len(names) == 14
+    assert len(set(names)) == len(names) == 18
 
 
 def test_reserved_ids_are_those_whose_sidecar_would_be_a_file_of_a_run_or_a_bundle() -> None:
@@ -52,6 +53,6 @@ def test_results_are_looked_for_in_the_folder_and_in_folders_of_bids(tmp_path: P
 
 def test_every_format_that_results_are_written_in_has_one_of_its_endings() -> None:
     written = {name: entry.endings for name, entry in FORMATS.items() if entry.writer}
-    assert set(ENDINGS) == set(written)
-    for name, ending in ENDINGS.items():
-        assert ending in written[name]
+    assert set(ENDINGS) == {*written, SERIES}
+    for name, endings in written.items():
+        assert ENDINGS[name] in endings

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from tfs_rt.batch.case_errors import reading_error
 from tfs_rt.batch.request import Options
+from tfs_rt.batch.result_files import result_form
 from tfs_rt.batch.work import CaseWork, WorkItem
 from tfs_rt.cases.case import Case, FoundCase
 from tfs_rt.cases.load import Loaded, load_case
@@ -19,7 +20,7 @@ from tfs_rt.facts import Facts
 from tfs_rt.formats.registry import LOSSY
 from tfs_rt.formats.sandboxed import SandboxedReader
 from tfs_rt.methods.method import FusionMethod
-from tfs_rt.output.results import is_done
+from tfs_rt.output.results import check_place, is_done
 from tfs_rt.output.sidecar import Sidecar
 
 
@@ -115,7 +116,10 @@ class Planner:
 
     def _read(self, case: FoundCase) -> CaseWork:
         is_model = self.fuser.trained_size is not None
-        work = CaseWork(self.load(case), self.options.request.samples, slot_order_matters=is_model)
+        loaded = self.load(case)
+        form = result_form(loaded, multi_frame=self.options.request.multi_frame)
+        check_place(self.options.output, case.id, form)
+        work = CaseWork(loaded, self.options.request.samples, form, slot_order_matters=is_model)
         if self.options.strict:
             work.check_findings()
         return work

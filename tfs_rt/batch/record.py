@@ -11,7 +11,7 @@ from tfs_rt.batch.journal import Journal
 from tfs_rt.batch.notices import warnings_of
 from tfs_rt.batch.plan import Keep, Planner
 from tfs_rt.batch.result_files import FinishedCase, finish_case
-from tfs_rt.batch.sheets import Sheets
+from tfs_rt.batch.sheets import Sheets, middle_slice
 from tfs_rt.batch.work import CaseWork, WorkItem
 from tfs_rt.cases.case import Case, FoundCase
 from tfs_rt.cases.load import read_bytes
@@ -20,7 +20,8 @@ from tfs_rt.facts import Facts
 from tfs_rt.formats.picture import FileOptions
 from tfs_rt.images import RGB
 from tfs_rt.output import bids_derivative
-from tfs_rt.output.results import clear_sheets, delete_result, remove_result, write_result
+from tfs_rt.output.results import check_place, clear_sheets, delete_result, remove_result, write_result
+from tfs_rt.system.files import visible_files
 
 
 @dataclass(slots=True)
@@ -68,6 +69,7 @@ class Recorder:
                 return False
             if self.planner.options.strict:
                 work.check_findings()
+            check_place(self.planner.options.output, work.loaded.case.id, work.form)
             warnings = warnings_of(work, self.planner.fuser.trained_size)
             finished = finish_case(work, self.provenance, self.planner.settings, warnings)
         except Exception as error:
@@ -118,13 +120,18 @@ class Recorder:
         )
         self._add_row(row)
         if options.sheet:
-            self.sheets.add(work.loaded, work.slices)
+            self.sheets.add(work.loaded, work.slices[middle_slice(work.loaded)])
 
     def _add_kept_to_sheet(self, step: Keep) -> None:
         loaded = self.planner.load(step.case)
+        middle = middle_slice(loaded)
         file = self.planner.options.output / step.sidecar.result.file
+        # Of a series, only the file of the middle slice is read.
+        if file.is_dir():
+            file = file / visible_files(file)[middle]
         data, _ = read_bytes(file)
-        self.sheets.add(loaded, self.planner.reader.read(data, file, FileOptions()).slices)
+        slices = self.planner.reader.read(data, file, FileOptions()).slices
+        self.sheets.add(loaded, slices[middle if len(slices) > 1 else 0])
 
     def _describe_dataset(self, case: Case) -> None:
         if case.dataset:

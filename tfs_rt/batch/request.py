@@ -15,12 +15,14 @@ from tfs_rt.output.provenance import Provenance
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """The run's settings that can change pixels."""
+    """The run's settings that can change results."""
 
     seed: int | None = 0  # None for a method that draws no noise
     samples: int = 1  # drawn for each case: the result is their mean
     target_size: tuple[int, int] | None = None  # (H, W) of results; by default the inputs' size times the scale
     reading: ReadingOptions = field(default_factory=ReadingOptions)
+    # Write a DICOM volume as one file of several frames, not as a series. This changes bytes, and no pixel.
+    multi_frame: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,5 +53,6 @@ def run_provenance(fuser: FusionMethod, request: Request) -> Provenance:
         seed=request.seed,
         samples=request.samples,
         reading=request.reading.recipe(),
+        multi_frame=request.multi_frame,
         versions=versions,
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,6 +15,11 @@ from tfs_rt.spec import SLOTS
 from tfs_rt.system.files import write_file
 
 
+def middle_slice(loaded: Loaded) -> int:
+    """Index of the slice that a sheet shows."""
+    return len(loaded.slices) // 2
+
+
 @dataclass(slots=True)
 class Sheets:
     """Contact sheets, each written when it is full."""
@@ -24,12 +28,11 @@ class Sheets:
     rows: list[tuple[str, list[tuple[str, RGB]]]] = field(default_factory=list)  # (case id, [(label, image), ...])
     written: int = 0  # sheets
 
-    def add(self, loaded: Loaded, slices: Sequence[RGB]) -> None:
-        """Add a case's row: its inputs and its result, of a volume the middle slice."""
-        middle = len(slices) // 2
+    def add(self, loaded: Loaded, result: RGB) -> None:
+        """Add a case's row: its inputs and its result (H, W, 3) uint8, of a volume the middle slices."""
         labels = [image_stem(Path(loaded.inputs[slot]["file"]).name) for slot in SLOTS]
-        inputs = list(zip(labels, loaded.slices[middle], strict=True))
-        self.rows.append((loaded.case.id, [*inputs, ("fused", slices[middle])]))
+        inputs = list(zip(labels, loaded.slices[middle_slice(loaded)], strict=True))
+        self.rows.append((loaded.case.id, [*inputs, ("fused", result)]))
         if len(self.rows) == ROWS:
             self.write()
 

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Literal
 
 from tfs_rt.batch.lock import has_running_run
-from tfs_rt.cases.listing import image_stem, images_in
+from tfs_rt.cases.listing import image_stem, images_in, list_folder
 from tfs_rt.errors import InputError, NothingFound, TfsRtError
 from tfs_rt.output.folder import REPORT, result_folders, sidecar_name
-from tfs_rt.output.marks import is_result
+from tfs_rt.output.marks import is_result, is_result_folder
 from tfs_rt.output.sidecar import Sidecar, looks_like_sidecar, read_sidecar
-from tfs_rt.system.files import file_sha256, path_sha256
+from tfs_rt.system.files import path_sha256
 
 Inputs = Literal["as they were", "changed", "gone", "not looked at"]
 REMEDY = "fuse the case again"
@@ -61,7 +61,16 @@ def _find_results(output: Path) -> dict[Path, Path | None]:
             sidecar_path = image.with_name(f"{image_stem(image.name)}.json")
             if sidecar_path not in results and is_result(image):
                 results[sidecar_path] = image
+        for series in _series_in(folder):
+            results.setdefault(series.with_name(f"{series.name}.json"), series)
     return results
+
+
+def _series_in(folder: Path) -> list[Path]:
+    """The folders in a folder that are results."""
+    listing = list_folder(folder)
+    inner = [list_folder(folder / name) for name in listing.folders if name not in listing.links]
+    return [found.folder for found in inner if is_result_folder(found.folder, found.images)]
 
 
 def _check_result(output: Path, sidecar_path: Path, lone_image: Path | None, *, running: bool) -> Verdict:
@@ -91,8 +100,9 @@ def _check_file(path: Path, sha256: str) -> None:
     try:
         if not path.exists():
             raise InputError(path, "is missing", REMEDY)
-        if file_sha256(path) != sha256:
-            raise InputError(path, "is not the image that was written", REMEDY)
+        if path_sha256(path) != sha256:
+            kind = "series" if path.is_dir() else "image"
+            raise InputError(path, f"is not the {kind} that was written", REMEDY)
     except OSError as error:
         raise InputError(path, f"cannot be read ({error.strerror})", "check the disk") from error
 

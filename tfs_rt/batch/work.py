@@ -40,6 +40,7 @@ class CaseWork:
 
     loaded: Loaded
     samples: int
+    form: str  # of its result: a key of `tfs_rt.output.folder.ENDINGS`
     slot_order_matters: bool  # False for a method to which m1 and m2 are alike
     findings: list[list[Finding]] = field(default_factory=list)  # by slice
     seconds: float = 0.0  # spent on fusing

@@ -23,6 +23,7 @@ from tfs_rt.cases.source import Source, SourceKind
 from tfs_rt.errors import UsageError
 from tfs_rt.output.bids_derivative import DESCRIPTION
 from tfs_rt.output.folder import REPORT, SHEETS, SPREAD
+from tfs_rt.output.marks import is_result_folder
 
 DEEPEST = 32  # folders below the source
 MOST_LINKS = 3  # links to folders on the way to one
@@ -105,7 +106,7 @@ def _below(place: Place, skip: Collection[str]) -> list[Candidate]:
     subfolders = _subfolders(listing, place, skip)
     if any_modality(listing.images):
         return [_case_folder(place, listing, subfolders.series, subfolders.places)]
-    if REPORT in listing.others:
+    if REPORT in listing.others or is_result_folder(place.folder, listing.images):
         return []
     if DESCRIPTION in listing.others:
         return [_refused(place, "is a BIDS dataset", "give it as a source of its own")]

@@ -63,6 +63,7 @@ def fuse(  # noqa: PLR0913 - one parameter for each option
     seed: option.Seed = None,
     backend: option.Backend = None,
     output: option.Output,
+    multi_frame: option.MultiFrame = False,
     sheet: option.Sheet = False,
     resume: option.Resume = True,
     batch: option.Batch = 1,
@@ -78,8 +79,8 @@ def fuse(  # noqa: PLR0913 - one parameter for each option
 ) -> None:
     """Fuse cases of three images each: two anatomical (CT, MR) and one functional (PET, SPECT).
 
-    Writes each result as OUTPUT/CASE.png (.dcm or .nii.gz for DICOM and NIfTI cases), its provenance as
-    OUTPUT/CASE.json, and a summary of the run as OUTPUT/report.json.
+    Writes each result as OUTPUT/CASE.png (.dcm or .nii.gz for DICOM and NIfTI cases; for a DICOM volume, the folder
+    OUTPUT/CASE with a series), its provenance as OUTPUT/CASE.json, and a summary of the run as OUTPUT/report.json.
 
     Exit codes: 0 all cases fused, 2 wrong usage, 3 some cases failed, 4 no case found or all failed, 5 model refused,
     6 environment.
@@ -114,7 +115,7 @@ def fuse(  # noqa: PLR0913 - one parameter for each option
         from tfs_rt.batch.request import Options
         from tfs_rt.batch.workers import TOKEN
 
-        request = make_request(choice, size, reading)
+        request = make_request(choice, size, reading, multi_frame=multi_frame)
         token = os.environ.get(TOKEN, "")
         options = Options(
             output, request, batch, sheet=sheet, strict=strict, shard=sharing.shard, token=token, resume=resume

@@ -50,9 +50,11 @@ def with_tier(choice: MethodChoice) -> MethodChoice:
     return dataclasses.replace(choice, tier=load_bundle(choice.model_name).tier(choice.quality))
 
 
-def make_request(choice: MethodChoice, size: tuple[int, int] | None, reading: ReadingOptions) -> Request:
-    """The settings of the run that can change pixels. A method that draws no noise takes no seed."""
+def make_request(
+    choice: MethodChoice, size: tuple[int, int] | None, reading: ReadingOptions, *, multi_frame: bool
+) -> Request:
+    """The settings of the run that can change results. A method that draws no noise takes no seed."""
     from tfs_rt.batch.request import Request
 
     seed = (choice.seed or 0) if "--seed" in METHODS[choice.method].options else None
-    return Request(seed=seed, samples=choice.samples, target_size=size, reading=reading)
+    return Request(seed=seed, samples=choice.samples, target_size=size, reading=reading, multi_frame=multi_frame)

@@ -157,6 +157,15 @@ Backend = Annotated[
 Output = Annotated[
     Path, typer.Option("--output", "-o", metavar="OUTPUT", help="Folder for the results.", rich_help_panel=OUTPUT)
 ]
+MultiFrame = Annotated[
+    bool,
+    typer.Option(
+        "--multi-frame",
+        metavar=FLAG,
+        help="Write a DICOM volume as one file of several frames, not as a series with a file for each slice.",
+        rich_help_panel=OUTPUT,
+    ),
+]
 Sheet = Annotated[
     bool,
     typer.Option(

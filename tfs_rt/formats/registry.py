@@ -113,6 +113,12 @@ def encode(name: str, slices: Sequence[RGB], frames: dict[str, Any], text: dict[
     return import_optional(entry.writer, f"a result in {name}", entry.remedy).encode(slices, frames, text)
 
 
+def encode_series(name: str, slices: Sequence[RGB], frames: dict[str, Any], text: dict[str, str]) -> dict[str, bytes]:
+    """A result as files by name, one for each slice, in the named format; the arguments are those of `encode`."""
+    entry = FORMATS[name]
+    return import_optional(entry.writer, f"a result in {name}", entry.remedy).encode_series(slices, frames, text)
+
+
 def format_of(path: Path) -> str | None:
     """The name of the format that a file's ending stands for; None if it stands for none."""
     return NAMES.get(ending(path))

@@ -12,7 +12,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tfs_rt.errors import InputError, UsageError
-from tfs_rt.output.folder import REPORT, SHEETS, SPREAD, STATE, result_names, sidecar_name, spread_names
+from tfs_rt.output.folder import (
+    FILE_ENDINGS,
+    REPORT,
+    SHEETS,
+    SPREAD,
+    STATE,
+    result_names,
+    sidecar_name,
+    spread_names,
+)
 from tfs_rt.system.files import TEMPORARY, first_link
 
 
@@ -49,7 +58,8 @@ class OutputFolder:
             real = os.path.realpath(path) if self._is_blocked(name) else path
             if real in self.inputs:
                 return InputError(self.folder / name, "is an input of this run", "choose another --output")
-        for name in (*results, *spread_names(case_id)):
+        # The places of folders are checked when the result's form is known: see `results.check_place`.
+        for name in filter(_is_file_name, (*results, *spread_names(case_id))):
             if self._is_blocked(name) and (self.folder / name).is_dir():
                 return InputError(self.folder / name, "is a folder where a result should go", "choose another --output")
         if link := first_link((self.folder / results[0]).parent, self.folder):
@@ -87,6 +97,11 @@ class OutputFolder:
         if inner not in self.blockers:
             self.blockers[inner] = _folders_and_links(self.folder / inner)
         return self.blockers[inner]
+
+
+def _is_file_name(name: str) -> bool:
+    """True for the name of a result's file, as opposed to its folder."""
+    return name.endswith(FILE_ENDINGS)
 
 
 def _folders_and_links(folder: Path) -> set[str]:

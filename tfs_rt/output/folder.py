@@ -1,9 +1,10 @@
 """Every name in an output folder.
 
 OUTPUT/<case>.png, .dcm or .nii.gz         a result
+OUTPUT/<case>/0001.dcm, 0002.dcm, ...      a result that is a DICOM series
 OUTPUT/<case>.json                         its sidecar: what made it of what
 OUTPUT/sub-01/ses-02/anat/<case>.*         both, for a case of a BIDS dataset
-OUTPUT/spread/<case>.*                     how far its samples lie apart: a picture, and numbers as TIFF
+OUTPUT/spread/<case>.*, <case>/            how far its samples lie apart: a picture, and numbers as TIFF
 OUTPUT/sheets/001.png                      contact sheets
 OUTPUT/report.json                         what became of every case
 OUTPUT/.tfs-rt/lock, journal.jsonl         state of a run over all cases
@@ -16,15 +17,19 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+SERIES = "dicom-series"  # form of a result that is a folder
 ENDINGS = {
     "png": ".png",
     "dicom": ".dcm",
     "nifti": ".nii.gz",
-}  # of results, by their format in `tfs_rt.formats.registry`
+    SERIES: "",
+}  # of results, by their form: a format in `tfs_rt.formats.registry`, or SERIES
+SERIES_FILE = re.compile(r"\d{4,}\.dcm")  # name of a slice in the folder of a series
 REPORT = "report.json"
 SHEETS = "sheets"
 SPREAD = "spread"
 SPREAD_NUMBERS = ".tif"  # ending of a spread's numbers
+FILE_ENDINGS = (*filter(None, ENDINGS.values()), SPREAD_NUMBERS, ".json")  # of the files of results
 
 STATE = ".tfs-rt"
 SHARDS = "shards"
@@ -54,17 +59,17 @@ def sidecar_name(case_id: str) -> str:
 
 
 def result_name(case_id: str, form: str) -> str:
-    """Path of a case's result of a format in the output folder."""
+    """Path of a case's result of a form in the output folder."""
     return f"{result_stem(case_id)}{ENDINGS[form]}"
 
 
 def result_names(case_id: str) -> list[str]:
-    """All paths that a case's result may have: one for each format."""
+    """All paths that a case's result may have: one for each form."""
     return [result_name(case_id, form) for form in ENDINGS]
 
 
 def spread_names(case_id: str) -> list[str]:
-    """All paths that the maps of a case's spread may have: pictures in the result's format, and numbers."""
+    """All paths that the maps of a case's spread may have: pictures in the result's form, and numbers."""
     return [f"{SPREAD}/{case_id}{ending}" for ending in (*ENDINGS.values(), SPREAD_NUMBERS)]
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 
 from tfs_rt.facts import Facts
+from tfs_rt.output.folder import SERIES_FILE
 from tfs_rt.output.provenance import RESEARCH_USE
 from tfs_rt.system.files import open_regular
 
@@ -29,6 +31,11 @@ def png_text(case_id: str, inputs: dict[str, str], provenance: Facts, recipe: st
         "tfs-rt:seed": str(provenance["seed"]),
         "Disclaimer": f"image made by fusion; {RESEARCH_USE}",
     }
+
+
+def is_result_folder(folder: Path, names: Sequence[str]) -> bool:
+    """True for the folder of a series that is a result; `names` are those of its images, sorted."""
+    return bool(names) and SERIES_FILE.fullmatch(names[0]) is not None and is_result(folder / names[0])
 
 
 def is_result(image: Path) -> bool:

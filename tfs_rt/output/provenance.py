@@ -24,6 +24,7 @@ class Provenance:
     samples: int  # drawn for each case: the result is their mean
     reading: Facts  # windows by slot, and the colour map
     versions: dict[str, str]  # of tfs-rt, Python and the packages that compute
+    multi_frame: bool = False  # a DICOM volume is written as one file
     notice: str = RESEARCH_USE
     # The sandbox's parts that were in force; None before the run has begun.
     sandbox: Facts | None = None
@@ -40,6 +41,8 @@ class Provenance:
             "versions": self.versions,
             "notice": self.notice,
         }
+        if self.multi_frame:
+            facts["multi_frame"] = True
         if self.sandbox is not None:
             facts["sandbox"] = self.sandbox
         return facts

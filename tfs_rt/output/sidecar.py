@@ -43,6 +43,7 @@ class Result(OutputFile):
     width: int  # pixels
     height: int
     slices: int | None = None  # of a volume; None for a single image
+    form: str | None = None  # of a DICOM volume: series or multi-frame; None for others, and in older sidecars
 
     def as_facts(self) -> Facts:
         """The JSON object."""
@@ -55,6 +56,8 @@ class Result(OutputFile):
         }
         if self.slices is not None:
             facts["slices"] = self.slices
+        if self.form is not None:
+            facts["form"] = self.form
         return facts
 
 
@@ -192,6 +195,7 @@ def _parsed_result(facts: Facts, case_id: str) -> Result:
         width=facts["width"],
         height=facts["height"],
         slices=facts.get("slices"),
+        form=facts.get("form"),
     )
 
 

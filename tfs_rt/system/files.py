@@ -107,7 +107,7 @@ def write_file(path: Path, data: bytes | Iterable[bytes], *, mode: int = 0o666, 
     folders between are made, and links among them are refused.
     """
     # Write to a temporary name, flush it to the disk, rename it, and flush the folder.
-    temporary = (within or path.parent) / f".{path.name[:NAME_START]}.{secrets.token_hex(4)}.tmp"
+    temporary = _temporary(path, within or path.parent)
     try:
         if within:
             _make_folders(path.parent, within)
@@ -122,6 +122,53 @@ def write_file(path: Path, data: bytes | Iterable[bytes], *, mode: int = 0o666, 
         sync_folder(path.parent)
     except OSError as error:
         raise write_fault(path, error) from error
+
+
+def write_folder(path: Path, files: Mapping[str, bytes], *, within: Path) -> None:
+    """Write a folder of files that appears whole or not at all. Raises EnvironmentFault.
+
+    An earlier folder of its name is deleted with its files. `within` is a folder above it, as in `write_file`.
+    """
+    # Write to a temporary folder and flush it; then take the earlier one away, and rename.
+    temporary = _temporary(path, within)
+    try:
+        _make_folders(path.parent, within)
+        try:
+            temporary.mkdir()
+            for name, data in files.items():
+                _write(temporary / name, data, 0o666)
+            sync_folder(temporary)
+            delete_folder(path, within=within)
+            temporary.replace(path)
+        except BaseException:  # a signal, too, leaves nothing behind
+            _delete_files_and_folder(temporary)
+            raise
+        sync_folder(path.parent)
+    except OSError as error:
+        raise write_fault(path, error) from error
+
+
+def delete_folder(path: Path, *, within: Path) -> None:
+    """Delete a folder of files, if it is there: it disappears whole before its files go."""
+    if not path.is_dir():
+        return
+    temporary = _temporary(path, within)
+    path.replace(temporary)
+    sync_folder(path.parent)
+    _delete_files_and_folder(temporary)
+
+
+def _temporary(path: Path, folder: Path) -> Path:
+    """A new name in a folder, for a file or folder that will be called `path`, or was."""
+    return folder / f".{path.name[:NAME_START]}.{secrets.token_hex(4)}.tmp"
+
+
+def _delete_files_and_folder(folder: Path) -> None:
+    """Delete a folder and the files in it, if it is there; OSError if it holds folders."""
+    if folder.is_dir():
+        for file in folder.iterdir():
+            file.unlink()
+        folder.rmdir()
 
 
 def real_path(path: Path) -> Path:
@@ -165,10 +212,14 @@ def sync_folder(folder: Path) -> None:
 
 
 def remove_temporaries(folder: Path) -> None:
-    """Remove the temporary files of killed writers from a folder that nobody writes to."""
-    for path in folder.iterdir() if folder.is_dir() else ():
-        if TEMPORARY.fullmatch(path.name) and path.is_file():
+    """Remove the temporary files, and folders of files, of killed writers from a folder that nobody writes to."""
+    for path in list(folder.iterdir()) if folder.is_dir() else ():
+        if not TEMPORARY.fullmatch(path.name):
+            continue
+        if path.is_file():
             path.unlink(missing_ok=True)
+        elif path.is_dir() and not path.is_symlink() and all(map(Path.is_file, path.iterdir())):
+            _delete_files_and_folder(path)
 
 
 def temporaries_of(folder: Path, names: set[str]) -> set[Path]:

@@ -24,7 +24,7 @@ from tfs_rt.system.files import fold_name
 COPIED = (
     *("PatientName", "PatientID", "IssuerOfPatientID", "PatientBirthDate", "PatientSex"),
     *("PatientAge", "PatientIdentityRemoved", "DeidentificationMethod", "LongitudinalTemporalInformationModified"),
-    *("StudyInstanceUID", "StudyDate", "StudyTime", "StudyID", "StudyDescription"),
+    *("StudyInstanceUID", "StudyDate", "StudyTime", "StudyID", "StudyDescription", "ContentDate", "ContentTime"),
     *("AccessionNumber", "ReferringPhysicianName", "PatientOrientation", "PositionReferenceIndicator"),
     *("BodyPartExamined", "Laterality", "BurnedInAnnotation"),
     *("LossyImageCompression", "LossyImageCompressionRatio", "LossyImageCompressionMethod"),
