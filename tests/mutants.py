@@ -288,7 +288,7 @@ MUTANTS = (
     Mutant(
         "images of a folder are paired by position, not by modality",
         "tfs_rt/cases/pairing.py",
-        "for name in MODALITIES if name in candidate.images]",
+        "for name in (*ALL_ANATOMICAL, *FUNCTIONAL) if name in candidate.images]",
         "for name in candidate.images]",
         ("tests/cases/test_pairing.py",),
     ),

@@ -21,9 +21,10 @@ class Case:
     """Three registered images of one subject."""
 
     id: str
-    files: dict[str, Path]  # by slot: m1, m2, functional
+    files: dict[str, Path]  # by slot: m1, m2, functional. A folder is a DICOM series
     labels: dict[str, str] = field(default_factory=dict)  # the other columns of a CSV list
     dataset: Path | None = None  # the BIDS dataset that holds the files
+    modalities: dict[str, str] = field(default_factory=dict)  # by slot, if names say them
 
 
 @dataclass(frozen=True, slots=True)

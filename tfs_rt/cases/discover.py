@@ -21,7 +21,7 @@ from tfs_rt.cases.case_ids import duplicate_problem, id_problem
 from tfs_rt.cases.csv_list import CSV_LIST, ENDINGS
 from tfs_rt.cases.folders import FOLDERS
 from tfs_rt.cases.listing import image_stem, shorten
-from tfs_rt.cases.modalities import modality_of_name
+from tfs_rt.cases.modalities import is_called_by_modality
 from tfs_rt.cases.nnunet import NNUNET
 from tfs_rt.cases.source import Source, SourceKind
 from tfs_rt.errors import InputError, NothingFound, UsageError
@@ -65,14 +65,14 @@ def discover(
 
 
 def case_from_files(m1: Path, m2: Path, functional: Path, case_id: str | None) -> Case:
-    """A case of three files.
+    """A case of three files, or folders with a DICOM series.
 
     Without a `case_id` it is called like the functional file, or like its folder if the file is named by a modality.
     """
     files = {"m1": _absolute(m1), "m2": _absolute(m2), "functional": _absolute(functional)}
     folder = files["functional"].parent.name
     if not case_id:
-        case_id = folder if modality_of_name(functional.name) and folder else image_stem(functional.name)
+        case_id = folder if is_called_by_modality(functional.name) and folder else image_stem(functional.name)
     return Case(case_id, files)
 
 

@@ -8,11 +8,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tfs_rt.formats.registry import IMAGE_ENDINGS
+from tfs_rt.formats.registry import IMAGE_ENDINGS, format_of
+from tfs_rt.system.files import open_regular
 
 LONGEST_FIRST = sorted(IMAGE_ENDINGS, key=len, reverse=True)
 ENDING = re.compile(rf"(?:{'|'.join(map(re.escape, LONGEST_FIRST))})\Z", re.IGNORECASE)
 MOST_NAMES = 3  # in a message
+# DICOM files often have no ending, or end in a number of their UID: these are known by their content.
+NO_ENDING = re.compile(r"[^.]+|.*\.\d+")
+DICOM_PREAMBLE = 128  # bytes before the signature
+DICOM_SIGNATURE = b"DICM"
+DICOM_INDEX = "DICOMDIR"  # a list of DICOM files, itself DICOM
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +26,7 @@ class Listing:
     """The entries of a folder by name, sorted; hidden entries are left out."""
 
     folder: Path
-    # Files with the ending of an image; the content is checked when they are read.
+    # Files with the ending of an image, and DICOM files without one; the content is checked when they are read.
     images: list[str]
     others: list[str]  # other files
     folders: list[str]
@@ -44,7 +50,8 @@ def list_folder(folder: Path) -> Listing:
                 if entry.is_symlink():
                     links.add(entry.name)
             elif _is_true(entry.is_file):
-                names = images if is_image_name(entry.name) else others
+                is_image = is_image_name(entry.name) or _is_bare_dicom(folder / entry.name)
+                names = images if is_image else others
                 names.append(entry.name)
     return Listing(folder, sorted(images), sorted(others), sorted(folders), frozenset(links))
 
@@ -59,6 +66,11 @@ def is_image_name(name: str) -> bool:
     return name.lower().endswith(IMAGE_ENDINGS)
 
 
+def is_dicom_image(name: str) -> bool:
+    """True if one of the images of a listing is DICOM: by its ending, or without one."""
+    return not is_image_name(name) or format_of(Path(name)) == "dicom"
+
+
 def image_stem(name: str) -> str:
     """A file name without the ending of an image; any other name as it is."""
     return ENDING.sub("", name)
@@ -68,6 +80,17 @@ def shorten(names: Sequence[str]) -> str:
     """The first names of many, for a message."""
     more = ", ..." if len(names) > MOST_NAMES else ""
     return ", ".join(names[:MOST_NAMES]) + more
+
+
+def _is_bare_dicom(path: Path) -> bool:
+    """True if a file without an ending begins like DICOM. No more than its first bytes are read."""
+    if not NO_ENDING.fullmatch(path.name) or path.name == DICOM_INDEX:
+        return False
+    try:
+        with open_regular(path) as file:
+            return file.read(DICOM_PREAMBLE + len(DICOM_SIGNATURE))[DICOM_PREAMBLE:] == DICOM_SIGNATURE
+    except OSError:
+        return False
 
 
 def _is_true(test: Callable[[], bool]) -> bool:

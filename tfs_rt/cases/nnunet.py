@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 from tfs_rt.cases.case import Case, FoundCase, RefusedCase
 from tfs_rt.cases.listing import image_stem
-from tfs_rt.cases.modalities import any_modality
-from tfs_rt.cases.pairing import LIST_IT
+from tfs_rt.cases.modalities import any_exact, modality_of_name
+from tfs_rt.cases.pairing import LIST_IT, may_hold_a_case
 from tfs_rt.cases.source import Source, SourceKind
 from tfs_rt.errors import InputError
 from tfs_rt.output.marks import is_result
@@ -34,11 +34,16 @@ def any_name(names: Iterable[str]) -> bool:
     return any(NAME.fullmatch(image_stem(name)) for name in names)
 
 
+def is_folder(images: Iterable[str]) -> bool:
+    """True if images are cases with channels. `CT_0001.png` beside `PET_0001.png` are not: their numbers are cases."""
+    names = list(images)
+    matches = [match for name in names if (match := NAME.fullmatch(image_stem(name)))]
+    modalities = {modality for match in matches if (modality := modality_of_name(match["id"]))}
+    return bool(matches) and not any_exact(names) and not may_hold_a_case(modalities, any_pair=True)
+
+
 def _recognises(source: Source) -> bool:
-    if not source.path.is_dir():
-        return False
-    images = source.listing.images
-    return any_name(images) and not any_modality(images)
+    return source.path.is_dir() and is_folder(source.listing.images)
 
 
 def _find_cases(source: Source) -> Iterator[FoundCase]:

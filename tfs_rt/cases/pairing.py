@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from tfs_rt.cases.case import Case, FoundCase, Problem, RefusedCase
-from tfs_rt.cases.listing import shorten
-from tfs_rt.cases.modalities import ANATOMICAL, FUNCTIONAL, MODALITIES
+from tfs_rt.cases.listing import MOST_NAMES, shorten
+from tfs_rt.cases.modalities import ANATOMICAL, AS_T2, FUNCTIONAL, KNOWN, PLAIN_MR, exact_modality, parse
 from tfs_rt.errors import InputError
 from tfs_rt.spec import SLOTS
 
 LIST_IT = "list the case in a CSV with id,m1,m2,functional"
+ALL_ANATOMICAL = (*ANATOMICAL, *AS_T2)  # in slot order
+AS_M1 = ANATOMICAL[:-1]  # go with mr-t2
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +34,7 @@ def pair(candidate: Candidate, naming_remedy: str, *, any_pair: bool) -> FoundCa
     """The case of a candidate's images, or the refused case with the problem of them.
 
     `naming_remedy` is given if no image is named by a modality. `any_pair` accepts a pair without mr-t2, in the order
-    of ANATOMICAL.
+    of ALL_ANATOMICAL.
     """
     problem = candidate.problem
     if not problem and (incomplete := _problem(candidate, naming_remedy, any_pair)):
@@ -39,20 +42,40 @@ def pair(candidate: Candidate, naming_remedy: str, *, any_pair: bool) -> FoundCa
     if problem:
         files = tuple(file for files in candidate.images.values() for file in files)
         return RefusedCase(candidate.id, InputError(candidate.folder, *problem), files)
-    in_slot_order = [candidate.images[name][0] for name in MODALITIES if name in candidate.images]
-    return Case(candidate.id, dict(zip(SLOTS, in_slot_order, strict=True)), dataset=candidate.dataset)
+    in_slot_order = [name for name in (*ALL_ANATOMICAL, *FUNCTIONAL) if name in candidate.images]
+    modalities = dict(zip(SLOTS, in_slot_order, strict=True))
+    files = {slot: candidate.images[name][0] for slot, name in modalities.items()}
+    return Case(candidate.id, files, dataset=candidate.dataset, modalities=modalities)
+
+
+def is_whole(candidate: Candidate, *, any_pair: bool) -> bool:
+    """True if a candidate's images are one case."""
+    return not candidate.problem and not _problem(candidate, "", any_pair)
+
+
+def may_hold_a_case(modalities: Collection[str], *, any_pair: bool) -> bool:
+    """True if images of some of these modalities can be a case."""
+    anatomical = [name for name in ALL_ANATOMICAL if name in modalities]
+    pairs = [(m1, m2) for index, m1 in enumerate(anatomical) for m2 in anatomical[index + 1 :]]
+    has_pair = any(any_pair or _is_known_order(m1, m2) for m1, m2 in pairs)
+    return has_pair and not set(FUNCTIONAL).isdisjoint(modalities)
+
+
+def _is_known_order(m1: str, m2: str) -> bool:
+    """True if it is known that the second of two anatomical modalities is m2."""
+    return m1 == "ct" if m2 == PLAIN_MR else m1 in AS_M1 and m2 not in AS_M1
 
 
 def _problem(candidate: Candidate, naming_remedy: str, any_pair: bool) -> Problem | None:
     """The reason why the images are not one case; None if they are."""
     if not candidate.images:
-        names = f" (found {shorten(candidate.other_images)})" if candidate.other_images else ""
+        names = f" (found {_unknown(candidate.other_images)})" if candidate.other_images else ""
         return Problem(f"no file is named by its modality{names}", naming_remedy)
 
     # One file for each modality.
     for modality, files in candidate.images.items():
         if len(files) > 1:
-            names = ", ".join(file.name for file in files)
+            names = _seen(candidate, files)
             reason = f"found {len(files)} images of {modality} ({names}); expected one"
             return Problem(reason, f"keep one, or {LIST_IT}")
 
@@ -60,23 +83,24 @@ def _problem(candidate: Candidate, naming_remedy: str, any_pair: bool) -> Proble
     functional = [name for name in FUNCTIONAL if name in candidate.images]
     if len(functional) != 1:
         return _wrong_number(candidate, "functional", len(functional), 1, "one of pet, spect")
-    anatomical = [name for name in ANATOMICAL if name in candidate.images]
+    anatomical = [name for name in ALL_ANATOMICAL if name in candidate.images]
     if len(anatomical) != 2:
-        others = ", ".join(name for name in ANATOMICAL if name != "mr-t2")
-        expected = f"two of {', '.join(ANATOMICAL)}" if any_pair else f"mr-t2 and one of {others}"
+        expected = f"two of {', '.join(ANATOMICAL)}" if any_pair else f"mr-t2 and one of {', '.join(AS_M1)}"
         return _wrong_number(candidate, "anatomical", len(anatomical), 2, expected)
 
     # The order of the two.
-    if "mr-t2" not in anatomical and not any_pair:
+    if not any_pair and not _is_known_order(*anatomical):
         names = " and ".join(sorted(anatomical))
         reason = f"it is not known which of {names} is m2 (the models were trained with mr-t2 as m2)"
+        if PLAIN_MR in anatomical:
+            reason = f"{reason}; mr does not say its contrast"
         return _missing(candidate, reason, LIST_IT)
     return None
 
 
 def _wrong_number(candidate: Candidate, kind: str, number: int, right: int, expected: str) -> Problem:
     """The problem of too many or too few images, with the names of all that there are."""
-    names = ", ".join(file.name for files in candidate.images.values() for file in files)
+    names = _seen(candidate, (file for files in candidate.images.values() for file in files))
     images = "image" if number == 1 else "images"
     reason = f"found {number} {kind} {images} in {names}; expected {expected}"
     if number > right:
@@ -84,12 +108,32 @@ def _wrong_number(candidate: Candidate, kind: str, number: int, right: int, expe
     return _missing(candidate, reason, f"add what is missing, or {LIST_IT}")
 
 
+def _seen(candidate: Candidate, files: Iterable[Path]) -> str:
+    """The names of images, and what those were understood as that are not called exactly so."""
+    modalities = {file: modality for modality, files in candidate.images.items() for file in files}
+    names: list[str] = []
+    for file in files:
+        if candidate.dataset:  # names in a BIDS dataset say the modality by its own words
+            names.append(file.name)
+            continue
+        name = file.relative_to(candidate.folder).as_posix()
+        is_exact = exact_modality(name) == modalities[file]
+        names.append(name if is_exact else f"{name} ({modalities[file]})")
+    return ", ".join(names)
+
+
 def _missing(candidate: Candidate, reason: str, remedy: str) -> Problem:
     """The problem of a missing image. An image whose name is not a modality may be the one: it is named."""
     if not candidate.other_images:
         return Problem(reason, remedy)
-    known = ", ".join(MODALITIES)
-    return Problem(
-        f"{reason}; {shorten(candidate.other_images)} does not name a modality",
-        f"rename it by its modality (known: {known}), or {LIST_IT}",
-    )
+    unknown = f"{_unknown(candidate.other_images)} does not name a modality"
+    return Problem(f"{reason}; {unknown}", f"rename it by its modality (known: {KNOWN}), or {LIST_IT}")
+
+
+def _unknown(names: list[str]) -> str:
+    """The first of many names that were not understood. A name of several modalities says which."""
+    words: list[str] = []
+    for name in names[: MOST_NAMES + 1]:
+        several = parse(name).modalities
+        words.append(f"{name} (names {' and '.join(several)})" if len(several) > 1 else name)
+    return shorten(words)

@@ -65,7 +65,7 @@ FORMATS = {
     ),
     "dicom": Format(
         title="DICOM",
-        endings=(".dcm",),
+        endings=(".dcm", ".dicom", ".ima"),
         description="one file of one or more frames; a folder with a series is not read",
         reader="tfs_rt.formats.dicom.read",
         writer="tfs_rt.formats.dicom.write",
