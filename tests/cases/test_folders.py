@@ -132,7 +132,7 @@ def test_results_inside_the_source_are_no_cases(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "names", [("ct", "mr-t2", "pet"), ("ct.ima", "MR_T2.ima", "pet.dat"), ("ct.png", "mr-t2.png", "pet")]
+    "names", [("ct", "mr-t2", "pet"), ("ct.raw", "MR_T2.raw", "pet.dat"), ("ct.png", "mr-t2.png", "pet")]
 )
 @pytest.mark.parametrize("given", ["folder", "source"])
 def test_files_whose_ending_says_no_format_are_refused_and_never_vanish(
@@ -145,19 +145,6 @@ def test_files_whose_ending_says_no_format_are_refused_and_never_vanish(
     said = refusal(find(folder if given == "source" else tmp_path)["a"])
     assert names[2] in said
     assert said.endswith("give the files the ending of their format, .dcm for DICOM")
-
-
-@pytest.mark.parametrize("given", ["folder", "source"])
-def test_folders_of_slices_are_refused_and_never_vanish(tmp_path: Path, given: str) -> None:
-    write_case(tmp_path / "b") if given == "folder" else None
-    for name in ("ct", "mr-t2", "pet"):
-        (tmp_path / "a" / name).mkdir(parents=True)
-        for number in range(3):
-            (tmp_path / "a" / name / f"IM{number}.dcm").write_bytes(b"")
-    found = find(tmp_path / "a" if given == "source" else tmp_path)
-    assert set(found) == ({"a", "b"} if given == "folder" else {"a"})
-    assert "holds folders instead of files (ct, mr-t2, pet)" in refusal(found["a"])
-    assert "turn a series into NIfTI (dcm2niix) or one multi-frame DICOM" in refusal(found["a"])
 
 
 def test_what_lies_beside_images_and_folders_of_cases_disturb_nobody(tmp_path: Path) -> None:

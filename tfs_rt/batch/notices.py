@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from tfs_rt.batch.work import CaseWork
 from tfs_rt.cases.load import Loaded
+from tfs_rt.cases.modalities import FLAIR, PLAIN_MR
 from tfs_rt.facts import Facts
 from tfs_rt.formats import hounsfield
 
@@ -30,6 +31,14 @@ SHARED_WARNINGS: list[tuple[Callable[[Facts], bool], str]] = [
     (
         lambda facts: "order_unknown" in facts,
         "only the first frame of {} has a position: the frames are taken in stored order",
+    ),
+    (
+        lambda facts: facts.get("modality_by_name") == FLAIR,
+        "{} is FLAIR, in which fluid is dark: the models were trained with MR-T2 in its place",
+    ),
+    (
+        lambda facts: facts.get("modality_by_name") == PLAIN_MR,
+        "the name of {} does not say its contrast: it was taken for MR-T2",
     ),
     (
         lambda facts: "forms_apart_mm" in facts,

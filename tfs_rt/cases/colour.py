@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -83,7 +82,8 @@ def colour_functional(case: Case, picture: Picture, facts: Facts, colormap: str 
         return picture, facts
 
     # A grey image is put in the colours that the user chose, or in those that its format and modality suggest.
-    choice = ColormapChoice(colormap, "user") if colormap else _default_colormap(path, facts)
+    by_name = case.modalities.get("functional") or modality_of(path)
+    choice = ColormapChoice(colormap, "user") if colormap else _default_colormap(by_name, facts)
     if choice:
         slices = tuple(_put_in_colour(image, choice.name) for image in picture.slices)
         marks = {"coloured_pixels": counts.coloured} if counts.coloured else {}
@@ -98,11 +98,10 @@ def colour_functional(case: Case, picture: Picture, facts: Facts, colormap: str 
     return picture, facts
 
 
-def _default_colormap(path: Path, facts: Facts) -> ColormapChoice | None:
+def _default_colormap(by_name: str | None, facts: Facts) -> ColormapChoice | None:
     """The training images' colours for formats of measured values; None for others, where the user must choose."""
     if facts["format"] not in WITH_GEOMETRY:
         return None
-    by_name = modality_of(path)
     by_header = facts.get("modality")
     if by_name == "spect" or by_header == "NM":
         return ColormapChoice("atlas-spect", "modality")

@@ -109,7 +109,10 @@ def _candidates_in(place: Place, listing: Listing, places: list[Place], walk: Wa
     # Images named by modality, and folders named by modality.
     own = named_images.candidates(place, names, any_pair=walk.any_pair) if any_modality(names) else []
     folders = modality_folders.modality_folders(places, walk)
-    by_folder = modality_folders.candidates(place, folders, any_pair=walk.any_pair) if folders else []
+    by_folder: list[Candidate] = []
+    if folders:
+        beside = {modality for candidate in own for modality in candidate.images}
+        by_folder = modality_folders.candidates(place, folders, beside, any_pair=walk.any_pair)
     own, by_folder = _completed(own, by_folder, any_pair=walk.any_pair)
 
     # A folder with files that are called exactly by modality is a case, whatever lies beside them.

@@ -11,7 +11,7 @@ from typing import Any
 from tfs_rt.cases.case import Case, FoundCase, RefusedCase
 from tfs_rt.cases.colour import check_anatomical, colour_functional
 from tfs_rt.cases.compatibility import check_compatibility
-from tfs_rt.cases.modalities import modality_of
+from tfs_rt.cases.modalities import AS_T2, modality_of
 from tfs_rt.cases.remedies import without_options
 from tfs_rt.errors import InputError
 from tfs_rt.facts import Facts
@@ -98,6 +98,8 @@ def load_case(
     _check_windows(case, inputs, reading)
     _check_nan(case, inputs, reading)
     _note_places(pictures, inputs)
+    if (named := case.modalities.get("m2")) in AS_T2:
+        inputs["m2"]["modality_by_name"] = named
 
     # Check and put on colours.
     for slot in ("m1", "m2"):
@@ -142,12 +144,13 @@ def read_bytes(path: Path) -> tuple[bytes, str]:
 def _read_input(case: Case, slot: str, reading: ReadingOptions, decode: Decode) -> tuple[Picture, Facts]:
     """The picture of a slot's file, and its metadata for the sidecar."""
     path = case.files[slot]
+    modality = case.modalities.get(slot) or modality_of(path)
     data, sha256 = read_bytes(path)
     options = FileOptions(
         window=reading.windows.get(slot),
         allow_lossy=reading.allow_lossy,
         nan_is_background=reading.nan_is_background,
-        modality=modality_of(path),
+        modality=modality,
         may_be_ct=slot != "functional",
     )
     picture = decode(data, path, options)

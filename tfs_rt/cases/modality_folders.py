@@ -12,7 +12,7 @@ images: capitals, endings and Unicode forms do not matter, and positions never c
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -106,8 +106,13 @@ def _holds_cases(tree: Sequence[tuple[Place, Listing]], modality: str) -> bool:
     return False
 
 
-def candidates(place: Place, folders: Sequence[ModalityFolder], *, any_pair: bool) -> list[Candidate]:
-    """A candidate for each name in the folders of modalities in a folder; the folder's own has no key."""
+def candidates(
+    place: Place, folders: Sequence[ModalityFolder], beside: Collection[str], *, any_pair: bool
+) -> list[Candidate]:
+    """A candidate for each name in the folders of modalities in a folder; the folder's own has no key.
+
+    `beside` holds the modalities of images beside these folders, which may complete its own.
+    """
     folders = _preferred(folders)
     if problem := next((folder.problem for folder in folders if folder.problem), None):
         return [Candidate(place.case_id, place.folder, problem=problem)]
@@ -126,13 +131,13 @@ def candidates(place: Place, folders: Sequence[ModalityFolder], *, any_pair: boo
     found = [_candidate(place, group) for group in groups.values()]
 
     # Report folders that cannot hold a case as one problem.
-    modalities = {modality for candidate in found for modality in candidate.images}
+    modalities = {*beside, *(modality for candidate in found for modality in candidate.images)}
     if not may_hold_a_case(modalities, any_pair=any_pair) or not found:
         by_modality: dict[str, list[Path]] = {}
         for folder in folders:
             by_modality.setdefault(folder.modality, []).append(folder.place.folder)
         return [Candidate(place.case_id, place.folder, by_modality)]
-    if not any(is_whole(candidate, any_pair=any_pair) for candidate in found):
+    if not beside and not any(is_whole(candidate, any_pair=any_pair) for candidate in found):
         return _unpaired(place, folders, found)
     return found
 

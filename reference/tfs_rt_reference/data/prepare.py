@@ -186,7 +186,8 @@ def _prepare_case(loaded: Loaded, place: dict[str, str], request: Request) -> Re
         reason = f"{width}x{height} cannot be divided by {indivisible[0]}"
         raise InputError(f"case {case.id}", reason, "crop its three images")
     # Keep the case if it was prepared from the same sources.
-    sources = {slot: {**loaded.inputs[slot], "modality": modality_of(case.files[slot])} for slot in SLOTS}
+    modalities = {slot: case.modalities.get(slot) or modality_of(case.files[slot]) for slot in SLOTS}
+    sources = {slot: {**loaded.inputs[slot], "modality": modalities[slot]} for slot in SLOTS}
     facts = {"id": case.id, **place, "width": width, "height": height, "sources": sources}
     record_file = request.output / "records" / f"{case.id}.json"
     names = _names(case.id, place["split"], request.scales)
