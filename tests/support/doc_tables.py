@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from tfs_rt.backends.registry import BACKENDS, automatic_backends
+from tfs_rt.cases.modalities import FUNCTIONAL, SYNONYMS
 from tfs_rt.formats.registry import FORMATS
 from tfs_rt.methods.registry import METHODS
 from tfs_rt.sampling.registry import SAMPLERS
@@ -74,10 +75,22 @@ def formats() -> str:
     return table(("format", "endings", "holds", "place in space", "needs"), rows)
 
 
+def modalities() -> str:
+    """The names of modalities, and the words that are understood as them."""
+    slots = {"ct": "m1", "mr-t2": "m2", "mr-flair": "m2, with a warning, where no `mr-t2` is"}
+    slots["mr"] = "m2, with a warning, beside `ct` alone"
+    rows: list[tuple[str, str, str]] = []
+    for name, phrases in SYNONYMS.items():
+        words = ", ".join(f"`{phrase}`" for phrase in phrases if phrase != name)
+        rows.append((f"`{name}`", slots.get(name, "functional" if name in FUNCTIONAL else "m1"), words))
+    return table(("modality", "slot", "other words for it"), rows)
+
+
 MADE: dict[str, Callable[[], str]] = {
     "backends": backends,
     "formats": formats,
     "methods": methods,
+    "modalities": modalities,
     "samplers": samplers,
 }
 
