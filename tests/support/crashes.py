@@ -10,7 +10,7 @@ from typing import Any
 
 from tfs_rt.batch.run import Run
 
-OPERATIONS = ("open", "write", "fsync", "replace", "unlink", "mkdir")  # functions of os that change files
+OPERATIONS = ("open", "write", "fsync", "replace", "unlink", "mkdir", "rmdir")  # functions of os that change files
 VARYING = ("seconds", "created", "sidecar_sha256", "kept")  # keys that differ between two runs
 
 Operation = tuple[str, tuple, Any]  # name, arguments, result
@@ -42,6 +42,28 @@ def watch_operations(act: Act = lambda *_: None) -> Iterator[list[Operation]]:
     finally:
         for name, function in plain.items():
             setattr(os, name, function)
+
+
+class StopError(BaseException):
+    """The process ends here."""
+
+
+@contextlib.contextmanager
+def stop_at(at: int) -> Iterator[None]:
+    """Stop the block before its `at`-th operation, or in the middle of it if it writes; nothing later has an effect.
+
+    This is a kill without a process of its own: what would clean up after an exception fails as well.
+    """
+
+    def act(number: int, name: str, arguments: tuple) -> None:
+        if number == at and name == "write":
+            half = bytes(arguments[1])[: len(arguments[1]) // 2]
+            os.pwrite(arguments[0], half, os.fstat(arguments[0]).st_size)
+        if number >= at:
+            raise StopError
+
+    with contextlib.suppress(StopError), watch_operations(act):
+        yield
 
 
 def run_and_kill(run: Run, at: int) -> None:

@@ -21,6 +21,17 @@ WHEEL = Path(pydicom.data.__file__).parent
 LOSSY = FileOptions(allow_lossy=True)
 RAMP = np.arange(64, dtype=np.uint16).reshape(8, 8) * 64  # 0 to 4032
 
+# What a result says of its making.
+TEXT = {
+    "Software": "tfs-rt 1.2.3",
+    "tfs-rt:case": "case07",
+    "tfs-rt:made-by": "tfs-rt/x4",
+    "tfs-rt:recipe-sha256": "ab" * 32,
+    "tfs-rt:inputs-sha256": " ".join(["cd" * 32] * 3),
+    "tfs-rt:seed": "0",
+    "Disclaimer": "image made by fusion; research use only; not a medical device",
+}
+
 
 def make_dicom(pixels: np.ndarray, syntax: str = uid.ExplicitVRLittleEndian, /, **attributes: Any) -> bytes:
     """A DICOM file of (H, W) or (N, H, W) grey pixels, or with `SamplesPerPixel=3` of (H, W, 3)."""

@@ -10,7 +10,7 @@ from typing import Literal
 from tfs_rt.batch.lock import has_running_run
 from tfs_rt.cases.listing import image_stem, images_in, list_folder
 from tfs_rt.errors import InputError, NothingFound, TfsRtError
-from tfs_rt.output.folder import REPORT, result_folders, sidecar_name
+from tfs_rt.output.folder import REPORT, SHEETS, SPREAD, result_folders, sidecar_name
 from tfs_rt.output.marks import is_result, is_result_folder
 from tfs_rt.output.sidecar import Sidecar, looks_like_sidecar, read_sidecar
 from tfs_rt.system.files import path_sha256
@@ -69,8 +69,9 @@ def _find_results(output: Path) -> dict[Path, Path | None]:
 def _series_in(folder: Path) -> list[Path]:
     """The folders in a folder that are results."""
     listing = list_folder(folder)
-    inner = [list_folder(folder / name) for name in listing.folders if name not in listing.links]
-    return [found.folder for found in inner if is_result_folder(found.folder, found.images)]
+    names = [name for name in listing.folders if name not in listing.links and name not in (SHEETS, SPREAD)]
+    inner = [list_folder(folder / name) for name in names]
+    return [found.folder for found in inner if is_result_folder(found.folder, found.names)]
 
 
 def _check_result(output: Path, sidecar_path: Path, lone_image: Path | None, *, running: bool) -> Verdict:

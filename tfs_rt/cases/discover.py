@@ -98,8 +98,7 @@ def _contents(source: Source) -> str:
     """The first entries of a folder without cases, for the message."""
     if not source.path.is_dir():
         return ""
-    listing = source.listing
-    names = [*listing.images, *listing.others, *listing.folders]
+    names = source.listing.names
     return f", which holds {shorten(names)}" if names else ", which is empty"
 
 

@@ -86,7 +86,7 @@ def _below(place: Place, walk: Walk) -> list[Candidate]:
 
     # Results of an earlier run, or a dataset that has to be a source of its own.
     is_case = any_exact(listing.images)
-    if not is_case and (REPORT in listing.others or is_result_folder(place.folder, listing.images)):
+    if not is_case and (REPORT in listing.others or is_result_folder(place.folder, listing.names)):
         return []
     if not is_case and _is_dataset(listing):
         problem = Problem("is a BIDS dataset", "give it as a source of its own")

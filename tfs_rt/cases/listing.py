@@ -32,6 +32,11 @@ class Listing:
     folders: list[str]
     links: frozenset[str]  # those of the folders that are links
 
+    @property
+    def names(self) -> list[str]:
+        """All entries."""
+        return [*self.images, *self.others, *self.folders]
+
 
 def list_folder(folder: Path) -> Listing:
     """List a folder once; OSError if it cannot be listed."""

@@ -34,8 +34,8 @@ def png_text(case_id: str, inputs: dict[str, str], provenance: Facts, recipe: st
 
 
 def is_result_folder(folder: Path, names: Sequence[str]) -> bool:
-    """True for the folder of a series that is a result; `names` are those of its images, sorted."""
-    return bool(names) and SERIES_FILE.fullmatch(names[0]) is not None and is_result(folder / names[0])
+    """True for the folder of a series that is a result; `names` are those of all entries in it."""
+    return bool(names) and all(map(SERIES_FILE.fullmatch, names)) and is_result(folder / min(names))
 
 
 def is_result(image: Path) -> bool:

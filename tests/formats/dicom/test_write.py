@@ -11,20 +11,10 @@ import pytest
 from PIL import Image
 from pydicom import dcmread
 
-from support.made_dicom import LOSSY, PATH, RAMP, make_dicom
+from support.made_dicom import LOSSY, PATH, RAMP, TEXT, make_dicom
 from tfs_rt.errors import InputError
 from tfs_rt.formats.dicom.read import read
 from tfs_rt.formats.dicom.write import encode
-
-TEXT = {
-    "Software": "tfs-rt 1.2.3",
-    "tfs-rt:case": "case07",
-    "tfs-rt:made-by": "tfs-rt/x4",
-    "tfs-rt:recipe-sha256": "ab" * 32,
-    "tfs-rt:inputs-sha256": " ".join(["cd" * 32] * 3),
-    "tfs-rt:seed": "0",
-    "Disclaimer": "image made by fusion; research use only; not a medical device",
-}
 
 
 def frame_of(data: bytes) -> Any:
