@@ -18,8 +18,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from support.crashes import VARYING, run_and_kill, watch_operations
+from support.crashes import VARYING, run_and_kill, stop_at, watch_operations
 from support.helpers import Cli, InProcessReader, png, write_case
+from support.made_series import write_volume_case
 from support.pipelines import blend, pipeline
 from tfs_rt.batch import verify as verification
 from tfs_rt.batch.journal import parse_journal
@@ -123,6 +124,37 @@ def test_a_run_killed_at_any_operation_and_run_again_gives_the_undisturbed_tree(
         check_results_are_whole(out)
         begin(out, **options).fuse()
         assert tree(out) == expected, f"killed before operation {point}, {seen[point - 1]}"
+        assert not [path for path in out.rglob("*") if TEMPORARY.fullmatch(path.name)]
+
+
+@pytest.mark.parametrize("every", [pytest.param(1, marks=pytest.mark.slow, id="all"), pytest.param(5, id="a fifth")])
+def test_a_run_that_writes_a_series_is_stopped_at_any_operation_and_resumed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, every: int
+) -> None:
+    monkeypatch.setattr(os, "fsync", lambda descriptor: None)  # slow, and without effect as the machine runs on
+    write_volume_case(tmp_path / "in" / "k", slices=2)
+    fuser = pipeline(tmp_path, blend)
+
+    def fuse(output: Path) -> None:
+        output.mkdir(exist_ok=True)
+        options = Options(output, Request(samples=2))
+        Run(fuser, options, discover([tmp_path / "in"], output=output), InProcessReader()).fuse()
+
+    def everything(output: Path) -> dict[str, Any]:
+        found = {str(path.relative_to(output)): path.read_bytes() for path in output.rglob("[!.]*") if path.is_file()}
+        return tree(output) | {name: data for name, data in found.items() if name.endswith((".dcm", ".tif"))}
+
+    with watch_operations() as seen:
+        fuse(tmp_path / "clean")
+    expected = everything(tmp_path / "clean")
+    assert {"k/0001.dcm", "k/0002.dcm", "spread/k/0001.dcm", "spread/k.tif", "k.json"} <= expected.keys()
+    for point in range(1, len(seen) + 1, every):
+        out = tmp_path / f"stopped{point}"
+        with stop_at(point):
+            fuse(out)
+        assert not (out / "k").exists() or len(list((out / "k").iterdir())) == 2
+        fuse(out)
+        assert everything(out) == expected, f"stopped before operation {point}, {seen[point - 1]}"
         assert not [path for path in out.rglob("*") if TEMPORARY.fullmatch(path.name)]
 
 
