@@ -23,6 +23,8 @@ class FileOptions:
     window: tuple[float, float] | None = None
     allow_lossy: bool = False  # read JPEG, in which no damage can be seen
     nan_is_background: bool = False  # read NaN as black; else it is refused
+    # Of a folder, the series to read: its number, or the beginning of its UID. None: the only one.
+    series: str | None = None
     modality: str | None = None  # by the file's name, as in ct.nii.gz
     # True if its slot may hold CT, so that values may show it where no name does.
     may_be_ct: bool = False

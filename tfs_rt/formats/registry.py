@@ -29,6 +29,8 @@ class Format:
     endings: tuple[str, ...]  # of file names
     description: str  # the pictures that a file may hold
     reader: str  # module with `read`
+    # Module whose `read` takes the files of a folder, by name; empty if a folder cannot be one image in this format.
+    folder_reader: str = ""
     writer: str = ""  # module with `encode`; empty if no result is written in this format
     # Holds measured values with a place in space, so that results go back into it.
     has_geometry: bool = False
@@ -66,8 +68,9 @@ FORMATS = {
     "dicom": Format(
         title="DICOM",
         endings=(".dcm", ".dicom", ".ima"),
-        description="one file of one or more frames; a folder with a series is not read",
+        description="one file of one or more frames, or a folder that holds a series",
         reader="tfs_rt.formats.dicom.read",
+        folder_reader="tfs_rt.formats.dicom.series",
         writer="tfs_rt.formats.dicom.write",
         has_geometry=True,
         extra="dicom",

@@ -137,9 +137,9 @@ def test_slices_of_nuclear_medicine_without_a_spacing_have_no_place() -> None:
 @pytest.mark.parametrize(
     ("positions", "words"),
     [
-        ([[0, 0, 0], [0, 0, 4], [0, 0, 0]], "frames 1 and 3 lie at one place"),
-        ([[0, 0, 0], [0, 0, 4], [0, 0, 12], [0, 0, 16]], "frames 2 and 3 lie 8 mm apart, others 4 mm"),
-        ([[0, 0, 0], [0, 0, 4], [5, 0, 8], [0, 0, 12]], "frames 2 and 3 do not lie on the line of the others"),
+        ([[0, 0, 0], [0, 0, 4], [0, 0, 0]], "frame 1 and frame 3 lie at one place"),
+        ([[0, 0, 0], [0, 0, 4], [0, 0, 12], [0, 0, 16]], "frame 2 and frame 3 lie 8 mm apart, others 4 mm"),
+        ([[0, 0, 0], [0, 0, 4], [5, 0, 8], [0, 0, 12]], "frame 2 and frame 3 do not lie on the line of the others"),
         ([[0, 0, 0], None, [0, 0, 8]], "frame 2 does not say where it lies"),
     ],
 )
@@ -238,7 +238,7 @@ def test_frames_without_positions_are_sorted_by_their_numbers(numbers: list[int]
     assert greys(make_dicom(FRAMES, SliceLocationVector=numbers)) == expected
     assert greys(make_dicom(FRAMES, PerFrameFunctionalGroupsSequence=groups)) == expected
     assert greys(nuclear(None, SliceVector=[4, 3, 2, 1], DetectorInformationSequence=None)) == [80, 60, 40, 20]
-    refused(make_dicom(FRAMES, SliceLocationVector=[0, 4, 0, 4]), "frames 1 and 3 have the same Slice Location Vector")
+    refused(make_dicom(FRAMES, SliceLocationVector=[0, 4, 0, 4]), "frame 1 and frame 3 have the same Slice Location Vector")
 
 
 def test_directions_are_compared_where_there_is_no_grid() -> None:
@@ -320,7 +320,7 @@ def test_an_empty_element_is_not_there(keyword: str) -> None:
     [
         ({"SpacingBetweenSlices": 0}, "Spacing Between Slices .*not a distance"),
         ({"SliceVector": [1, 2, 3]}, "Slice Vector .*not 4 numbers"),
-        ({"SliceVector": [1, 2, 2, 4]}, "frames 2 and 3 lie at one place"),
+        ({"SliceVector": [1, 2, 2, 4]}, "frame 2 and frame 3 lie at one place"),
         (
             {"DetectorInformationSequence": [item(ImagePositionPatient=[0, 0], ImageOrientationPatient=AXIAL)]},
             "Image Position .*not 3 numbers",

@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 import warnings
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -22,9 +22,10 @@ from pydicom.filereader import read_dataset
 
 from tfs_rt.errors import InputError, TfsRtError, first_line
 from tfs_rt.formats.dicom.layout import AGAIN, Layout, layout_of
+from tfs_rt.formats.dicom.mosaic import without_mosaic
 from tfs_rt.formats.dicom.pixels import KEYWORDS, LOSSY, Stored, decode
 from tfs_rt.formats.dicom.source import source_of, subject_of, texts, uids
-from tfs_rt.formats.dicom.stack import Stack, stack_of
+from tfs_rt.formats.dicom.stack import Stack, frame_names, stack_of
 from tfs_rt.formats.dicom.tables import is_little_endian, palette_of, to_rgb
 from tfs_rt.formats.dicom.window import grey_levels
 from tfs_rt.formats.levels import AS_STORED
@@ -45,12 +46,23 @@ def read(data: bytes, path: Path, options: FileOptions) -> Picture:
 
     InputError names `path`, the reason and the remedy.
     """
+    with refuse_damage(path):
+        dataset = _parse(data, path)
+        syntax = str(layout_of(dataset, path).syntax)
+        picture = picture_of(without_mosaic(dataset, path), path, options)
+    picture.facts["transfer_syntax_uid"] = syntax
+    return picture
+
+
+@contextmanager
+def refuse_damage(path: Path) -> Iterator[None]:
+    """Read DICOM in the block: InputError for a damaged file, whatever pydicom and the decoders raise."""
     try:
         with _lenient_parsing():
-            return _read(data, path, options)
+            yield
     except (TfsRtError, MemoryError):
         raise
-    except Exception as error:  # pydicom and the decoders raise AttributeError, TypeError, struct.error and many more
+    except Exception as error:  # AttributeError, TypeError, struct.error and many more
         raise InputError(path, f"damaged DICOM file ({first_line(error)})", AGAIN) from error
 
 
@@ -70,16 +82,16 @@ def _lenient_parsing() -> Iterator[None]:
         config.settings.reading_validation_mode = mode
 
 
-def _read(data: bytes, path: Path, options: FileOptions) -> Picture:
-    # Parse, and refuse what the options do not allow.
-    dataset = _parse(data, path)
+def picture_of(dataset: Dataset, path: Path, options: FileOptions, names: Sequence[str] = ()) -> Picture:
+    """The picture of a dataset. Messages call its frames by `names`, or else by their numbers."""
+    # Refuse what the options do not allow.
     layout = layout_of(dataset, path)
     lossy = _lossy_compression(dataset, layout)
     if lossy and not options.allow_lossy:
         reason = f"its pixels were compressed with loss ({lossy})"
         raise InputError(path, reason, "export it without loss, or give --allow-lossy")
     # Order the frames, and make them images.
-    stack = stack_of(dataset, layout.frames, path)
+    stack = stack_of(dataset, names or frame_names(layout.frames), path)
     slices, level_facts = _to_slices(dataset, layout, options, path)
     slices = tuple(slices[index] for index in stack.order)
     # Describe them.
@@ -111,15 +123,25 @@ def _order_facts(stack: Stack, layout: Layout) -> dict[str, Any]:
     return facts
 
 
+def is_dicom(data: bytes) -> bool:
+    """True for a file with the signature of DICOM."""
+    return data[PREAMBLE : PREAMBLE + len(SIGNATURE)] == SIGNATURE
+
+
+def parse_any(data: bytes, path: Path) -> Dataset:
+    """The dataset of a DICOM file, an image or not; InputError if it inflates to too much."""
+    _check_deflated(data, path)
+    return dcmread(io.BytesIO(data))
+
+
 def _parse(data: bytes, path: Path) -> Dataset:
     """The file's dataset; InputError if it is not a DICOM image."""
     if not data:
         raise InputError(path, "is empty", AGAIN)
-    if data[PREAMBLE : PREAMBLE + len(SIGNATURE)] != SIGNATURE:
+    if not is_dicom(data):
         reason = "is not a DICOM file (no DICM after 128 bytes)"
         raise InputError(path, reason, "export it as a DICOM file (PS3.10), or give it the ending of its own format")
-    _check_deflated(data, path)
-    dataset = dcmread(io.BytesIO(data))
+    dataset = parse_any(data, path)
     if dataset.file_meta.get("MediaStorageSOPClassUID") == uid.MediaStorageDirectoryStorage:
         raise InputError(path, "is a DICOMDIR, a list of other files", "give one of the files that it lists")
     if not any(keyword in dataset for keyword in KEYWORDS):

@@ -16,6 +16,7 @@ from pydicom.datadict import dictionary_VR
 from pydicom.multival import MultiValue
 from pydicom.valuerep import validate_value
 
+from tfs_rt.formats.dicom.mosaic import is_mosaic
 from tfs_rt.formats.dicom.planes import Plane, functional_group, spacing_of
 from tfs_rt.formats.dicom.stack import Stack
 from tfs_rt.formats.picture import NEAR
@@ -64,7 +65,7 @@ def source_of(dataset: Dataset, stack: Stack, lossy: bool, path: Path) -> Source
         rows=int(dataset.Rows),
         columns=int(dataset.Columns),
         planes=stack.planes,
-        frame_numbers=tuple(index + 1 for index in stack.order) if count > 1 else (),
+        frame_numbers=tuple(index + 1 for index in stack.order) if count > 1 and not is_mosaic(dataset) else (),
         frame_of_reference=_text(dataset, "FrameOfReferenceUID"),
         spacing=spacing_of(dataset, 0, path),
         thickness=_thickness(dataset),
@@ -79,17 +80,22 @@ def subject_of(dataset: Dataset, source: Source, stack: Stack) -> dict[str, Any]
 
     Values against the standard count too: an id of 65 characters tells patients apart as well as one of 64.
     """
-    subject: dict[str, Any] = {
-        "patient": _raw(dataset, "PatientID"),
-        "issuer of the patient's id": _raw(dataset, "IssuerOfPatientID"),
-        "patient's birth date": OLD_DATE.sub(r"\1\2\3", _raw(dataset, "PatientBirthDate")),
-        "patient's name": _plain_name(_raw(dataset, "PatientName")),
-        "frame of reference": _raw(dataset, "FrameOfReferenceUID"),
-    }
+    subject: dict[str, Any] = identity_of(dataset)
+    subject["frame of reference"] = _raw(dataset, "FrameOfReferenceUID")
     subject |= _place(source, stack)
     if not stack.directions:
         subject["patient orientation"] = _letters(dataset)
     return {key: value for key, value in subject.items() if value}
+
+
+def identity_of(dataset: Dataset) -> dict[str, Any]:
+    """The attributes that tell patients apart."""
+    return {
+        "patient": _raw(dataset, "PatientID"),
+        "issuer of the patient's id": _raw(dataset, "IssuerOfPatientID"),
+        "patient's birth date": OLD_DATE.sub(r"\1\2\3", _raw(dataset, "PatientBirthDate")),
+        "patient's name": _plain_name(_raw(dataset, "PatientName")),
+    }
 
 
 def _place(source: Source, stack: Stack) -> dict[str, Any]:
