@@ -23,7 +23,7 @@ class TfsRtError(Exception):
 
     def __init__(self, subject: str | Path, reason: str, remedy: str) -> None:
         self.subject = printable(str(subject))
-        self.reason = printable(reason, 600)
+        self.reason = printable(reason, 2000)
         self.remedy = remedy
         super().__init__(f"{self.subject}: {self.reason}: {self.remedy}")
 

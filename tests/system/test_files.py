@@ -19,7 +19,7 @@ import pytest
 from support.crashes import watch_operations
 from support.helpers import Cli, png, write_case
 from tfs_rt.batch.journal import Journal
-from tfs_rt.cases.load import read_bytes
+from tfs_rt.cases.contents import read_bytes
 from tfs_rt.errors import EnvironmentFault
 from tfs_rt.output.results import prepare_output
 from tfs_rt.system.files import file_sha256, open_regular, path_sha256, read_regular, write_file

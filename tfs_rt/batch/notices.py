@@ -41,6 +41,10 @@ SHARED_WARNINGS: list[tuple[Callable[[Facts], bool], str]] = [
         "the name of {} does not say its contrast: it was taken for MR-T2",
     ),
     (
+        lambda facts: "scattered_uids" in facts,
+        "each file of {} has a Series Instance UID of its own: they were taken for one series, as they form one stack",
+    ),
+    (
         lambda facts: "forms_apart_mm" in facts,
         "sform and qform of {} disagree (see the sidecar): the sform was used",
     ),
@@ -96,6 +100,13 @@ def _slot_warnings(slot: str, facts: Facts) -> list[str]:
     if pixels := facts.get("coloured_pixels"):
         effect = "it keeps its colour" if slot == "functional" else "the result may show it"
         warnings.append(f"{slot} is grey but for {pixels} pixels in colour (a mark, a colour bar): {effect}")
+    if one := facts.get("name_spelled_unlike"):
+        agree = "the patient's id and birth date are the same"
+        warnings.append(f"{slot} and {one} do not spell the patient's name alike: {agree}, so they were taken for one")
+    if modality := facts.get("capture_says"):
+        warnings.append(
+            f"{slot} is a capture of a screen that says it is {modality}: its colours were taken as they are"
+        )
     if share := facts.get("colour_share"):
         warnings.append(f"{slot} has colour in {share:.0%} of what it shows: its own colours were used")
     return warnings

@@ -14,7 +14,7 @@ from tfs_rt.batch.result_files import FinishedCase, finish_case
 from tfs_rt.batch.sheets import Sheets, middle_slice
 from tfs_rt.batch.work import CaseWork, WorkItem
 from tfs_rt.cases.case import Case, FoundCase
-from tfs_rt.cases.load import read_bytes
+from tfs_rt.cases.contents import read_bytes
 from tfs_rt.errors import LimitReached, TfsRtError
 from tfs_rt.facts import Facts
 from tfs_rt.formats.picture import FileOptions

@@ -69,10 +69,9 @@ def colour_functional(case: Case, picture: Picture, facts: Facts, colormap: str 
     """
     path = case.files["functional"]
     counts = _count(picture.slices)
-    is_grey = counts.shown_in_colour <= MARKED * counts.shown if counts.shown else not counts.coloured
 
     # A colour image stays as it is.
-    if not is_grey:
+    if not _is_grey(counts):
         if colormap:
             share = counts.shown_in_colour / max(counts.shown, 1)
             reason = f"has colours already (in {share:.0%} of what it shows)"
@@ -96,6 +95,15 @@ def colour_functional(case: Case, picture: Picture, facts: Facts, colormap: str 
         reason = f"has no colour{but}, but the functional image is expected in pseudo-colour"
         raise InputError(path, reason, "swap the slots, or give it a colour map: --colormap")
     return picture, facts
+
+
+def has_colour(picture: Picture) -> bool:
+    """True for a picture in colour; False for a grey one, even with marks in colour."""
+    return not _is_grey(_count(picture.slices))
+
+
+def _is_grey(counts: Counts) -> bool:
+    return counts.shown_in_colour <= MARKED * counts.shown if counts.shown else not counts.coloured
 
 
 def _default_colormap(by_name: str | None, facts: Facts) -> ColormapChoice | None:

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 
 from tfs_rt.cases.case import Case
+from tfs_rt.cases.colour import has_colour
+from tfs_rt.cases.names import is_same_name
 from tfs_rt.errors import InputError
 from tfs_rt.facts import Facts
 from tfs_rt.formats.picture import Picture
@@ -24,14 +26,25 @@ REMEDIES = {
     "orientation": "give all three headers one, or none",
 }
 OTHER_REMEDY = "register and resample them onto one grid first"
+FRAME = "frame of reference"  # key of its UID
+SAME_FRAME = f"{OTHER_REMEDY}, or give --same-frame if they are"
+NAME = "patient's name"
+IDENTIFIERS = ("patient", "patient's birth date")  # keys: two names are of one patient if both of these agree
 
 
-def check_compatibility(case: Case, pictures: dict[str, Picture], inputs: dict[str, Facts]) -> None:
-    """Raise InputError if the pictures cannot be one case; `pictures` and `inputs` are by slot."""
+def check_compatibility(
+    case: Case, pictures: dict[str, Picture], inputs: dict[str, Facts], *, same_frame: bool = False
+) -> None:
+    """Raise InputError if the pictures cannot be one case; `pictures` and `inputs` are by slot.
+
+    Notes in `inputs` what is accepted all the same: two spellings of a name, a capture of a screen, and with
+    `same_frame` different frames of reference.
+    """
     _check_contents(case, pictures, inputs)
-    _check_modalities(case, pictures)
+    _check_modalities(case, pictures, inputs)
     _check_sizes(case, pictures)
-    _check_subjects(case, pictures)
+    _check_subjects(case, pictures, inputs)
+    _check_frames_of_reference(case, pictures, inputs, same_frame=same_frame)
     _check_frame_orders(case, pictures)
 
 
@@ -52,18 +65,29 @@ def values_agree(a: Any, b: Any) -> bool:
 def _check_contents(case: Case, pictures: dict[str, Picture], inputs: dict[str, Facts]) -> None:
     """Refuse one image in two slots, whatever its files are called; black slices beyond the head may be the same."""
     for one, other in combinations(inputs, 2):
-        is_same = inputs[one]["sha256"] == inputs[other]["sha256"]
+        is_same = _content(inputs[one]) == _content(inputs[other])
         if is_same and any(map(np.ptp, pictures[one].slices)):
             names = f"{case.files[one].name} and {case.files[other].name}"
             reason = f"{one} and {other} are the same file's content ({names})"
             raise InputError(f"case {case.id}", reason, "give each slot its own image")
 
 
-def _check_modalities(case: Case, pictures: dict[str, Picture]) -> None:
-    """Refuse a file whose header says a modality of another slot: colours could be put on anything."""
+def _content(facts: Facts) -> tuple[str, str]:
+    """The hash of an input, and the series that it is of a folder with several."""
+    return facts["sha256"], facts.get("series_instance_uid", "")
+
+
+def _check_modalities(case: Case, pictures: dict[str, Picture], inputs: dict[str, Facts]) -> None:
+    """Refuse a file whose header says a modality of another slot: colours could be put on anything.
+
+    A capture of a screen in colours says the modality of the program that it was taken from.
+    """
     for slot, picture in pictures.items():
         modality = picture.facts.get("modality")
         if modality in WRONG_MODALITIES[slot]:
+            if slot == "functional" and "capture" in picture.facts and has_colour(picture):
+                inputs[slot]["capture_says"] = modality
+                continue
             reason = f"says that it is {modality}, but lies in the {slot} slot"
             raise InputError(case.files[slot], reason, "swap the slots")
 
@@ -83,15 +107,40 @@ def _size(picture: Picture) -> str:
     return f"{width}x{height}x{count}" if count > 1 else f"{width}x{height}"
 
 
-def _check_subjects(case: Case, pictures: dict[str, Picture]) -> None:
+def _check_subjects(case: Case, pictures: dict[str, Picture], inputs: dict[str, Facts]) -> None:
     """Refuse files that are of different patients, or that lie differently in space."""
     for (one, a), (other, b) in combinations(pictures.items(), 2):
         if a.facts["format"] != b.facts["format"]:  # each format says in its own way how a grid lies
             continue
-        for key in sorted(a.subject.keys() & b.subject.keys()):
-            if not values_agree(a.subject[key], b.subject[key]):
-                reason = f"{case.files[one].name} and {case.files[other].name} do not have the same {key}"
-                raise InputError(f"case {case.id}", reason, REMEDIES.get(key, OTHER_REMEDY))
+        for key in sorted((a.subject.keys() & b.subject.keys()) - {FRAME}):
+            if values_agree(a.subject[key], b.subject[key]):
+                continue
+            if key == NAME and _is_one_patient(a.subject, b.subject):
+                inputs[other]["name_spelled_unlike"] = one
+                continue
+            reason = f"{case.files[one].name} and {case.files[other].name} do not have the same {key}"
+            raise InputError(f"case {case.id}", reason, REMEDIES.get(key, OTHER_REMEDY))
+
+
+def _is_one_patient(a: Facts, b: Facts) -> bool:
+    """True if two subjects with different names have one id and birth date, and may have two spellings of one name."""
+    if not all(key in a and key in b for key in IDENTIFIERS):
+        return False
+    return is_same_name(str(a[NAME]), str(b[NAME]))
+
+
+def _check_frames_of_reference(
+    case: Case, pictures: dict[str, Picture], inputs: dict[str, Facts], *, same_frame: bool
+) -> None:
+    """Refuse places that are measured from different origins, unless the user says that they are not."""
+    frames = {slot: picture.subject[FRAME] for slot, picture in pictures.items() if FRAME in picture.subject}
+    for (one, a), (other, b) in combinations(frames.items(), 2):
+        if pictures[one].facts["format"] != pictures[other].facts["format"] or a == b:
+            continue
+        if not same_frame:
+            reason = f"{case.files[one].name} and {case.files[other].name} do not have the same {FRAME}"
+            raise InputError(f"case {case.id}", reason, SAME_FRAME)
+        inputs[other]["same_frame_as"] = f"{one}, as --same-frame says"
 
 
 def _check_frame_orders(case: Case, pictures: dict[str, Picture]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,22 +10,19 @@ from typing import Any
 from tfs_rt.cases.case import Case, FoundCase, RefusedCase
 from tfs_rt.cases.colour import check_anatomical, colour_functional
 from tfs_rt.cases.compatibility import check_compatibility
+from tfs_rt.cases.contents import read_bytes, read_content
 from tfs_rt.cases.modalities import AS_T2, modality_of
 from tfs_rt.cases.remedies import without_options
 from tfs_rt.errors import InputError
 from tfs_rt.facts import Facts
-from tfs_rt.formats.picture import MAX_PIXELS, FileOptions, Picture
+from tfs_rt.formats.picture import MAX_PIXELS, Content, FileOptions, Picture
 from tfs_rt.formats.registry import WITH_GEOMETRY, read_picture
 from tfs_rt.images import RGB
 from tfs_rt.spec import SLOTS
-from tfs_rt.system.files import read_regular
-from tfs_rt.system.os_errors import reason_of
-from tfs_rt.system.resource_limits import limit_fault
 
-MAX_BYTES = 2**30  # of a file
 MAX_RESULT = 2**32  # bytes of a result in memory
 PLACES = ("grid", "image position")  # keys of a place in space, the most precise first
-Decode = Callable[[bytes, Path, FileOptions], Picture]
+Decode = Callable[[Content, Path, FileOptions], Picture]
 Window = tuple[float, float]
 
 
@@ -40,12 +36,16 @@ class ReadingOptions:
     colormap: str | None = None  # for a functional image without colour
     allow_lossy: bool = False
     nan_is_background: bool = False
+    # By slot: the series to read of a folder, by its number or the beginning of its UID.
+    series: dict[str, str] = field(default_factory=dict)
+    same_frame: bool = False  # frames of reference with different UIDs are one, where the grids agree
 
     def recipe(self) -> Facts:
         """The decisions that can change pixels. An option newer than the others stands there only if it was given."""
         windows = {slot: list(window) for slot, window in self.windows.items()}
         missing = {"nan": "background"} if self.nan_is_background else {}
-        return {"windows": windows, "colormap": self.colormap, **missing}
+        series = {"series": dict(self.series)} if self.series else {}
+        return {"windows": windows, "colormap": self.colormap, **missing, **series}
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +94,7 @@ def load_case(
         pictures[slot], inputs[slot] = _read_input(case, slot, reading, decode)
 
     # Check that they fit each other and the user's decisions.
-    check_compatibility(case, pictures, inputs)
+    check_compatibility(case, pictures, inputs, same_frame=reading.same_frame)
     _check_windows(case, inputs, reading)
     _check_nan(case, inputs, reading)
     _note_places(pictures, inputs)
@@ -128,25 +128,17 @@ def read_file(path: Path) -> tuple[RGB, str]:
     return first, sha256
 
 
-def read_bytes(path: Path) -> tuple[bytes, str]:
-    """A file's bytes and their SHA-256; InputError, without waiting for a pipe or device, if it cannot be read."""
-    try:
-        data = read_regular(path, MAX_BYTES)
-    except IsADirectoryError as error:
-        raise InputError(path, "is a folder", "give one file (a DICOM series as NIfTI)") from error
-    except OSError as error:
-        if fault := limit_fault(error):
-            raise fault from error
-        raise InputError(path, f"cannot be read ({reason_of(error)})", "check the path") from error
-    return data, hashlib.sha256(data).hexdigest()
-
-
 def _read_input(case: Case, slot: str, reading: ReadingOptions, decode: Decode) -> tuple[Picture, Facts]:
     """The picture of a slot's file, and its metadata for the sidecar."""
     path = case.files[slot]
     modality = case.modalities.get(slot) or modality_of(path)
-    data, sha256 = read_bytes(path)
+    data, sha256 = read_content(path)
+    series = reading.series.get(slot)
+    if series is not None and not isinstance(data, dict):
+        reason = f"is a file, and --series {slot}={series} chooses a series of a folder"
+        raise InputError(path, reason, f"leave out --series {slot}=...")
     options = FileOptions(
+        series=series,
         window=reading.windows.get(slot),
         allow_lossy=reading.allow_lossy,
         nan_is_background=reading.nan_is_background,

@@ -50,6 +50,8 @@ def fuse(  # noqa: PLR0913 - one parameter for each option
     window: reading_option.Windows = None,
     colormap: reading_option.Colormap = None,
     nan: reading_option.Nan = None,
+    series: reading_option.SeriesOption = None,
+    same_frame: reading_option.SameFrame = False,
     allow_lossy: reading_option.AllowLossy = False,
     model: Model = None,
     scale: option.Scale = None,
@@ -102,7 +104,9 @@ def fuse(  # noqa: PLR0913 - one parameter for each option
         limit_libraries(threads)
     try_threads(threads)
     size = parse_target_size(target_size)
-    reading = parse_reading(window or [], colormap, allow_lossy=allow_lossy, nan=nan)
+    reading = parse_reading(
+        window or [], colormap, allow_lossy=allow_lossy, nan=nan, series=series or (), same_frame=same_frame
+    )
     single = parse_case(m1, m2, functional, case_id)
     found = find_cases(cases or [], single, output, any_pair=METHODS[method].any_pair)
 

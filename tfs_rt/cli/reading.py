@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from tfs_rt.cases.load import ReadingOptions
 
 WINDOW = re.compile(rf"(?:({'|'.join(SLOTS)})=)?([^:=]+):([^:=]+)")
+SERIES = re.compile(rf"({'|'.join(SLOTS)})=([0-9.]{{1,64}})")
 LARGEST_VALUE = 1e12  # of a window's ends
 
 Window = tuple[float, float]  # the values of black and white
@@ -55,9 +56,15 @@ def parse_target_size(text: str | None) -> tuple[int, int] | None:
 
 
 def parse_reading(
-    windows: Sequence[str], colormap: str | None, *, allow_lossy: bool = False, nan: str | None = None
+    windows: Sequence[str],
+    colormap: str | None,
+    *,
+    allow_lossy: bool = False,
+    nan: str | None = None,
+    series: Sequence[str] = (),
+    same_frame: bool = False,
 ) -> ReadingOptions:
-    """Options for reading files. A window `LOW:HIGH` is for all three images, `m1=LOW:HIGH` for one."""
+    """Options for reading files. A window `LOW:HIGH` is for all three images, `m1=LOW:HIGH` for one; so is a series."""
     from tfs_rt.cases.load import ReadingOptions
 
     by_slot: dict[str, Window] = {}
@@ -76,7 +83,23 @@ def parse_reading(
         colormap=colormap,
         allow_lossy=allow_lossy,
         nan_is_background=nan is not None,
+        series=_parse_series(series),
+        same_frame=same_frame,
     )
+
+
+def _parse_series(texts: Sequence[str]) -> dict[str, str]:
+    """By slot, the number or the beginning of the UID of the series to read."""
+    by_slot: dict[str, str] = {}
+    for text in texts:
+        match = SERIES.fullmatch(text)
+        if not match:
+            remedy = "write m1=NUMBER or m1=UID (m2, functional), as the message about the folder lists them"
+            raise UsageError("--series", f"{text!r} does not name a series", remedy)
+        if match[1] in by_slot:
+            raise UsageError("--series", f"{match[1]} has two series", "give it one")
+        by_slot[match[1]] = match[2]
+    return {slot: by_slot[slot] for slot in SLOTS if slot in by_slot}
 
 
 def _parse_window(text: str) -> tuple[str | None, Window]:

@@ -34,6 +34,24 @@ Colormap = Annotated[
 AllowLossy = Annotated[
     bool, typer.Option("--allow-lossy", metavar=FLAG, help="Also read JPEG and lossy DICOM.", rich_help_panel=INPUT)
 ]
+SeriesOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--series",
+        metavar="SLOT=SERIES",
+        help="The series to read from a folder with several DICOM series: m1=NUMBER, or m1=UID. May be repeated.",
+        rich_help_panel=INPUT,
+    ),
+]
+SameFrame = Annotated[
+    bool,
+    typer.Option(
+        "--same-frame",
+        metavar=FLAG,
+        help="Take different Frame of Reference UIDs for one, as of images that were registered by another program.",
+        rich_help_panel=INPUT,
+    ),
+]
 Nan = Annotated[
     str | None,
     typer.Option(

@@ -153,6 +153,9 @@ def _dicom(count: int, height: int, width: int) -> Checks:
             **WINDOW,
             "wide_window_hu": _number,
             "order_from": _text,
+            "files": _whole(1, count),
+            "scattered_uids": _one_of(count),
+            "capture": _one_of(True),
             "frame_order": _permutation(count),
         },
     )

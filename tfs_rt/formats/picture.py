@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from tfs_rt.images import RGB
 
+Content = bytes | dict[str, bytes]  # of a file, or of a folder's files by name
 MAX_PIXELS = 4096 * 4096  # of one slice
 # A share of the smallest voxel: nearer corners are one place. Float32 and rounded decimals move them by less.
 NEAR = 0.05

@@ -17,7 +17,7 @@ from tfs_rt.errors import InputError
 from tfs_rt.optional import import_optional
 
 if TYPE_CHECKING:
-    from tfs_rt.formats.picture import FileOptions, Picture
+    from tfs_rt.formats.picture import Content, FileOptions, Picture
     from tfs_rt.images import RGB
 
 
@@ -88,17 +88,21 @@ FORMATS = {
 NAMES = {ending: name for name, entry in FORMATS.items() for ending in entry.endings}
 WITH_GEOMETRY = frozenset(name for name, entry in FORMATS.items() if entry.has_geometry)
 LOSSY = frozenset(name for name, entry in FORMATS.items() if entry.lossy)
+(FOLDER_FORMAT,) = (name for name, entry in FORMATS.items() if entry.folder_reader)
 # Endings of images that are refused with a remedy, not passed over in silence.
 UNREAD = (".bmp", ".gif", ".webp")
 IMAGE_ENDINGS = (*NAMES, *UNREAD)
 
 
-def read_picture(data: bytes, path: Path, options: FileOptions) -> Picture:
-    """The slices of a file from its bytes.
+def read_picture(data: Content, path: Path, options: FileOptions) -> Picture:
+    """The slices of a file from its bytes, or of a folder from those of its files.
 
     Raises InputError if it is damaged, of another format than its name says, or needs a decision; EnvironmentFault if
     the packages for its format are not installed.
     """
+    if isinstance(data, dict):
+        entry = FORMATS[FOLDER_FORMAT]
+        return import_optional(entry.folder_reader, str(path), entry.remedy).read(data, path, options)
     name = format_of(path)
     if name is None:
         remedy = f"convert it to one of {', '.join(NAMES)}, or, if it is DICOM, name it .dcm"

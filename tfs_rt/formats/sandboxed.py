@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any, Self
 
 from tfs_rt.formats.answers import checked_picture
-from tfs_rt.formats.picture import FileOptions, Picture
-from tfs_rt.formats.registry import format_of, read_picture
+from tfs_rt.formats.picture import Content, FileOptions, Picture
+from tfs_rt.formats.registry import FOLDER_FORMAT, format_of, read_picture
 from tfs_rt.sandbox.parent import Sandbox
 from tfs_rt.sandbox.parts import Parts
 
@@ -29,9 +29,9 @@ class SandboxedReader:
         """Begin to start the child, and return at once: its imports then overlap with the caller's."""
         self.sandbox.start()
 
-    def read(self, data: bytes, path: Path, options: FileOptions) -> Picture:
-        """The slices of a file from its bytes; InputError too if reading them ends the child."""
-        name = format_of(path)
+    def read(self, data: Content, path: Path, options: FileOptions) -> Picture:
+        """The slices of a file or a folder from its bytes; InputError too if reading them ends the child."""
+        name = FOLDER_FORMAT if isinstance(data, dict) else format_of(path)
         fields = dataclasses.asdict(options)
         return self.sandbox(path, data, str(path), fields, check=lambda answer: checked_picture(answer, name))
 
@@ -44,7 +44,7 @@ class SandboxedReader:
         self.sandbox.close()
 
 
-def read_in_child(data: bytes, path: str, fields: dict[str, Any]) -> tuple[Any, ...]:
+def read_in_child(data: Content, path: str, fields: dict[str, Any]) -> tuple[Any, ...]:
     """In the child: the fields of a picture, as plain data."""
     picture = read_picture(data, Path(path), FileOptions(**fields))
     return picture.slices, picture.facts, picture.subject, picture.frame

@@ -45,9 +45,12 @@ def names_sha256(hashes: Mapping[str, str]) -> str:
 
 
 def visible_files(folder: Path) -> list[str]:
-    """Sorted names of the regular files in a folder that are not hidden, not of those in its folders; OSError."""
+    """Sorted names of all in a folder that is neither hidden nor a folder; OSError if it cannot be listed.
+
+    A link to nothing and a pipe are among them: reading them fails, so that no file is passed over in silence.
+    """
     with os.scandir(folder) as entries:
-        return sorted(entry.name for entry in entries if not entry.name.startswith(".") and entry.is_file())
+        return sorted(entry.name for entry in entries if not entry.name.startswith(".") and not entry.is_dir())
 
 
 def read_regular(path: Path, limit: int) -> bytes:

@@ -147,8 +147,25 @@ def test_frames_that_are_not_one_stack_are_refused_by_their_numbers(positions: l
     refused(enhanced(positions), words)
 
 
-def test_a_tilted_gantry_is_a_stack() -> None:
-    assert greys(enhanced([[0, 1.5 * n, STEP * n] for n in range(4)])) == [20, 40, 60, 80]
+@pytest.mark.parametrize("degrees", [1, 20])
+def test_a_tilted_gantry_is_refused(degrees: float) -> None:
+    """Each slice alone is right, but as a volume they are sheared."""
+    step = STEP * np.tan(np.radians(degrees))
+    error = refused(
+        enhanced([[0, step * n, STEP * n] for n in range(4)]), f"frame 1 and frame 2 .* {degrees}.0 degrees"
+    )
+    assert "dcm2niix" in error.remedy
+
+
+def test_a_stack_whose_directions_were_rounded_is_not_tilted() -> None:
+    exact = np.array([0.70710678, 0, 0.70710678, 0, 1, 0])
+    normal = np.cross(exact[:3], exact[3:])
+    shared = item(
+        PlaneOrientationSequence=[item(ImageOrientationPatient=[0.71, 0, 0.7, 0, 1, 0])],
+        PixelMeasuresSequence=[item(PixelSpacing=[2, 2])],
+    )
+    places = [(STEP * n * normal).tolist() for n in (2, 0, 1)]
+    assert greys(enhanced(places, SharedFunctionalGroupsSequence=[shared])) == [40, 60, 20]
 
 
 def test_frames_of_different_orientations_or_spacings_are_refused() -> None:
@@ -238,7 +255,9 @@ def test_frames_without_positions_are_sorted_by_their_numbers(numbers: list[int]
     assert greys(make_dicom(FRAMES, SliceLocationVector=numbers)) == expected
     assert greys(make_dicom(FRAMES, PerFrameFunctionalGroupsSequence=groups)) == expected
     assert greys(nuclear(None, SliceVector=[4, 3, 2, 1], DetectorInformationSequence=None)) == [80, 60, 40, 20]
-    refused(make_dicom(FRAMES, SliceLocationVector=[0, 4, 0, 4]), "frame 1 and frame 3 have the same Slice Location Vector")
+    refused(
+        make_dicom(FRAMES, SliceLocationVector=[0, 4, 0, 4]), "frame 1 and frame 3 have the same Slice Location Vector"
+    )
 
 
 def test_directions_are_compared_where_there_is_no_grid() -> None:

@@ -26,6 +26,15 @@ class Series(NamedTuple):
     uid: str
     number: str  # empty if it has none
     members: list[Member]
+    is_scattered: bool = False  # each of its files has a UID of its own
+
+
+# What must be the same in files that are one series although each has a UID of its own.
+ALIKE = (
+    *("StudyInstanceUID", "SeriesDescription", "ProtocolName", "ImageType"),
+    *("EchoTime", "RepetitionTime", "InversionTime", "ConvolutionKernel"),
+)
+FEWEST = 3  # slices whose even spacing shows that they are one series
 
 
 def chosen_series(members: Sequence[Member], wanted: str | None, path: Path) -> Series:
@@ -33,26 +42,45 @@ def chosen_series(members: Sequence[Member], wanted: str | None, path: Path) -> 
 
     InputError lists the series if this does not name exactly one.
     """
-    found = _group(members)
+    found = grouped(members)
     if not found:
         raise InputError(path, "holds no DICOM image", "give the folder of one series")
+    if wanted is None and (scattered := _scattered_series(found)):
+        return scattered
     matches = [series for series in found if wanted is None or _is_wanted(series, wanted)]
     if len(matches) == 1:
         return matches[0]
-    # List them.
+    raise list_error(found, len(matches), wanted, path)
+
+
+def list_error(found: Sequence[Series], matches: int, wanted: str | None, path: Path) -> InputError:
+    """The error that lists the series of a folder, of which so many are the `wanted` one."""
     words = f"holds {len(found)} series" if len(found) > 1 else "holds one series"
     if wanted is not None:
-        words = f"has {len(matches) or 'no'} series {wanted!r}, and {words}"
-    raise InputError(path, f"{words}: {'; '.join(_describe(series, found) for series in found)}", CHOOSE)
+        words = f"has {matches or 'no'} series {wanted!r}, and {words}"
+    return InputError(path, f"{words}: {'; '.join(_describe(series, found) for series in found)}", CHOOSE)
 
 
-def _group(members: Sequence[Member]) -> list[Series]:
+def grouped(members: Sequence[Member]) -> list[Series]:
     """The series, by their numbers."""
     groups: dict[str, list[Member]] = defaultdict(list)
     for member in members:
         groups[_text(member.dataset, "SeriesInstanceUID")].append(member)
     found = [Series(uid, _text(group[0].dataset, "SeriesNumber"), group) for uid, group in groups.items()]
     return sorted(found, key=lambda series: (not series.number.isdecimal(), series.number.zfill(LONGEST), series.uid))
+
+
+def _scattered_series(found: Sequence[Series]) -> Series | None:
+    """The series of files that an exporter gave a UID each, None if the files do not look like that.
+
+    If it is one will be seen by its positions.
+    """
+    members = [series.members[0] for series in found]
+    if len(found) < FEWEST or any(len(series.members) > 1 for series in found):
+        return None
+    headers = {tuple(_text(member.dataset, keyword) for keyword in ALIKE) for member in members}
+    is_single = all(_text(member.dataset, "NumberOfFrames") in ("", "1") for member in members)
+    return Series("", "", members, is_scattered=True) if is_single and len(headers) == 1 else None
 
 
 def _is_wanted(series: Series, wanted: str) -> bool:

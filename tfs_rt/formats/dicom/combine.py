@@ -133,7 +133,9 @@ def _check_doubles(frames: Sequence[Frame], path: Path) -> None:
         for keyword, words in DIFFERENCES.items():
             if one.get(keyword) != other.get(keyword):
                 raise InputError(path, f"{pair}: they are different {words}", ONE_VOLUME)
-        raise InputError(path, f"{pair}: one of them is a copy, or of another time point", f"remove it, or {ONE_VOLUME}")
+        raise InputError(
+            path, f"{pair}: one of them is a copy, or of another time point", f"remove it, or {ONE_VOLUME}"
+        )
 
 
 def _window(frame: Frame) -> Dataset:

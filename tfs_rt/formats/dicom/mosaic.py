@@ -35,7 +35,10 @@ def is_mosaic(dataset: Dataset) -> bool:
 
 
 def without_mosaic(dataset: Dataset, path: Path) -> Dataset:
-    """A multi-frame dataset of a mosaic's tiles, or any other dataset as it is; InputError if it cannot be taken apart."""
+    """A multi-frame dataset of a mosaic's tiles, or any other dataset as it is.
+
+    InputError if a mosaic cannot be taken apart.
+    """
     if not is_mosaic(dataset):
         return dataset
     # Read the number of tiles and the normal.

@@ -1,7 +1,7 @@
 """A multi-frame dataset made of frames that were stored otherwise: in several files, or as tiles of one image.
 
-It has the form of an Enhanced object (PS3.3 C.7.6.16), so that it is read as one: each frame has functional groups, with
-its place, its modality transform and its window.
+It has the form of an Enhanced object (PS3.3 C.7.6.16), so that it is read as one: each frame has functional groups,
+with its place, its modality transform and its window.
 """
 
 from __future__ import annotations

@@ -38,6 +38,11 @@ SIGNATURE = b"DICM"
 MAX_INFLATED = 2**28
 CHUNK = 2**16
 META = 2  # the group of the elements before the dataset
+CAPTURES = (
+    uid.SecondaryCaptureImageStorage,
+    uid.MultiFrameTrueColorSecondaryCaptureImageStorage,
+    uid.MultiFrameGrayscaleByteSecondaryCaptureImageStorage,
+)  # SOP classes of images that did not come from a scanner
 MONOCHROME = ("MONOCHROME1", "MONOCHROME2")
 
 
@@ -103,7 +108,7 @@ def picture_of(dataset: Dataset, path: Path, options: FileOptions, names: Sequen
 
 
 def _facts(dataset: Dataset, layout: Layout) -> dict[str, Any]:
-    return {
+    facts: dict[str, Any] = {
         "format": "dicom",
         "modality": (texts(dataset, "Modality") or ("",))[0],
         **uids(dataset),
@@ -111,6 +116,9 @@ def _facts(dataset: Dataset, layout: Layout) -> dict[str, Any]:
         "frames": layout.frames,
         "photometric_interpretation": layout.photometric,
     }
+    if dataset.get("SOPClassUID") in CAPTURES or dataset.get("ConversionType"):
+        facts["capture"] = True
+    return facts
 
 
 def _order_facts(stack: Stack, layout: Layout) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tfs_rt.errors import InputError
 from tfs_rt.formats.dicom.agreement import check_agreement
-from tfs_rt.formats.dicom.choice import chosen_series
+from tfs_rt.formats.dicom.choice import chosen_series, grouped, list_error
 from tfs_rt.formats.dicom.combine import combined
 from tfs_rt.formats.dicom.folder import Member, images_of, naming
 from tfs_rt.formats.dicom.mosaic import is_mosaic, without_mosaic
@@ -27,7 +27,8 @@ def read(files: dict[str, bytes], path: Path, options: FileOptions) -> Picture:
     with refuse_damage(path):
         series = chosen_series(images_of(files, path), options.series, path)
         members = [_without_mosaic(member, path) for member in series.members]
-        picture = _picture(members, path, options)
+        read_members = _scattered_picture if series.is_scattered else _picture
+        picture = read_members(members, path, options)
     picture.facts["files"] = len(members)
     picture.facts["transfer_syntax_uid"] = members[0].syntax
     return picture
@@ -36,6 +37,19 @@ def read(files: dict[str, bytes], path: Path, options: FileOptions) -> Picture:
 def _without_mosaic(member: Member, path: Path) -> Member:
     with naming(member.label, path):
         return member._replace(dataset=without_mosaic(member.dataset, path))
+
+
+def _scattered_picture(members: list[Member], path: Path, options: FileOptions) -> Picture:
+    """The picture of files that have a series UID each; InputError lists them as series if they are not one stack."""
+    try:
+        picture = _picture(members, path, options)
+    except InputError as error:
+        listed = list_error(grouped(members), len(members), None, path)
+        reason = f"{listed.reason} (together they are not one volume: {error.reason})"
+        raise InputError(path, reason, listed.remedy) from error
+    picture.facts.pop("series_instance_uid", None)
+    picture.facts["scattered_uids"] = len(members)
+    return picture
 
 
 def _picture(members: list[Member], path: Path, options: FileOptions) -> Picture:

@@ -1,4 +1,4 @@
-"""The one window of a series, whose files may each have their own: slices must not be brighter than their neighbours."""
+"""The one window of a series. Its files may have different ones, but a slice must not look brighter than the next."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pydicom import Dataset
 from tfs_rt.errors import InputError
 from tfs_rt.formats.dicom.folder import naming
 from tfs_rt.formats.dicom.numbers import number
-from tfs_rt.formats.dicom.window import REMEDY
+from tfs_rt.formats.dicom.voi import REMEDY
 
 TABLE = ("LUTDescriptor", "LUTData")
 

@@ -100,7 +100,10 @@ def _is_parallel(one: Numbers, other: Numbers) -> bool:
 
 
 def _order_by_position(planes: list[Plane], names: Sequence[str], path: Path) -> tuple[int, ...]:
-    """The frames by their place along the normal of the first; InputError names two that are not neighbours in a stack."""
+    """The frames by their place along the normal of the first.
+
+    InputError names two that are not neighbours in a stack.
+    """
     # All frames are parallel, with one pixel spacing.
     for index, plane in enumerate(planes):
         for part, name in ((1, "is turned against"), (2, "has another pixel spacing than")):
