@@ -206,6 +206,15 @@ def test_a_series_is_deleted_whole_unless_somebody_has_put_a_file_into_it(
     assert names(series) == []
 
 
+def test_a_link_to_a_series_goes_without_its_target(tmp_path: Path, series: Path, inputs: dict[str, Path]) -> None:
+    (series / "k").rename(tmp_path / "elsewhere")
+    (series / "k").symlink_to(tmp_path / "elsewhere")
+    assert is_done(series, "k", inputs, SETTINGS)
+    delete_result(series, "k")
+    assert names(series) == []
+    assert names(tmp_path / "elsewhere") == ["0001.dcm", "0002.dcm"]
+
+
 def test_a_folder_of_somebody_else_is_never_replaced(tmp_path: Path, series: Path) -> None:
     check_place(series, "k", "dicom-series")
     check_place(tmp_path, "in", "png")

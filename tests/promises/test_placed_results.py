@@ -100,7 +100,10 @@ def test_a_series_never_takes_the_place_of_files_of_somebody_else(source: Path, 
     before = sorted(path.name for path in (source / "k").iterdir())
     done = cli("fuse", source, "-o", source)
     assert done.code == 4
-    assert f"{source}/k: holds mr-t1.dcm, which no run has written, and a result should go there: move it" in done.err
+    assert (
+        f"{source}/k: holds mr-t1.dcm, which no run has written, and a result should go there: move mr-t1.dcm away"
+        in done.err
+    )
     assert sorted(path.name for path in (source / "k").iterdir()) == before
     assert not (source / "k.json").exists()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -69,9 +70,15 @@ def _find_results(output: Path) -> dict[Path, Path | None]:
 def _series_in(folder: Path) -> list[Path]:
     """The folders in a folder that are results."""
     listing = list_folder(folder)
-    names = [name for name in listing.folders if name not in listing.links and name not in (SHEETS, SPREAD)]
-    inner = [list_folder(folder / name) for name in names]
-    return [found.folder for found in inner if is_result_folder(found.folder, found.names)]
+    found: list[Path] = []
+    for name in listing.folders:
+        if name in listing.links or name in (SHEETS, SPREAD):
+            continue
+        # A folder that cannot be listed is somebody else's.
+        with suppress(OSError):
+            if is_result_folder(folder / name, list_folder(folder / name).names):
+                found.append(folder / name)
+    return found
 
 
 def _check_result(output: Path, sidecar_path: Path, lone_image: Path | None, *, running: bool) -> Verdict:

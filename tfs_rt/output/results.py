@@ -57,7 +57,7 @@ def check_place(folder: Path, case_id: str, form: str) -> None:
             raise InputError(place, "is a file where a folder should go", "move it, or choose another --output")
         if other := _other_file(place):
             reason = f"holds {other}, which no run has written, and a result should go there"
-            raise InputError(place, reason, "move it, or choose another --output")
+            raise InputError(place, reason, f"move {other} away, or choose another --output")
 
 
 def _other_file(folder: Path) -> str | None:
@@ -133,7 +133,7 @@ def delete_result(folder: Path, case_id: str) -> None:
 def _delete(folder: Path, name: str) -> None:
     """Delete a file, or a folder of files, of a result."""
     path = folder / name
-    if path.is_dir():
+    if path.is_dir() and not path.is_symlink():
         delete_folder(path, within=folder)
     else:
         path.unlink(missing_ok=True)

@@ -152,8 +152,8 @@ def write_folder(path: Path, files: Mapping[str, bytes], *, within: Path) -> Non
 
 
 def delete_folder(path: Path, *, within: Path) -> None:
-    """Delete a folder of files, if it is there: it disappears whole before its files go."""
-    if not path.is_dir():
+    """Delete a folder of files, if it is there: it disappears whole before its files go. A link is not followed."""
+    if path.is_symlink() or not path.is_dir():
         return
     temporary = _temporary(path, within)
     path.replace(temporary)
