@@ -288,8 +288,8 @@ MUTANTS = (
     Mutant(
         "images of a folder are paired by position, not by modality",
         "tfs_rt/cases/pairing.py",
-        "for name in (*ALL_ANATOMICAL, *FUNCTIONAL) if name in candidate.images]",
-        "for name in candidate.images]",
+        "for name in (*ALL_ANATOMICAL, *FUNCTIONAL) if name in present]",
+        "for name in candidate.images if name in present]",
         ("tests/cases/test_pairing.py",),
     ),
     Mutant(

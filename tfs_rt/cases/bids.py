@@ -1,17 +1,24 @@
 """BIDS datasets: each session of each subject is a case.
 
-DATASET/sub-01/ses-02/anat/sub-01_ses-02_T1w.nii.gz        also T2w, PDw, ct, pet, spect, in any datatype folder
+DATASET/sub-01/ses-02/anat/sub-01_ses-02_T1w.nii.gz        also T2w, PDw, FLAIR, ct, pet, spect, in any datatype folder
+
+`tfs_rt.cases.bids_choice` chooses among several images of one modality, and `tfs_rt.cases.bids_sessions` gives sessions
+without anatomical images those of the subject.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from tfs_rt.cases import bids_names
+from tfs_rt.cases.bids_choice import BidsChoice, differences
+from tfs_rt.cases.bids_sessions import share_anatomy
 from tfs_rt.cases.case import FoundCase, Problem
-from tfs_rt.cases.pairing import Candidate, pair
+from tfs_rt.cases.listing import shorten
+from tfs_rt.cases.pairing import LIST_IT, Candidate, pair
 from tfs_rt.cases.source import Source, SourceKind
 from tfs_rt.output.bids_derivative import DESCRIPTION
 from tfs_rt.output.folder import BIDS_RESULT
@@ -20,7 +27,7 @@ from tfs_rt.output.marks import is_result
 WITH_IMAGES = {"anat", "ct", "nm", "pet", "spect"}
 OTHERS = {"beh", "dwi", "eeg", "fmap", "func", "ieeg", "meg", "micr", "motion", "mrs", "nirs", "perf"}
 DATATYPES = WITH_IMAGES | OTHERS
-PATTERN = "sub-<label>[_ses-<label>][_<entity>-<label>]_<T1w, T2w, PDw, ct, pet or spect>.nii.gz"
+PATTERN = "sub-<label>[_ses-<label>][_<entity>-<label>]_<T1w, T2w, PDw, FLAIR, ct, pet or spect>.nii.gz"
 NAMING = f"name the images of a session {PATTERN}"
 
 
@@ -41,16 +48,18 @@ def _find_cases(source: Source) -> Iterator[FoundCase]:
     is_dataset = dataset == source.path
     subjects = _folders(source.path, "sub-") if is_dataset else [source.path]
     for subject in subjects:
-        for candidate in _sessions(subject, dataset):
-            yield pair(candidate, NAMING, any_pair=source.any_pair)
+        sessions = _sessions(subject, dataset, source.bids)
+        for candidate in share_anatomy(sessions, source.bids, by_options=source.has_options):
+            named = replace(candidate, id=_case_id(candidate, source.bids))
+            yield pair(_checked(named, source), NAMING, any_pair=source.any_pair)
 
 
-def _sessions(subject: Path, dataset: Path | None) -> list[Candidate]:
-    """The sessions of a subject that hold images, the subject's own folder first."""
+def _sessions(subject: Path, dataset: Path | None, choice: BidsChoice) -> list[Candidate]:
+    """The sessions of a subject that hold images, the subject's own folder first. Their ids are without a suffix."""
     candidates: list[Candidate] = []
     try:
         for folder in (subject, *_folders(subject, "ses-")):
-            candidate = _session(subject, folder, dataset)
+            candidate = _session(subject, folder, dataset, choice)
             if candidate.images or candidate.problem:
                 candidates.append(candidate)
     except OSError as error:
@@ -59,11 +68,9 @@ def _sessions(subject: Path, dataset: Path | None) -> list[Candidate]:
     return candidates
 
 
-def _session(subject: Path, folder: Path, dataset: Path | None) -> Candidate:
-    """The images in the datatype folders of a session, or of a subject without sessions."""
-    # Name the case after its subject and session.
+def _session(subject: Path, folder: Path, dataset: Path | None, choice: BidsChoice) -> Candidate:
+    """The chosen images in the datatype folders of a session, or of a subject without sessions."""
     labels = [subject.name] if folder == subject else [subject.name, folder.name]
-    case_id = f"{'_'.join(labels)}_desc-fused_T2w"
     # Sort the images by modality, and check each name against its folder.
     images: dict[str, list[Path]] = {}
     problem = None
@@ -77,10 +84,39 @@ def _session(subject: Path, folder: Path, dataset: Path | None) -> Candidate:
         if named != labels:
             reason = f"{file.name} is a name of {' and '.join(named)}, but lies in a folder of {' and '.join(labels)}"
             problem = Problem(reason, "move it to the folder of its name, or rename it")
-    # Check that the result's name is valid, too.
-    if not BIDS_RESULT.fullmatch(case_id):
-        problem = Problem(f"{labels[-1]} is not a valid BIDS label", "write only letters and digits after the -")
-    return Candidate(case_id, folder, images, problem=problem, dataset=dataset)
+
+    # Take those that were chosen.
+    chosen = choice.select(images)
+    if images and not chosen and not problem:
+        files = [file for files in images.values() for file in files]
+        reason = f"none of its images is chosen by --bids (found {shorten([file.name for file in files])})"
+        problem = Problem(reason, "give labels that its images have")
+        chosen = images
+    return Candidate("_".join(labels), folder, chosen, problem=problem, dataset=dataset)
+
+
+def _case_id(candidate: Candidate, choice: BidsChoice) -> str:
+    """The id of a session's case: a valid BIDS name, with the entities by which its images were chosen."""
+    return "_".join([candidate.id, *choice.result_labels(candidate.images), "desc-fused_T2w"])
+
+
+def _checked(candidate: Candidate, source: Source) -> Candidate:
+    """A candidate with the problem of a label that is not valid, or with the entities that tell equal images apart."""
+    if not BIDS_RESULT.fullmatch(candidate.id):
+        label = candidate.folder.name
+        return replace(
+            candidate, problem=Problem(f"{label} is not a valid BIDS label", "write only letters and digits")
+        )
+    for modality, files in candidate.images.items():
+        found = differences(files)
+        if len(files) > 1 and found and not candidate.hint:
+            names = ", ".join(file.name for file in files)
+            seen = "; ".join(f"{key}: {', '.join(labels)}" for key, labels in found.items())
+            reason = f"found {len(files)} images of {modality} ({names}); expected one. They differ in {seen}"
+            key, labels = next(iter(found.items()))
+            option = f"choose by --bids {key}={labels[-1]}, or {key} and another label"
+            return replace(candidate, hint=Problem(reason, option if source.has_options else LIST_IT))
+    return candidate
 
 
 def _image_files(folder: Path) -> list[Path]:
@@ -110,10 +146,9 @@ def _folders(folder: Path, prefix: str = "") -> list[Path]:
 
 
 def _holds_data(subject: Path) -> bool:
-    """True if a subject's folder holds a datatype folder; False if it cannot be listed."""
+    """True if a subject's folder holds images in datatype folders; False if it cannot be listed."""
     try:
-        places = (subject, *_folders(subject, "ses-"))
-        return any(path.name in DATATYPES for place in places for path in _folders(place))
+        return any(_image_files(place) for place in (subject, *_folders(subject, "ses-")))
     except OSError:
         return False
 

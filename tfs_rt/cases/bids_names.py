@@ -10,7 +10,15 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-SUFFIXES = {"T1w": "mr-t1", "T2w": "mr-t2", "PDw": "mr-pd", "ct": "ct", "pet": "pet", "spect": "spect"}  # modalities
+SUFFIXES = {
+    "T1w": "mr-t1",
+    "T2w": "mr-t2",
+    "PDw": "mr-pd",
+    "FLAIR": "mr-flair",
+    "ct": "ct",
+    "pet": "pet",
+    "spect": "spect",
+}  # modalities
 IMAGE = re.compile(rf"(?:(?P<entities>.*)_)?(?P<suffix>{'|'.join(SUFFIXES)})\.nii(?:\.gz)?", re.IGNORECASE)
 ENTITY = re.compile(r"[A-Za-z]+-[A-Za-z0-9]+")
 

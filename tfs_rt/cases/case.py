@@ -37,6 +37,7 @@ class RefusedCase:
     # A result of this name in the output folder is an earlier one of this case.
     owns_result: bool = False
     labels: dict[str, str] = field(default_factory=dict)
+    dataset: Path | None = None  # the BIDS dataset that holds the files
 
 
 FoundCase = Case | RefusedCase  # a case of a source, usable or refused

@@ -16,6 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from tfs_rt.cases.bids import BIDS
+from tfs_rt.cases.bids_choice import BidsChoice
 from tfs_rt.cases.case import Case, FoundCase, RefusedCase
 from tfs_rt.cases.case_ids import duplicate_problem, id_problem
 from tfs_rt.cases.csv_list import CSV_LIST, ENDINGS
@@ -34,25 +35,32 @@ KINDS: tuple[SourceKind, ...] = (CSV_LIST, BIDS, NNUNET, FOLDERS)
 
 
 def discover(
-    sources: Iterable[Path], *, output: Path | None = None, given: Iterable[Case] = (), any_pair: bool = False
+    sources: Iterable[Path],
+    *,
+    output: Path | None = None,
+    given: Iterable[Case] = (),
+    any_pair: bool = False,
+    bids: BidsChoice | None = None,
 ) -> list[FoundCase]:
     """All cases of all sources, after those that were `given` by their files, in a stable order.
 
     `output` is the folder for the results, if there will be any: it is not searched, and a case whose result would be
     in the way of an input is refused. A source in which nothing is found is refused like a case; NothingFound if
     nothing is found anywhere. `any_pair` accepts folders without an mr-t2, in the order of ANATOMICAL: for methods in
-    which the order matters little.
+    which the order matters little. `bids` chooses among the images of BIDS datasets; UsageError if it applies to none.
     """
     cases: list[FoundCase] = list(given)
     empty: list[NothingFound] = []
     real_output = real_path(output) if output else None
     for path in dict.fromkeys(map(_absolute, sources)):
         try:
-            cases += _cases_of(Source(path, real_output, any_pair))
+            cases += _cases_of(Source(path, real_output, any_pair, bids or BidsChoice()))
         except NothingFound as error:
             empty.append(error)
     if not cases and empty:
         raise empty[0]
+    if bids:
+        bids.check_used(file for case in cases if case.dataset for file in _files(case))
 
     # Refuse cases whose results cannot be written.
     target = None
@@ -114,7 +122,7 @@ def _kinds_of(source: Source) -> list[SourceKind]:
 
 
 def _remedy_for_file(source: Source) -> str:
-    if source.output:  # only tfs-rt fuse has an output here, and it has these options
+    if source.has_options:
         return "give single images as --m1 A --m2 B --functional C"
     return "give the folder that holds it, or list its case in a CSV with id,m1,m2,functional"
 

@@ -66,7 +66,7 @@ def _source_candidates(source: Source) -> list[Candidate]:
     skip: set[str] = set()
     if source.output:
         skip = {str(path) for path in (source.output, source.output / SHEETS, source.output / SPREAD)}
-    series_remedy = BY_OPTIONS if source.output else BY_NAMES  # only tfs-rt fuse has an output here, and these options
+    series_remedy = BY_OPTIONS if source.has_options else BY_NAMES
     walk = Walk(skip, source.any_pair, series_remedy, _is_label_folder)
     place = source_place(source.path)
     places = walk.places_in(place, source.listing)

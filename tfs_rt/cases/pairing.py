@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tfs_rt.cases.case import Case, FoundCase, Problem, RefusedCase
 from tfs_rt.cases.listing import MOST_NAMES, shorten
-from tfs_rt.cases.modalities import ANATOMICAL, AS_T2, FUNCTIONAL, KNOWN, PLAIN_MR, exact_modality, parse
+from tfs_rt.cases.modalities import ANATOMICAL, AS_T2, FLAIR, FUNCTIONAL, KNOWN, PLAIN_MR, exact_modality, parse
 from tfs_rt.errors import InputError
 from tfs_rt.spec import SLOTS
 
@@ -41,8 +41,9 @@ def pair(candidate: Candidate, naming_remedy: str, *, any_pair: bool) -> FoundCa
         problem = candidate.hint or incomplete
     if problem:
         files = tuple(file for files in candidate.images.values() for file in files)
-        return RefusedCase(candidate.id, InputError(candidate.folder, *problem), files)
-    in_slot_order = [name for name in (*ALL_ANATOMICAL, *FUNCTIONAL) if name in candidate.images]
+        return RefusedCase(candidate.id, InputError(candidate.folder, *problem), files, dataset=candidate.dataset)
+    present = _anatomical(candidate.images) + [name for name in FUNCTIONAL if name in candidate.images]
+    in_slot_order = [name for name in (*ALL_ANATOMICAL, *FUNCTIONAL) if name in present]
     modalities = dict(zip(SLOTS, in_slot_order, strict=True))
     files = {slot: candidate.images[name][0] for slot, name in modalities.items()}
     return Case(candidate.id, files, dataset=candidate.dataset, modalities=modalities)
@@ -59,6 +60,14 @@ def may_hold_a_case(modalities: Collection[str], *, any_pair: bool) -> bool:
     pairs = [(m1, m2) for index, m1 in enumerate(anatomical) for m2 in anatomical[index + 1 :]]
     has_pair = any(any_pair or _is_known_order(m1, m2) for m1, m2 in pairs)
     return has_pair and not set(FUNCTIONAL).isdisjoint(modalities)
+
+
+def _anatomical(modalities: Collection[str]) -> list[str]:
+    """The anatomical ones among modalities, in slot order. FLAIR stands in for mr-t2: beside it and m1 it is left out."""
+    found = [name for name in ALL_ANATOMICAL if name in modalities]
+    if len(found) > 2 and "mr-t2" in found and FLAIR in found:
+        found.remove(FLAIR)
+    return found
 
 
 def _is_known_order(m1: str, m2: str) -> bool:
@@ -83,7 +92,7 @@ def _problem(candidate: Candidate, naming_remedy: str, any_pair: bool) -> Proble
     functional = [name for name in FUNCTIONAL if name in candidate.images]
     if len(functional) != 1:
         return _wrong_number(candidate, "functional", len(functional), 1, "one of pet, spect")
-    anatomical = [name for name in ALL_ANATOMICAL if name in candidate.images]
+    anatomical = _anatomical(candidate.images)
     if len(anatomical) != 2:
         expected = f"two of {', '.join(ANATOMICAL)}" if any_pair else f"mr-t2 and one of {', '.join(AS_M1)}"
         return _wrong_number(candidate, "anatomical", len(anatomical), 2, expected)

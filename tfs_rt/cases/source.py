@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
+from tfs_rt.cases.bids_choice import BidsChoice
 from tfs_rt.cases.case import FoundCase
 from tfs_rt.cases.listing import Listing, list_folder
 
@@ -18,6 +19,12 @@ class Source:
     path: Path  # absolute; links keep their names
     output: Path | None = None  # real path of the folder for results, if results will be written
     any_pair: bool = False  # accept any two anatomical images, not only pairs with mr-t2
+    bids: BidsChoice = field(default_factory=BidsChoice)  # images to take from BIDS datasets
+
+    @property
+    def has_options(self) -> bool:
+        """True for `tfs-rt fuse`, which alone has an output here, and options to choose images."""
+        return self.output is not None
 
     @cached_property
     def listing(self) -> Listing:

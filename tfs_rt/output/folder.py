@@ -40,8 +40,10 @@ SHARD_REPORT = "report.jsonl"
 
 RESERVED_IDS = {"report", SHEETS, SPREAD, "model", "dataset_description"}  # a case of such an id would overwrite a file
 
-# The id of a BIDS case.
-BIDS_RESULT = re.compile(r"(?P<sub>sub-[A-Za-z0-9]+)(?:_(?P<ses>ses-[A-Za-z0-9]+))?_desc-fused_T2w")
+# The id of a BIDS case, also with the entities by which its images were chosen: sub-01_run-1_desc-fused_T2w.
+BIDS_RESULT = re.compile(
+    r"(?P<sub>sub-[A-Za-z0-9]+)(?:_(?P<ses>ses-[A-Za-z0-9]+))?(?:_(?!sub-|ses-|desc-)[a-z]+-[A-Za-z0-9]+)*_desc-fused_T2w"
+)
 
 
 def result_stem(case_id: str) -> str:

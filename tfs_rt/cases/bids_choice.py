@@ -1,0 +1,98 @@
+"""Choice among the images of a BIDS dataset by the entities in their names: `--bids space=MNI152NLin2009cAsym,run=1`.
+
+An entity is a key and a label, as `run-1`. An image without the entity stays if no image of its modality in the session
+has it, except for `space`: an image without it is in its own space. In `space=T1w` it is native anatomy that has none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tfs_rt.cases import bids_names
+from tfs_rt.cases.modalities import FUNCTIONAL
+from tfs_rt.errors import UsageError
+
+# Keys in the order in which names have them (BIDS 1.10, appendix of entities; `cohort` belongs to `space`).
+ENTITIES = (
+    *("sub", "ses", "sample", "task", "acq", "ce", "trc", "stain", "rec", "dir", "run", "mod", "echo", "flip", "inv"),
+    *("mt", "part", "proc", "hemi", "space", "cohort", "split", "chunk", "seg", "res", "den", "label", "desc"),
+)
+NUMBERS = ("run", "echo", "flip", "inv", "split")  # their labels are numbers: 01 is 1
+NOT_IN_RESULTS = ("sub", "ses", "desc")  # a result has its own
+NONE = "none"  # stands for images without the entity
+ANAT_SESSION = "anat-ses"  # a key of ours: the session of the anatomical images
+KEYS = (*ENTITIES, ANAT_SESSION)
+ANATOMICAL_SPACES = ("T1w", "T2w")
+Images = Mapping[str, list[Path]]  # by modality
+
+
+@dataclass(frozen=True, slots=True)
+class BidsChoice:
+    """The images to take from BIDS datasets."""
+
+    labels: dict[str, str] = field(default_factory=dict)  # by entity; NONE for images without it
+    anat_session: str | None = None  # label of the session whose anatomical images go with all others' functional ones
+
+    def select(self, images: Images) -> dict[str, list[Path]]:
+        """The images that are chosen, by modality; modalities without one are left out."""
+        chosen = {modality: list(files) for modality, files in images.items()}
+        for key, label in self.labels.items():
+            for modality, files in chosen.items():
+                chosen[modality] = _select(files, key, label, is_anatomical=modality not in FUNCTIONAL)
+        return {modality: files for modality, files in chosen.items() if files}
+
+    def result_labels(self, images: Images) -> list[str]:
+        """The chosen entities that some of these images have, as a result's name has them: `space-T1w`."""
+        words: list[str] = []
+        for key in ENTITIES:
+            found = [
+                entities[key] for files in images.values() for entities in map(_entities, files) if key in entities
+            ]
+            if key in self.labels and key not in NOT_IN_RESULTS and found:
+                words.append(f"{key}-{found[0]}")
+        return words
+
+    def check_used(self, files: Iterable[Path]) -> None:
+        """UsageError if no image of the datasets, given by their files, has one of the entities."""
+        found = [_entities(file) for file in files]
+        for key, label in self.labels.items():
+            if label != NONE and not any(key in entities for entities in found):
+                raise UsageError("--bids", f"no image of a BIDS dataset has the entity {key!r}", "leave it out")
+        if self.anat_session and not any(entities.get("ses") == self.anat_session for entities in found):
+            reason = f"no image of a BIDS dataset is of ses-{self.anat_session}"
+            raise UsageError("--bids", reason, f"give {ANAT_SESSION} the label of a session")
+
+
+def differences(files: Iterable[Path]) -> dict[str, list[str]]:
+    """The entities in which images differ, with their labels, NONE first."""
+    all_entities = [_entities(file) for file in files]
+    found: dict[str, list[str]] = {}
+    for key in ENTITIES:
+        labels = {entities.get(key, NONE) for entities in all_entities}
+        if len(labels) > 1:
+            found[key] = sorted(labels, key=lambda label: (label != NONE, label))
+    return found
+
+
+def _select(files: list[Path], key: str, label: str, *, is_anatomical: bool) -> list[Path]:
+    labels = {file: _entities(file).get(key) for file in files}
+    matching = [file for file in files if _is_same(key, labels[file] or NONE, label)]
+    without = [file for file in files if labels[file] is None]
+    # The space of a native anatomical image is that of the anatomy.
+    if key == "space":
+        is_native = is_anatomical and label in ANATOMICAL_SPACES
+        return matching or (without if is_native else [])
+    return files if len(without) == len(files) else matching
+
+
+def _is_same(key: str, label: str, wanted: str) -> bool:
+    if key in NUMBERS and label.isdigit() and wanted.isdigit():
+        return int(label) == int(wanted)
+    return label == wanted
+
+
+def _entities(file: Path) -> dict[str, str]:
+    name = bids_names.parse(file.name)
+    return name.entities if name else {}
