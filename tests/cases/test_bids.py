@@ -4,12 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from support.bids import IDS, write_dataset, write_session
+from support.bids import IDS, touch_images, write_dataset, write_session
 from support.cases import find, refusal
 from support.helpers import write_case
+from tfs_rt.cases.bids_choice import BidsChoice
 from tfs_rt.cases.case import Case, FoundCase
+from tfs_rt.cases.discover import discover
 from tfs_rt.cases.modalities import modality_of
-from tfs_rt.errors import NothingFound
+from tfs_rt.errors import NothingFound, UsageError
 
 
 @pytest.fixture
@@ -93,8 +95,8 @@ def test_images_of_different_sessions_are_not_paired(tmp_path: Path) -> None:
     write_session(tmp_path / "raw", "sub-1_ses-a", ("T1w", "T2w"))
     write_session(tmp_path / "raw", "sub-1_ses-b", ("pet",))
     found = find(tmp_path / "raw")
-    assert "found 0 functional" in refusal(found["sub-1_ses-a_desc-fused_T2w"])
-    assert "found 0 anatomical" in refusal(found["sub-1_ses-b_desc-fused_T2w"])
+    assert "found 0 functional images in it, only anatomical" in refusal(found["sub-1_ses-a_desc-fused_T2w"])
+    assert "found 0 anatomical images in it, only functional" in refusal(found["sub-1_ses-b_desc-fused_T2w"])
 
 
 def test_a_label_with_other_signs_is_refused(raw: Path) -> None:
@@ -127,3 +129,107 @@ def test_a_dataset_is_known_by_its_folders_and_a_folder_of_cases_stays_one(tmp_p
     (tmp_path / "empty" / "dataset_description.json").write_text("{}")
     with pytest.raises(NothingFound, match="no case in this BIDS dataset"):
         find(tmp_path / "empty")
+
+
+def choose(raw: Path, anat_session: str | None = None, **labels: str) -> dict[str, FoundCase]:
+    """The cases of a dataset, with images chosen by their entities."""
+    cases = discover([raw], output=Path("nowhere"), bids=BidsChoice(labels, anat_session))
+    return {case.id: case for case in cases}
+
+
+@pytest.fixture
+def derivatives(tmp_path: Path) -> Path:
+    """A dataset in two spaces, as fMRIPrep and PETPrep name their results."""
+    names = [f"{space}desc-preproc_{suffix}" for space in ("", "space-MNI_res-2_") for suffix in ("T1w", "T2w", "pet")]
+    return touch_images(tmp_path / "fmriprep", *(f"sub-01_{name}" for name in (*names, "space-T1w_desc-preproc_pet")))
+
+
+def test_images_are_chosen_by_space_and_the_result_has_it_in_its_name(derivatives: Path) -> None:
+    (found,) = choose(derivatives, space="MNI").items()
+    assert found[0] == "sub-01_space-MNI_desc-fused_T2w"
+    assert stems(found[1]) == [f"sub-01_space-MNI_res-2_desc-preproc_{suffix}" for suffix in ("T1w", "T2w", "pet")]
+    (found,) = choose(derivatives, space="none").items()
+    assert found[0] == "sub-01_desc-fused_T2w"
+    assert stems(found[1]) == [f"sub-01_desc-preproc_{suffix}" for suffix in ("T1w", "T2w", "pet")]
+
+
+def test_native_anatomy_lies_in_the_space_of_t1w(derivatives: Path) -> None:
+    (found,) = choose(derivatives, space="T1w").values()
+    names = ["sub-01_desc-preproc_T1w", "sub-01_desc-preproc_T2w", "sub-01_space-T1w_desc-preproc_pet"]
+    assert stems(found) == names
+
+
+def test_without_a_choice_the_message_names_the_option_and_the_labels(derivatives: Path) -> None:
+    message = refusal(find(derivatives)["sub-01_desc-fused_T2w"])
+    assert "found 2 images of mr-t1 (sub-01_desc-preproc_T1w.nii.gz, sub-01_space-MNI_res-2_desc-" in message
+    assert "They differ in space: none, MNI; res: none, 2: choose one by --bids space=MNI, or space=none" in message
+    (case,) = discover([derivatives])  # another command, without the option
+    assert "--bids" not in refusal(case)
+
+
+def test_a_run_is_chosen_where_there_are_runs(tmp_path: Path) -> None:
+    raw = touch_images(tmp_path, *(f"sub-01_{name}" for name in ("T1w", "T2w", "run-01_pet", "run-02_pet")))
+    touch_images(raw, "sub-02_T1w", "sub-02_T2w", "sub-02_pet")
+    found = choose(raw, run="2")
+    assert stems(found["sub-01_run-02_desc-fused_T2w"]) == ["sub-01_T1w", "sub-01_T2w", "sub-01_run-02_pet"]
+    assert stems(found["sub-02_desc-fused_T2w"]) == ["sub-02_T1w", "sub-02_T2w", "sub-02_pet"]
+    refused = choose(raw, run="3")["sub-01_desc-fused_T2w"]
+    assert "--bids leaves none of sub-01_run-01_pet.nii.gz, sub-01_run-02_pet.nii.gz" in refusal(refused)
+
+
+def test_a_choice_that_leaves_nothing_is_refused_and_one_that_applies_nowhere_is_wrong_usage(derivatives: Path) -> None:
+    assert "--bids leaves none of" in refusal(choose(derivatives, space="X")["sub-01_space-X_desc-fused_T2w"])
+    with pytest.raises(UsageError, match="no image of a BIDS dataset has the entity 'run'"):
+        choose(derivatives, run="1")
+    with pytest.raises(UsageError, match="no image of a BIDS dataset is of ses-mr"):
+        choose(derivatives, anat_session="mr")
+    write_case(derivatives.parent / "cases" / "a")
+    with pytest.raises(UsageError, match="'space'"):
+        choose(derivatives.parent / "cases", space="MNI")
+
+
+def test_anatomy_of_the_subject_goes_with_each_session_without_its_own(tmp_path: Path) -> None:
+    touch_images(tmp_path, "sub-1_T1w", "sub-1_T2w", "sub-1_ses-a_pet", "sub-1_ses-b_pet")
+    touch_images(tmp_path, "sub-1_ses-c_T1w", "sub-1_ses-c_T2w", "sub-1_ses-c_pet")
+    found = find(tmp_path)
+    assert sorted(found) == [f"sub-1_ses-{label}_desc-fused_T2w" for label in "abc"]
+    assert stems(found["sub-1_ses-b_desc-fused_T2w"]) == ["sub-1_T1w", "sub-1_T2w", "sub-1_ses-b_pet"]
+    assert stems(found["sub-1_ses-c_desc-fused_T2w"]) == ["sub-1_ses-c_T1w", "sub-1_ses-c_T2w", "sub-1_ses-c_pet"]
+
+
+def test_anatomy_of_another_session_is_taken_on_request_alone(tmp_path: Path) -> None:
+    touch_images(tmp_path, "sub-1_ses-mr_T1w", "sub-1_ses-mr_T2w", "sub-1_ses-pet_pet")
+    for case in find(tmp_path).values():
+        assert "give --bids anat-ses=mr, if all images were resampled onto one grid" in refusal(case)
+    (found,) = choose(tmp_path, anat_session="mr").items()
+    assert found[0] == "sub-1_ses-pet_desc-fused_T2w"
+    assert stems(found[1]) == ["sub-1_ses-mr_T1w", "sub-1_ses-mr_T2w", "sub-1_ses-pet_pet"]
+
+
+def test_subjects_and_sessions_are_chosen_too(raw: Path) -> None:
+    assert tuple(choose(raw, sub="02")) == IDS[1:]
+    assert tuple(choose(raw, ses="b")) == IDS[2:]
+    assert tuple(choose(raw, ses="none")) == IDS[:1]
+    with pytest.raises(UsageError, match="chooses no session"):
+        choose(raw, ses="x")
+
+
+def test_flair_stands_in_for_t2_where_there_is_none(tmp_path: Path) -> None:
+    touch_images(tmp_path, *(f"sub-1_{name}" for name in ("T1w", "FLAIR", "pet")))
+    touch_images(tmp_path, *(f"sub-2_{name}" for name in ("T1w", "T2w", "FLAIR", "pet")))
+    found = find(tmp_path)
+    assert stems(found["sub-1_desc-fused_T2w"])[1] == "sub-1_FLAIR"
+    assert stems(found["sub-2_desc-fused_T2w"])[1] == "sub-2_T2w"
+
+
+def test_a_dataset_that_is_all_there_is_below_a_source_is_read(tmp_path: Path) -> None:
+    write_dataset(tmp_path / "data" / "raw")
+    assert tuple(find(tmp_path)) == IDS
+
+
+def test_subjects_whose_folders_hold_other_images_are_no_dataset(tmp_path: Path) -> None:
+    for name in ("ct", "mr-t2", "pet"):
+        folder = tmp_path / "sub-01" / name
+        folder.mkdir(parents=True)
+        (folder / "001.png").write_bytes(b"")
+    assert list(find(tmp_path)) == ["sub-01_001"]

@@ -20,6 +20,7 @@ from tfs_rt.cases.case import FoundCase, Problem
 from tfs_rt.cases.listing import shorten
 from tfs_rt.cases.pairing import LIST_IT, Candidate, pair
 from tfs_rt.cases.source import Source, SourceKind
+from tfs_rt.errors import UsageError
 from tfs_rt.output.bids_derivative import DESCRIPTION
 from tfs_rt.output.folder import BIDS_RESULT
 from tfs_rt.output.marks import is_result
@@ -47,11 +48,18 @@ def _find_cases(source: Source) -> Iterator[FoundCase]:
     dataset = dataset_of(source.path)
     is_dataset = dataset == source.path
     subjects = _folders(source.path, "sub-") if is_dataset else [source.path]
+    candidates: list[Candidate] = []
     for subject in subjects:
         sessions = _sessions(subject, dataset, source.bids)
-        for candidate in share_anatomy(sessions, source.bids, by_options=source.has_options):
-            named = replace(candidate, id=_case_id(candidate, source.bids))
-            yield pair(_checked(named, source), NAMING, any_pair=source.any_pair)
+        candidates += share_anatomy(sessions, source.bids, by_options=source.has_options)
+    included = [candidate for candidate in candidates if source.bids.includes(candidate.id)]
+    if candidates and not included:
+        raise UsageError(
+            "--bids", f"chooses no session of {source.path}", f"it has {shorten([c.id for c in candidates])}"
+        )
+    for candidate in included:
+        named = replace(candidate, id=_case_id(candidate, source.bids))
+        yield pair(_checked(named, source), NAMING, any_pair=source.any_pair)
 
 
 def _sessions(subject: Path, dataset: Path | None, choice: BidsChoice) -> list[Candidate]:
@@ -85,19 +93,21 @@ def _session(subject: Path, folder: Path, dataset: Path | None, choice: BidsChoi
             reason = f"{file.name} is a name of {' and '.join(named)}, but lies in a folder of {' and '.join(labels)}"
             problem = Problem(reason, "move it to the folder of its name, or rename it")
 
-    # Take those that were chosen.
+    # Take those that were chosen, and say which were not if an image is missing then.
     chosen = choice.select(images)
-    if images and not chosen and not problem:
-        files = [file for files in images.values() for file in files]
-        reason = f"none of its images is chosen by --bids (found {shorten([file.name for file in files])})"
-        problem = Problem(reason, "give labels that its images have")
-        chosen = images
-    return Candidate("_".join(labels), folder, chosen, problem=problem, dataset=dataset)
+    left_out = tuple(file for modality, files in images.items() if modality not in chosen for file in files)
+    reason = f"--bids leaves none of {shorten([file.name for file in left_out])}"
+    hint = Problem(reason, f"give labels that its images have, or {LIST_IT}") if left_out else None
+    if not chosen:
+        problem = problem or hint
+    return Candidate("_".join(labels), folder, chosen, problem=problem, hint=hint, dataset=dataset, left_out=left_out)
 
 
 def _case_id(candidate: Candidate, choice: BidsChoice) -> str:
     """The id of a session's case: a valid BIDS name, with the entities by which its images were chosen."""
-    return "_".join([candidate.id, *choice.result_labels(candidate.images), "desc-fused_T2w"])
+    # A refused case may not stand for the result of other images.
+    labels = choice.requested_labels if candidate.problem else choice.result_labels(candidate.images)
+    return "_".join([candidate.id, *labels, "desc-fused_T2w"])
 
 
 def _checked(candidate: Candidate, source: Source) -> Candidate:
@@ -114,7 +124,7 @@ def _checked(candidate: Candidate, source: Source) -> Candidate:
             seen = "; ".join(f"{key}: {', '.join(labels)}" for key, labels in found.items())
             reason = f"found {len(files)} images of {modality} ({names}); expected one. They differ in {seen}"
             key, labels = next(iter(found.items()))
-            option = f"choose by --bids {key}={labels[-1]}, or {key} and another label"
+            option = f"choose one by --bids {key}={f', or {key}='.join(reversed(labels))}"
             return replace(candidate, hint=Problem(reason, option if source.has_options else LIST_IT))
     return candidate
 

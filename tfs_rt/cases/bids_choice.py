@@ -20,6 +20,7 @@ ENTITIES = (
     *("mt", "part", "proc", "hemi", "space", "cohort", "split", "chunk", "seg", "res", "den", "label", "desc"),
 )
 NUMBERS = ("run", "echo", "flip", "inv", "split")  # their labels are numbers: 01 is 1
+OF_FOLDERS = ("sub", "ses")  # choose subjects and sessions, not images in them
 NOT_IN_RESULTS = ("sub", "ses", "desc")  # a result has its own
 NONE = "none"  # stands for images without the entity
 ANAT_SESSION = "anat-ses"  # a key of ours: the session of the anatomical images
@@ -35,13 +36,26 @@ class BidsChoice:
     labels: dict[str, str] = field(default_factory=dict)  # by entity; NONE for images without it
     anat_session: str | None = None  # label of the session whose anatomical images go with all others' functional ones
 
+    def includes(self, session: str) -> bool:
+        """True if a session, `sub-01_ses-02` or `sub-01`, is among those that were chosen."""
+        entities = dict(word.split("-", 1) for word in session.split("_") if "-" in word)
+        return all(self.labels[key] == entities.get(key, NONE) for key in OF_FOLDERS if key in self.labels)
+
     def select(self, images: Images) -> dict[str, list[Path]]:
         """The images that are chosen, by modality; modalities without one are left out."""
         chosen = {modality: list(files) for modality, files in images.items()}
         for key, label in self.labels.items():
+            if key in OF_FOLDERS:
+                continue
             for modality, files in chosen.items():
                 chosen[modality] = _select(files, key, label, is_anatomical=modality not in FUNCTIONAL)
         return {modality: files for modality, files in chosen.items() if files}
+
+    @property
+    def requested_labels(self) -> list[str]:
+        """The chosen entities that the name of a result has: `space-T1w`."""
+        named = [key for key in ENTITIES if key in self.labels and key not in NOT_IN_RESULTS]
+        return [f"{key}-{self.labels[key]}" for key in named if self.labels[key] != NONE]
 
     def result_labels(self, images: Images) -> list[str]:
         """The chosen entities that some of these images have, as a result's name has them: `space-T1w`."""

@@ -28,6 +28,7 @@ class Candidate:
     problem: Problem | None = None  # it is refused, whatever its images are
     hint: Problem | None = None  # explains best why images are missing, if any are
     dataset: Path | None = None  # the BIDS dataset that holds it
+    left_out: tuple[Path, ...] = ()  # all images of the modalities of which --bids leaves none
 
 
 def pair(candidate: Candidate, naming_remedy: str, *, any_pair: bool) -> FoundCase:
@@ -40,7 +41,7 @@ def pair(candidate: Candidate, naming_remedy: str, *, any_pair: bool) -> FoundCa
     if not problem and (incomplete := _problem(candidate, naming_remedy, any_pair)):
         problem = candidate.hint or incomplete
     if problem:
-        files = tuple(file for files in candidate.images.values() for file in files)
+        files = tuple(file for files in candidate.images.values() for file in files) + candidate.left_out
         return RefusedCase(candidate.id, InputError(candidate.folder, *problem), files, dataset=candidate.dataset)
     present = _anatomical(candidate.images) + [name for name in FUNCTIONAL if name in candidate.images]
     in_slot_order = [name for name in (*ALL_ANATOMICAL, *FUNCTIONAL) if name in present]
@@ -63,7 +64,7 @@ def may_hold_a_case(modalities: Collection[str], *, any_pair: bool) -> bool:
 
 
 def _anatomical(modalities: Collection[str]) -> list[str]:
-    """The anatomical ones among modalities, in slot order. FLAIR stands in for mr-t2: beside it and m1 it is left out."""
+    """The anatomical ones among modalities, in slot order. FLAIR stands in for mr-t2 and is left out beside it."""
     found = [name for name in ALL_ANATOMICAL if name in modalities]
     if len(found) > 2 and "mr-t2" in found and FLAIR in found:
         found.remove(FLAIR)

@@ -46,6 +46,7 @@ def fuse(  # noqa: PLR0913 - one parameter for each option
     m2: option.M2 = None,
     functional: option.Functional = None,
     case_id: option.CaseId = None,
+    bids: option.Bids = None,
     target_size: option.TargetSize = None,
     window: reading_option.Windows = None,
     colormap: reading_option.Colormap = None,
@@ -108,7 +109,7 @@ def fuse(  # noqa: PLR0913 - one parameter for each option
         window or [], colormap, allow_lossy=allow_lossy, nan=nan, series=series or (), same_frame=same_frame
     )
     single = parse_case(m1, m2, functional, case_id)
-    found = find_cases(cases or [], single, output, any_pair=METHODS[method].any_pair)
+    found = find_cases(cases or [], single, output, any_pair=METHODS[method].any_pair, bids=bids or [])
 
     # Fuse in worker processes, or here.
     if sharing.in_workers:

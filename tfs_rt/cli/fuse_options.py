@@ -26,7 +26,8 @@ Cases = Annotated[
     list[Path] | None,
     typer.Argument(
         metavar="CASES",
-        help="Folders of cases, nnU-Net folders, BIDS datasets, or CSV files with the columns id,m1,m2,functional."
+        help="Folders of cases, a folder for each modality, nnU-Net folders, BIDS datasets, or CSV files with the"
+        " columns id,m1,m2,functional."
         f" Images: {listed(FORMAT_ENDINGS)}.",
         show_default=False,
     ),
@@ -34,19 +35,32 @@ Cases = Annotated[
 M1 = Annotated[
     Path | None,
     typer.Option(
-        "--m1", metavar="FILE", help="A single case: its first anatomical image (CT or MR).", rich_help_panel=INPUT
+        "--m1",
+        metavar="PATH",
+        help="A single case: its first anatomical image (CT or MR), a file or a folder of DICOM slices.",
+        rich_help_panel=INPUT,
     ),
 ]
 M2 = Annotated[
-    Path | None, typer.Option("--m2", metavar="FILE", help="Its second anatomical image.", rich_help_panel=INPUT)
+    Path | None, typer.Option("--m2", metavar="PATH", help="Its second anatomical image.", rich_help_panel=INPUT)
 ]
 Functional = Annotated[
     Path | None,
-    typer.Option("--functional", metavar="FILE", help="Its functional image (PET or SPECT).", rich_help_panel=INPUT),
+    typer.Option("--functional", metavar="PATH", help="Its functional image (PET or SPECT).", rich_help_panel=INPUT),
 ]
 CaseId = Annotated[
     str | None,
     typer.Option("--id", metavar="NAME", help="Its name." + default("from its path"), rich_help_panel=INPUT),
+]
+Bids = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--bids",
+        metavar="KEY=LABEL",
+        help="Images to take from BIDS datasets, by entities of their names: space=MNI152NLin2009cAsym,run=1. The label"
+        " none takes images without it. anat-ses=LABEL pairs that session's anatomical images with the other sessions.",
+        rich_help_panel=INPUT,
+    ),
 ]
 TargetSize = Annotated[
     str | None,

@@ -13,11 +13,13 @@ from tfs_rt.errors import UsageError
 from tfs_rt.spec import SLOTS
 
 if TYPE_CHECKING:
+    from tfs_rt.cases.bids_choice import BidsChoice
     from tfs_rt.cases.case import Case, FoundCase
     from tfs_rt.cases.load import ReadingOptions
 
 WINDOW = re.compile(rf"(?:({'|'.join(SLOTS)})=)?([^:=]+):([^:=]+)")
 SERIES = re.compile(rf"({'|'.join(SLOTS)})=([0-9.]{{1,64}})")
+BIDS_LABEL = re.compile(r"([a-z-]+)=([A-Za-z0-9]+)")
 LARGEST_VALUE = 1e12  # of a window's ends
 
 Window = tuple[float, float]  # the values of black and white
@@ -34,14 +36,35 @@ def parse_case(m1: Path | None, m2: Path | None, functional: Path | None, case_i
     return []
 
 
-def find_cases(sources: Sequence[Path], given: list[Case], output: Path, *, any_pair: bool) -> list[FoundCase]:
-    """All cases of the sources; UsageError if there are no sources."""
+def find_cases(
+    sources: Sequence[Path], given: list[Case], output: Path, *, any_pair: bool, bids: Sequence[str] = ()
+) -> list[FoundCase]:
+    """All cases of the sources; UsageError if there are no sources. `bids` holds the texts of `--bids`."""
     from tfs_rt.cases.discover import discover
 
-    found = discover(sources, output=output, given=given, any_pair=any_pair)
+    choice = _parse_bids(bids) if bids else None
+    found = discover(sources, output=output, given=given, any_pair=any_pair, bids=choice)
     if not found:
         raise UsageError("CASES", "nothing to fuse", "give a folder of cases, a CSV, or --m1 --m2 --functional")
     return found
+
+
+def _parse_bids(texts: Sequence[str]) -> BidsChoice:
+    """The choice of `--bids space=LABEL,run=LABEL`."""
+    from tfs_rt.cases.bids_choice import ANAT_SESSION, KEYS, BidsChoice
+
+    labels: dict[str, str] = {}
+    for part in ",".join(texts).split(","):
+        match = BIDS_LABEL.fullmatch(part.strip())
+        if not match:
+            raise UsageError("--bids", f"{part!r} is not KEY=LABEL", "write space=MNI152NLin2009cAsym,run=1")
+        key, label = match.groups()
+        if key not in KEYS:
+            raise UsageError("--bids", f"{key!r} is not an entity of BIDS", f"choose one of {', '.join(KEYS)}")
+        if labels.setdefault(key, label) != label:
+            raise UsageError("--bids", f"{key} has two labels ({labels[key]}, {label})", "give it one")
+    anat_session = labels.pop(ANAT_SESSION, None)
+    return BidsChoice(labels, anat_session)
 
 
 def parse_target_size(text: str | None) -> tuple[int, int] | None:
