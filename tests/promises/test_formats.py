@@ -416,10 +416,10 @@ def test_a_spread_is_a_series_of_its_own_and_no_result(
 def test_a_folder_in_a_files_place_and_a_name_without_a_format_say_what_to_do(tmp_path: Path, cli: Cli) -> None:
     folder = write_case(tmp_path / "k")
     (folder / "series").mkdir()
-    (folder / "t2.ima").write_bytes(b"")
+    (folder / "t2.scan").write_bytes(b"")
     for other, words in (
         ("series", "is a folder without files: give the folder that holds the files of the series"),
-        ("t2.ima", "name it .dcm"),
+        ("t2.scan", "is in no format that is read: convert it to one of PNG"),
     ):
         files = ["--m1", folder / "mr-t1.png", "--m2", folder / other, "--functional", folder / "pet.png"]
         assert words in cli("fuse", *files, "-o", tmp_path / "out").err

@@ -9,6 +9,7 @@ from tfs_rt.cases.load import Loaded
 from tfs_rt.cases.modalities import FLAIR, PLAIN_MR
 from tfs_rt.facts import Facts
 from tfs_rt.formats import hounsfield
+from tfs_rt.formats.registry import place_format
 
 # A result more than so many times larger or smaller than the training images causes a warning.
 SIZE_RATIO = 2
@@ -116,7 +117,7 @@ def _place_warnings(loaded: Loaded) -> list[str]:
     """A warning if the inputs' places in space could not be compared: only files of one format can."""
     placed = [slot for slot, facts in loaded.inputs.items() if facts["has_place"]]
     unplaced = [slot for slot in loaded.inputs if slot not in placed]
-    formats = sorted({facts["format"] for facts in loaded.inputs.values()})
+    formats = sorted({place_format(facts["format"]) for facts in loaded.inputs.values()})
     if placed and unplaced:
         reason = f"no position in space is known for {', '.join(unplaced)}, unlike {', '.join(placed)}"
         return [f"{reason}: it was not checked that the inputs show the same place"]

@@ -13,6 +13,7 @@ from tfs_rt.cases.names import is_same_name
 from tfs_rt.errors import InputError
 from tfs_rt.facts import Facts
 from tfs_rt.formats.picture import Picture
+from tfs_rt.formats.registry import place_format
 
 # DICOM modalities that do not belong in a slot.
 WRONG_MODALITIES = {"m1": ("PT", "NM"), "m2": ("PT", "NM"), "functional": ("CT", "MR")}
@@ -110,7 +111,9 @@ def _size(picture: Picture) -> str:
 def _check_subjects(case: Case, pictures: dict[str, Picture], inputs: dict[str, Facts]) -> None:
     """Refuse files that are of different patients, or that lie differently in space."""
     for (one, a), (other, b) in combinations(pictures.items(), 2):
-        if a.facts["format"] != b.facts["format"]:  # each format says in its own way how a grid lies
+        if place_format(a.facts["format"]) != place_format(
+            b.facts["format"]
+        ):  # each says in its own way how a grid lies
             continue
         for key in sorted((a.subject.keys() & b.subject.keys()) - {FRAME}):
             if values_agree(a.subject[key], b.subject[key]):

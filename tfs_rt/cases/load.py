@@ -16,7 +16,7 @@ from tfs_rt.cases.remedies import without_options
 from tfs_rt.errors import InputError
 from tfs_rt.facts import Facts
 from tfs_rt.formats.picture import MAX_PIXELS, Content, FileOptions, Picture
-from tfs_rt.formats.registry import WITH_GEOMETRY, read_picture
+from tfs_rt.formats.registry import place_format, read_picture
 from tfs_rt.images import RGB
 from tfs_rt.spec import SLOTS
 
@@ -197,8 +197,9 @@ def _result_size(
 def _result_format(case: Case, inputs: dict[str, Facts], count: int) -> str:
     """The inputs' common format if it keeps their place in space, else PNG; InputError for volumes in several."""
     formats = {facts["format"] for facts in inputs.values()}
-    if count > 1 and len(formats) > 1:
+    results = set(map(place_format, formats))
+    if count > 1 and len(results) > 1:
         reason = f"is a volume in several formats ({', '.join(sorted(formats))})"
         raise InputError(f"case {case.id}", reason, "convert all three to one of them")
-    (first, *others) = formats
-    return first if not others and first in WITH_GEOMETRY else "png"
+    (first, *others) = results
+    return "png" if others else first

@@ -32,9 +32,9 @@ def checked_picture(answer: Any, name: str | None) -> Picture:
     slices, facts, subject, frame = answer
     count, height, width = _size(slices)
     own = facts.get("format") if type(facts) is dict else None
-    if type(own) is not str or (name and own != name):
+    if type(own) is not str or own not in SCHEMAS or (name and own != name):
         raise ValueError("another format")
-    checks = SCHEMAS.get(own, _plain)(count, height, width)
+    checks = SCHEMAS[own](count, height, width)
     for field, part, check in zip(("facts", "subject", "frame"), answer[1:], checks, strict=True):
         if not check(part):
             raise ValueError(f"its {field} are not those of a {own} file")
@@ -137,7 +137,7 @@ def _absent(value: Any) -> bool:
 
 
 def _plain(_count: int, _height: int, _width: int) -> Checks:
-    """PNG, TIFF, JPEG: formats without a subject and a place."""
+    """PNG, TIFF, JPEG, GIF, BMP: formats without a subject and a place."""
     facts = _record({"format": _text, "mode": _text, "levels": _text}, {**WINDOW, "window_from": _one_of("user")})
     return facts, _record({}), _absent
 
@@ -256,4 +256,8 @@ def _grid(size: tuple[int, ...], corners: Check) -> Check:
     return _record({"size": _one_of(size), "corners": corners, "within": _number})
 
 
-SCHEMAS: dict[str, Callable[[int, int, int], Checks]] = {"dicom": _dicom, "nifti": _nifti}
+SCHEMAS: dict[str, Callable[[int, int, int], Checks]] = {
+    "dicom": _dicom,
+    **dict.fromkeys(("nifti", "mgh", "nrrd", "metaimage"), _nifti),
+    **dict.fromkeys(("png", "tiff", "jpeg", "gif", "bmp"), _plain),
+}

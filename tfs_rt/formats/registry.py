@@ -2,7 +2,7 @@
 
 To add a format: write a module with `read(data, path, options)`, and with `encode(slices, frames, text)` if results are
 written in it, and add its entry here. The ending of its results goes into `tfs_rt.output.folder.ENDINGS`. A format with
-geometry also needs a schema in `tfs_rt.formats.answers`.
+geometry also needs a schema in `tfs_rt.formats.answers`. Formats that are read by no module are in CONVERSIONS.
 Reading this registry imports no array library, so that `tfs-rt --help` stays fast.
 """
 
@@ -11,10 +11,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from tfs_rt.errors import InputError
 from tfs_rt.optional import import_optional
+from tfs_rt.system.files import open_regular
 
 if TYPE_CHECKING:
     from tfs_rt.formats.picture import Content, FileOptions, Picture
@@ -32,11 +34,16 @@ class Format:
     # Module whose `read` takes the files of a folder, by name; empty if a folder cannot be one image in this format.
     folder_reader: str = ""
     writer: str = ""  # module with `encode`; empty if no result is written in this format
-    # Holds measured values with a place in space, so that results go back into it.
-    has_geometry: bool = False
+    # The format of results of three such files. Those with a place in space keep it.
+    results: str = "png"
     # Every file has lost something, so that it is read with --allow-lossy alone.
     lossy: bool = False
     extra: str = ""  # pip install 'tfs-rt[EXTRA]' brings the packages that it needs
+
+    @property
+    def has_geometry(self) -> bool:
+        """True if its files hold measured values with a place in space."""
+        return self.results != "png"
 
     @property
     def remedy(self) -> str:
@@ -65,6 +72,18 @@ FORMATS = {
         reader="tfs_rt.formats.jpeg",
         lossy=True,
     ),
+    "gif": Format(
+        title="GIF",
+        endings=(".gif",),
+        description="one slice; animations are refused",
+        reader="tfs_rt.formats.gif",
+    ),
+    "bmp": Format(
+        title="BMP",
+        endings=(".bmp",),
+        description="one slice",
+        reader="tfs_rt.formats.bmp",
+    ),
     "dicom": Format(
         title="DICOM",
         endings=(".dcm", ".dicom", ".ima"),
@@ -72,7 +91,7 @@ FORMATS = {
         reader="tfs_rt.formats.dicom.read",
         folder_reader="tfs_rt.formats.dicom.series",
         writer="tfs_rt.formats.dicom.write",
-        has_geometry=True,
+        results="dicom",
         extra="dicom",
     ),
     "nifti": Format(
@@ -81,7 +100,31 @@ FORMATS = {
         description="a volume, fused slice by slice",
         reader="tfs_rt.formats.nifti.read",
         writer="tfs_rt.formats.nifti.write",
-        has_geometry=True,
+        results="nifti",
+        extra="nifti",
+    ),
+    "mgh": Format(
+        title="MGH",
+        endings=(".mgz", ".mgh"),
+        description="a volume, as FreeSurfer writes it",
+        reader="tfs_rt.formats.volumes.mgh",
+        results="nifti",
+        extra="nifti",
+    ),
+    "nrrd": Format(
+        title="NRRD",
+        endings=(".nrrd",),
+        description="a volume, with its header in the same file",
+        reader="tfs_rt.formats.volumes.nrrd",
+        results="nifti",
+        extra="nifti",
+    ),
+    "metaimage": Format(
+        title="MetaImage",
+        endings=(".mha",),
+        description="a volume, with its header in the same file",
+        reader="tfs_rt.formats.volumes.metaimage",
+        results="nifti",
         extra="nifti",
     ),
 }  # by the name that sidecars have
@@ -89,9 +132,34 @@ NAMES = {ending: name for name, entry in FORMATS.items() for ending in entry.end
 WITH_GEOMETRY = frozenset(name for name, entry in FORMATS.items() if entry.has_geometry)
 LOSSY = frozenset(name for name, entry in FORMATS.items() if entry.lossy)
 (FOLDER_FORMAT,) = (name for name, entry in FORMATS.items() if entry.folder_reader)
-# Endings of images that are refused with a remedy, not passed over in silence.
-UNREAD = (".bmp", ".gif", ".webp")
-IMAGE_ENDINGS = (*NAMES, *UNREAD)
+BY_NIBABEL = "pip install nibabel, then nib-convert {file} {stem}.nii.gz"
+BY_SIMPLEITK = (
+    "pip install SimpleITK, then "
+    'python -c "import sys, SimpleITK as s; s.WriteImage(s.ReadImage(sys.argv[1]), sys.argv[2])" {file} {stem}.nii.gz'
+)
+BY_PILLOW = 'python -c "import sys; from PIL import Image; Image.open(sys.argv[1]).save(sys.argv[2])" {file} {stem}.png'
+ANALYZE = f"{BY_NIBABEL} (an Analyze file does not say left from right: compare it)"
+# Images that are refused with the command that converts them, not passed over in silence.
+CONVERSIONS = {
+    ".hdr": ANALYZE,
+    ".head": BY_NIBABEL,
+    ".mnc": BY_NIBABEL,
+    ".mhd": BY_SIMPLEITK,
+    ".nhdr": BY_SIMPLEITK,
+    ".webp": BY_PILLOW,
+    ".jp2": BY_PILLOW,
+}
+IMAGE_ENDINGS = (*NAMES, *CONVERSIONS)
+# Files of values whose header is another file: in a folder of images only the header counts.
+VALUES = {".img": ANALYZE, ".brik": BY_NIBABEL}
+# DICOM is known by its content where a file's ending says nothing.
+DICOM_SIGNATURE = b"DICM"
+DICOM_START = 128  # bytes before the signature
+
+
+def place_format(name: str) -> str:
+    """The format in which files of the named one say where they lie: results of three such files have it."""
+    return FORMATS[name].results
 
 
 def read_picture(data: Content, path: Path, options: FileOptions) -> Picture:
@@ -103,10 +171,9 @@ def read_picture(data: Content, path: Path, options: FileOptions) -> Picture:
     if isinstance(data, dict):
         entry = FORMATS[FOLDER_FORMAT]
         return import_optional(entry.folder_reader, str(path), entry.remedy).read(data, path, options)
-    name = format_of(path)
+    name = format_of(path, data)
     if name is None:
-        remedy = f"convert it to one of {', '.join(NAMES)}, or, if it is DICOM, name it .dcm"
-        raise InputError(path, "is in no format that is read", remedy)
+        raise InputError(path, "is in no format that is read", _conversion(path))
     entry = FORMATS[name]
     return import_optional(entry.reader, str(path), entry.remedy).read(data, path, options)
 
@@ -126,12 +193,38 @@ def encode_series(name: str, slices: Sequence[RGB], frames: dict[str, Any], text
     return import_optional(entry.writer, f"a result in {name}", entry.remedy).encode_series(slices, frames, text)
 
 
-def format_of(path: Path) -> str | None:
-    """The name of the format that a file's ending stands for; None if it stands for none."""
-    return NAMES.get(ending(path))
+def format_of(path: Path, head: bytes = b"") -> str | None:
+    """The name of a file's format by its ending; by the first bytes if the ending says nothing. None for no format."""
+    kind = ending(path)
+    if kind not in NAMES and kind not in CONVERSIONS | VALUES and head.startswith(DICOM_SIGNATURE, DICOM_START):
+        return "dicom"
+    return NAMES.get(kind)
+
+
+def is_image(path: Path) -> bool:
+    """True if a file is an image by its ending, or, where that says nothing, DICOM by its first bytes.
+
+    No library opens the file. False, without waiting, for one that cannot be read.
+    """
+    if ending(path) in IMAGE_ENDINGS:
+        return True
+    try:
+        with open_regular(path) as file:
+            return format_of(path, file.read(DICOM_START + len(DICOM_SIGNATURE))) is not None
+    except OSError:
+        return False
 
 
 def ending(path: Path) -> str:
     """A file name's ending in small letters, `.nii.gz` as one."""
     name = path.name.lower()
     return ".nii.gz" if name.endswith(".nii.gz") else Path(name).suffix
+
+
+def _conversion(path: Path) -> str:
+    """The remedy for a file in no format that is read: the command that converts it, if its ending is known."""
+    command = (CONVERSIONS | VALUES).get(ending(path))
+    if command:
+        return f"convert it: {command.format(file=quote(path.name), stem=quote(path.stem))}"
+    titles = ", ".join(entry.title for entry in FORMATS.values())
+    return f"convert it to one of {titles} (DICOM without its first 132 bytes: dcmconv IN OUT.dcm)"

@@ -31,7 +31,7 @@ class SandboxedReader:
 
     def read(self, data: Content, path: Path, options: FileOptions) -> Picture:
         """The slices of a file or a folder from its bytes; InputError too if reading them ends the child."""
-        name = FOLDER_FORMAT if isinstance(data, dict) else format_of(path)
+        name = FOLDER_FORMAT if isinstance(data, dict) else format_of(path, data)
         fields = dataclasses.asdict(options)
         return self.sandbox(path, data, str(path), fields, check=lambda answer: checked_picture(answer, name))
 

@@ -398,7 +398,7 @@ def test_what_cannot_be_read_by_rule_is_refused() -> None:
     refused(nifti(np.zeros((5, 6, 4, 1, 3), np.float32)), "3 volumes or components")
     refused(nifti(np.zeros((5,), np.uint8)), "a line of voxels")
     refused(nifti(PHANTOM.astype(np.complex64)), "complex64")
-    refused(nifti(np.zeros((5, 6, 4), [("R", "u1"), ("G", "u1"), ("B", "u1"), ("A", "u1")])), "RGBA")
+    refused(nifti(np.zeros((5, 6, 4), [("R", "u1"), ("G", "u1"), ("B", "u1"), ("A", "u1")])), "transparent voxels")
     refused(nifti(PHANTOM, datatype=1), "binary")
     refused(nifti(PHANTOM, magic=b"ni1"), "in another file")
     refused(nifti(PHANTOM, sform_code=17), "unknown code")

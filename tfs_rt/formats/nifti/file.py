@@ -10,6 +10,7 @@ import gzip
 import io
 import math
 from pathlib import Path
+from shlex import quote
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -36,9 +37,22 @@ SCALARS = {
     64: "f8",
 }  # by NIfTI's datatype
 RGB24 = 128
+RGBA32 = 2304
+UINT8 = 2
+COLOURS = {RGB24: np.dtype(("u1", (3,))), RGBA32: np.dtype(("u1", (4,)))}  # by NIfTI's datatype
+OPAQUE = 255
+# Intent codes.
+NO_INTENT = 0
+VECTOR = 1007
+RGB_VECTOR = 2003
 GZIP_MAGIC = b"\x1f\x8b"
 MAGIC = {348: (344, b"n+1\0"), 540: (4, b"n+2\0\r\n\x1a\n")}  # by the header's size: position and bytes of the magic
 AGAIN = "write the file again"
+COLOUR_REMEDY = (
+    "extract one time, or, for colours, say so: "
+    'python -c "import sys, nibabel as n; i = n.load(sys.argv[1]); i.header.set_intent(2003); n.save(i, sys.argv[2])"'
+    " {file} OUT.nii.gz"
+)
 
 
 class Stored(NamedTuple):
@@ -51,8 +65,6 @@ class Stored(NamedTuple):
 def read_stored(data: bytes, path: Path) -> Stored:
     """The header and the one volume of a single-file NIfTI-1 or -2; InputError, or any other error if it is damaged."""
     # Check that the file is compressed just when its name says so.
-    if not data:
-        raise InputError(path, "is empty", AGAIN)
     compressed = path.name.lower().endswith(".gz")
     if compressed != data.startswith(GZIP_MAGIC):
         reason = "is not compressed, as its name says" if compressed else "is compressed, but its name does not say so"
@@ -60,10 +72,11 @@ def read_stored(data: bytes, path: Path) -> Stored:
     # Read the header, and from it the size of the volume.
     with gzip.GzipFile(fileobj=io.BytesIO(data)) if compressed else io.BytesIO(data) as file:
         header = _header(file.read(540), path)
-        shape = _shape(header, path)
+        parts = 3 if _has_colour_dimension(header) else 1
+        shape = _shape(header, parts, path)
         offset = int(header["vox_offset"])
         voxel = _voxel(header, path)
-        size = offset + math.prod(shape) * voxel.itemsize
+        size = offset + math.prod(shape) * voxel.itemsize * parts
         _check_size(header, offset, size, path)
         # Check the size before any of the volume is read.
         if size > len(data) * (DEFLATE_RATIO if compressed else 1):
@@ -76,7 +89,11 @@ def read_stored(data: bytes, path: Path) -> Stored:
         raise InputError(path, f"damaged, or {extent}", AGAIN)
     # Order the axes as (x, y, z), with those of a voxel's parts last.
     flat = np.frombuffer(content, voxel.base, offset=offset)
-    return Stored(header, flat.reshape(*shape[::-1], *voxel.shape).transpose(2, 1, 0, *range(3, 3 + voxel.ndim)))
+    if parts > 1:
+        header["datatype"] = RGB24
+        return Stored(header, flat.reshape(parts, *shape[::-1]).transpose(3, 2, 1, 0))
+    voxels = flat.reshape(*shape[::-1], *voxel.shape).transpose(2, 1, 0, *range(3, 3 + voxel.ndim))
+    return Stored(header, _without_alpha(voxels, header, path))
 
 
 def _header(head: bytes, path: Path) -> Nifti1Header:
@@ -94,14 +111,41 @@ def _header(head: bytes, path: Path) -> Nifti1Header:
     )
 
 
-def _shape(header: Nifti1Header, path: Path) -> tuple[int, int, int]:
-    """The three dimensions of the one volume, which has one slice if it has two."""
+def _has_colour_dimension(header: Nifti1Header) -> bool:
+    """True for 8-bit values whose header says that three of them are a colour.
+
+    Its intent code says so, or their place in the fifth dimension, that of vectors. The fourth is that of time.
+    """
+    rank, *dimensions = header["dim"].tolist()
+    if not 4 <= rank <= 7 or math.prod(dimensions[3:rank]) != 3 or int(header["datatype"]) != UINT8:
+        return False
+    intent = int(header["intent_code"])
+    is_scaled = header.get_slope_inter() not in ((None, None), (1, 0))
+    return not is_scaled and (intent == RGB_VECTOR or (dimensions[4] == 3 and intent in (NO_INTENT, VECTOR)))
+
+
+def _without_alpha(voxels: NDArray[Any], header: Nifti1Header, path: Path) -> NDArray[Any]:
+    """Voxels without an alpha channel, if they have one; InputError unless it is opaque."""
+    if int(header["datatype"]) != RGBA32:
+        return voxels
+    if (voxels[..., 3] != OPAQUE).any():
+        raise InputError(path, "has transparent voxels", "flatten it onto a background of your choice, as RGB24")
+    header["datatype"] = RGB24
+    return voxels[..., :3]
+
+
+def _shape(header: Nifti1Header, parts: int, path: Path) -> tuple[int, int, int]:
+    """The three dimensions of the one volume of so many parts, which has one slice if it has two."""
     rank, *dimensions = header["dim"].tolist()
     if not 1 <= rank <= 7 or min(dimensions[:rank]) < 1:
         raise InputError(path, "damaged NIfTI (no such dimensions)", AGAIN)
     if rank < 2:
         raise InputError(path, "holds a line of voxels, not an image", "give a volume or a slice")
-    if (count := math.prod(dimensions[3:rank])) > 1:
+    count = math.prod(dimensions[3:rank])
+    if count == 3 != parts and int(header["datatype"]) == UINT8:
+        reason = "holds 3 volumes of 8 bits, and its header does not say if they are times or red, green and blue"
+        raise InputError(path, reason, COLOUR_REMEDY.format(file=quote(path.name)))
+    if count != parts:
         raise InputError(path, f"holds {count} volumes or components", "extract the one volume to be fused")
     width, height, depth = [*dimensions[:rank], 1][:3]
     if width * height * depth > MAX_VOXELS:
@@ -111,8 +155,8 @@ def _shape(header: Nifti1Header, path: Path) -> tuple[int, int, int]:
 
 def _voxel(header: Nifti1Header, path: Path) -> np.dtype[Any]:
     code = int(header["datatype"])
-    if code == RGB24:
-        return np.dtype(("u1", (3,)))
+    if code in COLOURS:
+        return COLOURS[code]
     if code not in SCALARS:
         raise InputError(
             path, f"holds {header.get_value_label('datatype')} values", "convert it to float32, int16, uint8 or RGB24"

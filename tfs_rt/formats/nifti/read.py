@@ -11,6 +11,7 @@ window that `tfs_rt.formats.nifti.window` chooses.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from numpy.typing import NDArray
 from tfs_rt.errors import InputError, first_line
 from tfs_rt.formats.levels import AS_STORED
 from tfs_rt.formats.missing import fill_missing
-from tfs_rt.formats.nifti.file import AGAIN, RGB24, read_stored
+from tfs_rt.formats.nifti.file import AGAIN, RGB24, Stored, read_stored
 from tfs_rt.formats.nifti.space import frame_of, place_facts, subject_of
 from tfs_rt.formats.nifti.window import choose_window
 from tfs_rt.formats.picture import MAX_PIXELS, FileOptions, Picture, grey, to_levels
@@ -32,22 +33,31 @@ from tfs_rt.images import RGB
 
 def read(data: bytes, path: Path, options: FileOptions) -> Picture:
     """The axial slices of a NIfTI file's bytes; InputError names `path`, the reason and the remedy."""
+    return read_volume("NIfTI", read_stored, data, path, options)
+
+
+def read_volume(
+    title: str, read_stored: Callable[[bytes, Path], Stored], data: bytes, path: Path, options: FileOptions
+) -> Picture:
+    """The axial slices of a volume in the format of that title, which `read_stored` reads as NIfTI stores it."""
     try:
+        if not data:
+            raise InputError(path, "is empty", AGAIN)
         with np.errstate(divide="raise", over="raise", invalid="raise"):
-            return _read(data, path, options)
+            return _to_picture(title, read_stored(data, path), path, options)
     except (InputError, MemoryError):
         raise
     except Exception as error:  # EOFError, zlib.error, HeaderDataError, LinAlgError, FloatingPointError ...
-        raise InputError(path, f"damaged NIfTI ({first_line(error)})", AGAIN) from error
+        raise InputError(path, f"damaged {title} ({first_line(error)})", AGAIN) from error
 
 
-def _read(data: bytes, path: Path, options: FileOptions) -> Picture:
-    header, voxels = read_stored(data, path)
+def _to_picture(title: str, stored: Stored, path: Path, options: FileOptions) -> Picture:
+    header, voxels = stored
     frame = frame_of(header, voxels.shape[:3], path)
     volume = apply_orientation(voxels, frame.to_view)  # (columns, rows, slices), or with a last axis for RGB
     _check_size(volume.shape, path)
     slices, level_facts = _to_slices(volume, header, path, options)
-    facts = {"format": "nifti", **place_facts(frame), **level_facts}
+    facts = {"format": title.lower(), **place_facts(frame), **level_facts}
     return Picture(slices, facts, subject_of(frame, volume.shape), asdict(frame))
 
 

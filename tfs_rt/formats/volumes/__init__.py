@@ -1,0 +1,1 @@
+"""Volumes in the formats of other programs, read by the rules for NIfTI."""
