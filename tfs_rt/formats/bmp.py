@@ -17,6 +17,7 @@ from tfs_rt.formats.picture import FileOptions, Picture
 from tfs_rt.formats.pillow_modes import REMEDY_8_BIT, REMEDY_ENDING, REMEDY_REWRITE, decode, to_picture
 
 SIGNATURE = b"BM"
+OPAQUE = 255
 OLD_HEADER = 12  # bytes
 HEADERS = (OLD_HEADER, 40, 52, 56, 64, 108, 124)
 # Compressions.
@@ -54,6 +55,10 @@ def _check_file(data: bytes, path: Path) -> None:
     if depth not in DEPTHS.get(compression, ()):
         reason = f"is packed in a way that is not read (compression {compression}, {depth} bits a pixel)"
         raise InputError(path, reason, REMEDY_8_BIT)
-    row = (width * depth + 31) // 32 * 4
-    if offset < 14 + size or len(data) < offset + row * abs(height):
+    end = offset + (width * depth + 31) // 32 * 4 * abs(height)
+    if offset < 14 + size or len(data) < end:
         raise InputError(path, "damaged or truncated BMP", REMEDY_REWRITE)
+    # The fourth byte of a pixel has no meaning. Some programs write an alpha channel there, which Pillow leaves out.
+    fourth = data[offset + 3 : end : 4] if (compression, depth) == (RAW, 32) else b""
+    if len(fourth) not in (fourth.count(0), fourth.count(OPAQUE)):
+        raise InputError(path, "has transparent pixels", "flatten it onto a background of your choice")

@@ -2,7 +2,8 @@
 
 To add a format: write a module with `read(data, path, options)`, and with `encode(slices, frames, text)` if results are
 written in it, and add its entry here. The ending of its results goes into `tfs_rt.output.folder.ENDINGS`. A format with
-geometry also needs a schema in `tfs_rt.formats.answers`. Formats that are read by no module are in CONVERSIONS.
+geometry also needs a schema in `tfs_rt.formats.answers`. Formats that no module reads are in
+`tfs_rt.formats.conversions`.
 Reading this registry imports no array library, so that `tfs-rt --help` stays fast.
 """
 
@@ -11,10 +12,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from tfs_rt.errors import InputError
+from tfs_rt.formats import conversions
 from tfs_rt.optional import import_optional
 from tfs_rt.system.files import open_regular
 
@@ -132,26 +133,7 @@ NAMES = {ending: name for name, entry in FORMATS.items() for ending in entry.end
 WITH_GEOMETRY = frozenset(name for name, entry in FORMATS.items() if entry.has_geometry)
 LOSSY = frozenset(name for name, entry in FORMATS.items() if entry.lossy)
 (FOLDER_FORMAT,) = (name for name, entry in FORMATS.items() if entry.folder_reader)
-BY_NIBABEL = "pip install nibabel, then nib-convert {file} {stem}.nii.gz"
-BY_SIMPLEITK = (
-    "pip install SimpleITK, then "
-    'python -c "import sys, SimpleITK as s; s.WriteImage(s.ReadImage(sys.argv[1]), sys.argv[2])" {file} {stem}.nii.gz'
-)
-BY_PILLOW = 'python -c "import sys; from PIL import Image; Image.open(sys.argv[1]).save(sys.argv[2])" {file} {stem}.png'
-ANALYZE = f"{BY_NIBABEL} (an Analyze file does not say left from right: compare it)"
-# Images that are refused with the command that converts them, not passed over in silence.
-CONVERSIONS = {
-    ".hdr": ANALYZE,
-    ".head": BY_NIBABEL,
-    ".mnc": BY_NIBABEL,
-    ".mhd": BY_SIMPLEITK,
-    ".nhdr": BY_SIMPLEITK,
-    ".webp": BY_PILLOW,
-    ".jp2": BY_PILLOW,
-}
-IMAGE_ENDINGS = (*NAMES, *CONVERSIONS)
-# Files of values whose header is another file: in a folder of images only the header counts.
-VALUES = {".img": ANALYZE, ".brik": BY_NIBABEL}
+IMAGE_ENDINGS = (*NAMES, *conversions.CONVERSIONS)
 # DICOM is known by its content where a file's ending says nothing.
 DICOM_SIGNATURE = b"DICM"
 DICOM_START = 128  # bytes before the signature
@@ -173,7 +155,9 @@ def read_picture(data: Content, path: Path, options: FileOptions) -> Picture:
         return import_optional(entry.folder_reader, str(path), entry.remedy).read(data, path, options)
     name = format_of(path, data)
     if name is None:
-        raise InputError(path, "is in no format that is read", _conversion(path))
+        titles = ", ".join(entry.title for entry in FORMATS.values())
+        remedy = f"convert it to one of {titles} (DICOM without its first 132 bytes: dcmconv IN OUT.dcm)"
+        raise InputError(path, "is in no format that is read", conversions.conversion(path) or remedy)
     entry = FORMATS[name]
     return import_optional(entry.reader, str(path), entry.remedy).read(data, path, options)
 
@@ -196,7 +180,7 @@ def encode_series(name: str, slices: Sequence[RGB], frames: dict[str, Any], text
 def format_of(path: Path, head: bytes = b"") -> str | None:
     """The name of a file's format by its ending; by the first bytes if the ending says nothing. None for no format."""
     kind = ending(path)
-    if kind not in NAMES and kind not in CONVERSIONS | VALUES and head.startswith(DICOM_SIGNATURE, DICOM_START):
+    if kind not in NAMES | conversions.ALL and head.startswith(DICOM_SIGNATURE, DICOM_START):
         return "dicom"
     return NAMES.get(kind)
 
@@ -219,12 +203,3 @@ def ending(path: Path) -> str:
     """A file name's ending in small letters, `.nii.gz` as one."""
     name = path.name.lower()
     return ".nii.gz" if name.endswith(".nii.gz") else Path(name).suffix
-
-
-def _conversion(path: Path) -> str:
-    """The remedy for a file in no format that is read: the command that converts it, if its ending is known."""
-    command = (CONVERSIONS | VALUES).get(ending(path))
-    if command:
-        return f"convert it: {command.format(file=quote(path.name), stem=quote(path.stem))}"
-    titles = ", ".join(entry.title for entry in FORMATS.values())
-    return f"convert it to one of {titles} (DICOM without its first 132 bytes: dcmconv IN OUT.dcm)"
