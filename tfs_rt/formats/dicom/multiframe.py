@@ -11,19 +11,22 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pydicom import Dataset, uid
+from pydicom.datadict import keyword_for_tag
 from pydicom.dataset import FileMetaDataset
 
 from tfs_rt.formats.dicom.layout import Layout
 from tfs_rt.formats.dicom.pixels import KEYWORDS, LOSSY, decode
 from tfs_rt.formats.dicom.planes import PER_FRAME, SHARED, Plane
 
-# Attributes of a file, or of its shared groups, that the groups of each frame replace.
+# Attributes that are not copied: those that each frame's groups replace, and those of the pixels.
 REPLACED = (
     *(SHARED, PER_FRAME, "DetectorInformationSequence", "SliceVector", "SliceLocationVector"),
     *("ImagePositionPatient", "ImageOrientationPatient", "SpacingBetweenSlices", "FrameIncrementPointer"),
+    *("NumberOfFrames", "Rows", "Columns", "BitsAllocated", "PhotometricInterpretation", "PlanarConfiguration"),
 )
 
 
+TABLES = ("ModalityLUTSequence", "VOILUTSequence", "RedPaletteColorLookupTableData")
 VRS = {"FloatPixelData": "OF", "DoubleFloatPixelData": "OD"}  # of elements of pixels, else OW
 
 
@@ -57,12 +60,17 @@ def is_lossy(dataset: Dataset) -> bool:
 
 
 def multiframe(like: Dataset, frames: Native, size: tuple[int, int], groups: Sequence[Dataset], lossy: bool) -> Dataset:
-    """A dataset of frames of a size (rows, columns), one for each item of `groups`; all else is as in `like`."""
+    """A dataset of frames of a size (rows, columns), one for each item of `groups`; all else is as in `like`.
+
+    ValueError for tables in the retired big-endian order, which the new dataset does not have.
+    """
+    if not like.file_meta.TransferSyntaxUID.is_little_endian and any(keyword in like for keyword in TABLES):
+        raise ValueError("tables in big-endian order")
     # Copy the description, without what belongs to single frames.
-    made = Dataset(like)
-    for keyword in (*REPLACED, *KEYWORDS):
-        if keyword in made:
-            delattr(made, keyword)
+    made = Dataset()
+    for tag in like.keys():  # noqa: SIM118 - the dataset itself holds elements
+        if keyword_for_tag(tag) not in (*REPLACED, *KEYWORDS, *("LossyImageCompression",) * lossy):
+            made[tag] = like.get_item(tag)
     # Describe the frames.
     made.NumberOfFrames = len(groups)
     made.Rows, made.Columns = size
