@@ -4,7 +4,6 @@ import gzip
 import io
 import resource
 import unicodedata
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +15,14 @@ from PIL import Image
 from pydicom.data import get_testdata_file
 
 from support.helpers import Cli, InProcessReader, png, write_case
+from support.mutations import mutated, outcome
 from support.pipelines import blend, pipeline
 from tfs_rt.batch.request import Options, Request
 from tfs_rt.batch.run import Run
 from tfs_rt.cases.discover import discover
 from tfs_rt.cases.load import ReadingOptions
 from tfs_rt.errors import InputError
-from tfs_rt.formats.picture import FileOptions, Picture
+from tfs_rt.formats.picture import FileOptions
 from tfs_rt.formats.sandboxed import SandboxedReader
 from tfs_rt.spec import SLOTS
 
@@ -57,27 +57,6 @@ def seeds() -> dict[str, bytes]:
         ".nii": nifti,
         ".nii.gz": gzip.compress(nifti, mtime=0),
     }
-
-
-def mutated(data: bytes, rng: Generator) -> Iterator[bytes]:
-    """Cuts, flipped bits, foreign blocks, changed headers and repeated parts, without end."""
-    while True:
-        at = int(rng.integers(len(data)))
-        changed = bytearray(data)
-        yield data[:at]
-        changed[at] ^= 1 << int(rng.integers(8))
-        yield bytes(changed)
-        yield data[:at] + rng.bytes(int(rng.integers(1, 64))) + data[at + 32 :]
-        head = int(rng.integers(min(len(data), 400)))
-        yield data[:head] + rng.choice([b"\0\0\0\0", b"\xff\xff\xff\xff", b"\x7f\xff\xff\xff"]) + data[head + 4 :]
-        yield data[:at] + data[at // 2 :]
-
-
-def outcome(reader: SandboxedReader, data: bytes, path: Path, rules: FileOptions) -> Picture | InputError:
-    try:
-        return reader.read(data, path, rules)
-    except InputError as error:
-        return error
 
 
 def test_twelve_hundred_mutated_files_are_read_or_refused_and_nothing_else(rng: Generator) -> None:
