@@ -148,7 +148,7 @@ MUTANTS = (
     Mutant(
         "verify accepts any image",
         "tfs_rt/batch/verify.py",
-        "if file_sha256(path) != sha256:",
+        "if path_sha256(path) != sha256:",
         "if False:",
         FLIPPED_BITS,
     ),
@@ -169,9 +169,23 @@ MUTANTS = (
     Mutant(
         "a folder is not flushed after a file in it was renamed",
         "tfs_rt/system/files.py",
-        "        sync_folder(path.parent)\n",
-        "",
+        "temporary.unlink(missing_ok=True)\n            raise\n        sync_folder(path.parent)\n",
+        "temporary.unlink(missing_ok=True)\n            raise\n",
         FLUSHED,
+    ),
+    Mutant(
+        "the first pixel's centre stays when pixels become smaller",
+        "tfs_rt/formats/dicom/placement.py",
+        "(column_step - spacing[1]) / 2",
+        "0",
+        ("tests/formats/dicom/test_placement.py", "-k", "corners"),
+    ),
+    Mutant(
+        "a folder is written in its place, not beside it",
+        "tfs_rt/system/files.py",
+        "_write(temporary / name, data, 0o666)",
+        "path.mkdir(exist_ok=True)\n                _write(path / name, data, 0o666)",
+        ("tests/output/test_results.py", "-k", "stopped"),
     ),
     Mutant(
         "red and blue are exchanged",

@@ -66,7 +66,7 @@ def put_subject(dataset: Dataset, sources: list[Source], text: dict[str, str]) -
     # Describe the new series.
     dataset.Modality = "OT"
     dataset.SeriesNumber = SERIES + (SHOWS in text)
-    dataset.SeriesInstanceUID = generate_uid(entropy_srcs=[*entropy(text), "series", *filter(None, [text.get(SHOWS)])])
+    dataset.SeriesInstanceUID = generate_uid(entropy_srcs=identity(text, "series"))
     dataset.SeriesDescription = _series(text)
     # Name the part of the body, and its side where there are two.
     put_first(dataset, sources, "BodyPartExamined")
@@ -112,6 +112,7 @@ def put_references(dataset: Dataset, sources: list[Source], index: int | None = 
         for number, instance in enumerate(source.instances):
             if all(instance) and index in (None, number):
                 references[(*instance, None if index is None else numbers[number])] = None
+    dataset.pop("SourceImageSequence", None)  # that of the slice before
     if references:
         dataset.SourceImageSequence = [_reference(*reference) for reference in references]
 
@@ -146,6 +147,11 @@ def first_or_list(values: tuple[str, ...]) -> Any:
 def entropy(text: dict[str, str]) -> list[str]:
     """The text from which a result's identifiers are derived: the same result gets the same ones."""
     return [f"{key}={clean(text[key], 1024)};" for key in ("tfs-rt:recipe-sha256", "tfs-rt:case", "Software")]
+
+
+def identity(text: dict[str, str], *words: str) -> list[str]:
+    """The same for what a result and an image of one of its properties do not have in common."""
+    return [*entropy(text), *words, *filter(None, [text.get(SHOWS)])]
 
 
 def _code(code: tuple[str, str, str]) -> Dataset:

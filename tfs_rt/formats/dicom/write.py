@@ -21,18 +21,17 @@ from pydicom.uid import generate_uid
 
 from tfs_rt.errors import InputError
 from tfs_rt.formats.dicom.description import (
-    entropy,
     first_or_list,
     found,
+    identity,
     put_first,
     put_made_by,
     put_references,
     put_subject,
 )
+from tfs_rt.formats.dicom.place import put_frame_order, put_frame_places, put_series_place, put_slice_place, to_ds
 from tfs_rt.formats.dicom.placement import placement_of
-from tfs_rt.formats.dicom.put_place import put_frame_order, put_frame_places, put_series_place, put_slice_place, to_ds
 from tfs_rt.formats.dicom.source import Source
-from tfs_rt.formats.levels import SHOWS
 from tfs_rt.images import RGB
 
 IMPLEMENTATION = "2.25.74980793869521705866146292093037513957"  # tfs-rt as a writer of DICOM
@@ -52,11 +51,12 @@ def encode(slices: Sequence[RGB], frames: dict[str, Any], text: dict[str, str]) 
         raise InputError(f"case {text['tfs-rt:case']}", reason, "write it in another format")
     pixels = np.stack(slices)
     # Describe the image, and refer to its sources.
-    dataset = _described(pixels.shape[1:3], frames, text)
+    _, rows, columns, _ = pixels.shape
+    dataset = _described(rows, columns, frames, text)
     sources = _sources(frames)
     put_references(dataset, sources)
     # Place its one slice, or its frames.
-    placement = placement_of(list(filter(None, frames.values())), *pixels.shape[1:3])
+    placement = placement_of(list(filter(None, frames.values())), rows, columns)
     dataset.SOPClassUID = uid.SecondaryCaptureImageStorage
     if placement:
         put_series_place(dataset, placement, sources, text)
@@ -67,7 +67,7 @@ def encode(slices: Sequence[RGB], frames: dict[str, Any], text: dict[str, str]) 
             put_frame_places(dataset, placement, sources)
     elif placement:
         put_slice_place(dataset, placement, 0)
-    return _file(dataset, pixels, [*entropy(text), *filter(None, [text.get(SHOWS)])])
+    return _file(dataset, pixels, identity(text))
 
 
 def encode_series(slices: Sequence[RGB], frames: dict[str, Any], text: dict[str, str]) -> dict[str, bytes]:
@@ -76,11 +76,11 @@ def encode_series(slices: Sequence[RGB], frames: dict[str, Any], text: dict[str,
     Raises ValueError if no source places all slices.
     """
     # Describe the series.
-    size = slices[0].shape[:2]
-    placement = placement_of(list(filter(None, frames.values())), *size)
+    rows, columns, _ = slices[0].shape
+    placement = placement_of(list(filter(None, frames.values())), rows, columns)
     if not placement:
         raise ValueError("the slices of a series need places")
-    dataset = _described(size, frames, text)
+    dataset = _described(rows, columns, frames, text)
     dataset.SOPClassUID = uid.SecondaryCaptureImageStorage
     sources = _sources(frames)
     put_series_place(dataset, placement, sources, text)
@@ -91,8 +91,7 @@ def encode_series(slices: Sequence[RGB], frames: dict[str, Any], text: dict[str,
         dataset.InstanceNumber = number
         put_references(dataset, sources, index)
         put_slice_place(dataset, placement, index)
-        identity = [*entropy(text), f"slice {number};", *filter(None, [text.get(SHOWS)])]
-        files[f"{number:0{DIGITS}d}.dcm"] = _file(dataset, image[None], identity)
+        files[f"{number:0{DIGITS}d}.dcm"] = _file(dataset, image[None], identity(text, f"slice {number};"))
     return files
 
 
@@ -100,8 +99,8 @@ def _sources(frames: dict[str, Any]) -> list[Source]:
     return [Source(**frame) for frame in frames.values() if frame]
 
 
-def _described(size: tuple[int, ...], frames: dict[str, Any], text: dict[str, str]) -> Dataset:
-    """All attributes that the slices of a result share, but their places; `size` is (H, W)."""
+def _described(rows: int, columns: int, frames: dict[str, Any], text: dict[str, str]) -> Dataset:
+    """The attributes that all slices of a result share, without their places."""
     sources = _sources(frames)
     dataset = Dataset()
     dataset.SpecificCharacterSet = "ISO_IR 192"
@@ -115,12 +114,13 @@ def _described(size: tuple[int, ...], frames: dict[str, Any], text: dict[str, st
     dataset.BurnedInAnnotation = "YES" if burned else "NO"
     # Describe past compression and the spacing.
     _put_compression(dataset, sources, complete=len(sources) == len(frames))
-    _put_spacing(dataset, *size, sources)
+    _put_spacing(dataset, rows, columns, sources)
     # Describe the pixels, RGB with 8 bits.
     dataset.SamplesPerPixel = 3
     dataset.PhotometricInterpretation = "RGB"
     dataset.PlanarConfiguration = 0
-    dataset.Rows, dataset.Columns = size
+    dataset.Rows = rows
+    dataset.Columns = columns
     dataset.BitsAllocated = dataset.BitsStored = 8
     dataset.HighBit = 7
     dataset.PixelRepresentation = 0
@@ -147,12 +147,12 @@ def _put_spacing(dataset: Dataset, rows: int, columns: int, sources: list[Source
             return
 
 
-def _file(dataset: Dataset, pixels: np.ndarray, identity: list[str]) -> bytes:
-    """The file of pixels (N, H, W, 3) uint8. Its identifier is derived from the pixels and the texts of `identity`."""
+def _file(dataset: Dataset, pixels: np.ndarray, origin: list[str]) -> bytes:
+    """The file of pixels (N, H, W, 3) uint8. Its identifier is derived from the pixels and the texts of `origin`."""
     # Put in the pixels.
     content = pixels.tobytes()
     dataset.add_new("PixelData", "OB", content + b"\0" * (len(content) % 2))
-    dataset.SOPInstanceUID = generate_uid(entropy_srcs=[*identity, hashlib.sha256(content).hexdigest()])
+    dataset.SOPInstanceUID = generate_uid(entropy_srcs=[*origin, hashlib.sha256(content).hexdigest()])
     # Put in the header of the file.
     meta = FileMetaDataset()
     meta.MediaStorageSOPClassUID = dataset.SOPClassUID

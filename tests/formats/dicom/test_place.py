@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +26,9 @@ COLUMNS = 30  # from 10
 NEAR = 1e-4  # mm: positions are decimal strings of 16 characters, and NIfTI has floats of 24 bits
 FORMS = ("series", "multi-frame", "one slice")
 needs_dciodvfy = pytest.mark.skipif(not shutil.which("dciodvfy"), reason="dciodvfy (dicom3tools) is not installed")
-needs_dcm2niix = pytest.mark.skipif(not shutil.which("dcm2niix"), reason="dcm2niix is not installed")
+# Its package installs the program beside Python's.
+DCM2NIIX = shutil.which("dcm2niix", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])) or ""
+needs_dcm2niix = pytest.mark.skipif(not DCM2NIIX, reason="dcm2niix is not installed")
 
 
 def frames(**changes: Any) -> dict[str, Any]:
@@ -85,6 +89,14 @@ def test_slices_that_are_files_are_referred_to_as_files() -> None:
         assert not any("ReferencedFrameNumber" in entry for entry in entries)
     whole = dcmread(io.BytesIO(encode(images(), known, TEXT)))
     assert len(whole.SourceImageSequence) == 3 * SLICES
+
+
+def test_a_slice_of_an_unknown_source_refers_to_none() -> None:
+    known = frames()
+    for frame in known.values():
+        frame["instances"] = (*frame["instances"][:2], ("1.2.840.10008.5.1.4.1.1.4", ""))
+    *_, last = (dcmread(io.BytesIO(data)) for data in encode_series(images(), known, TEXT).values())
+    assert "SourceImageSequence" not in last
 
 
 def test_equal_slices_have_identifiers_of_their_own_and_a_spread_is_another_series() -> None:
@@ -167,7 +179,7 @@ def test_dcm2niix_turns_the_series_into_a_volume_at_the_place_of_the_sources(tmp
     nib = pytest.importorskip("nibabel")
     (tmp_path / "in").mkdir()
     written("series", tmp_path / "in")
-    command = ["dcm2niix", "-z", "n", "-f", "result", "-o", str(tmp_path), str(tmp_path / "in")]
+    command = [DCM2NIIX, "-z", "n", "-f", "result", "-o", str(tmp_path), str(tmp_path / "in")]
     subprocess.run(command, check=True, capture_output=True)
     volume = nib.load(tmp_path / "result.nii")
     # NIfTI's world is RAS; dcm2niix stores rows from below upwards.
