@@ -13,7 +13,7 @@ import pytest
 from pydicom import Dataset, dcmread
 
 from support.made_dicom import make_dicom
-from support.made_series import AXIAL, OBLIQUE, ROOT
+from support.scanned_series import AXIAL, OBLIQUE, ROOT
 from tfs_rt.errors import InputError
 from tfs_rt.formats.answers import checked_picture
 from tfs_rt.formats.dicom.read import read

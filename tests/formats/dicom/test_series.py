@@ -12,7 +12,7 @@ import pytest
 from pydicom import dcmread, uid
 
 from support.made_dicom import item, make_dicom
-from support.made_series import AXIAL, COUNT, OBLIQUE, PIXELS, ROOT, STEP, changed, datasets, series
+from support.scanned_series import AXIAL, COUNT, OBLIQUE, PIXELS, ROOT, STEP, changed, datasets, series
 from tfs_rt.cases.compatibility import values_agree
 from tfs_rt.errors import InputError
 from tfs_rt.formats.answers import checked_picture
