@@ -8,16 +8,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tfs_rt.formats.registry import IMAGE_ENDINGS, format_of
-from tfs_rt.system.files import open_regular
+from tfs_rt.formats.registry import IMAGE_ENDINGS, format_of, is_image
 
 LONGEST_FIRST = sorted(IMAGE_ENDINGS, key=len, reverse=True)
 ENDING = re.compile(rf"(?:{'|'.join(map(re.escape, LONGEST_FIRST))})\Z", re.IGNORECASE)
 MOST_NAMES = 3  # in a message
 # DICOM files often have no ending, or end in a number of their UID: these are known by their content.
 NO_ENDING = re.compile(r"[^.]+|.*\.\d+")
-DICOM_PREAMBLE = 128  # bytes before the signature
-DICOM_SIGNATURE = b"DICM"
 DICOM_INDEX = "DICOMDIR"  # a list of DICOM files, itself DICOM
 
 
@@ -89,13 +86,7 @@ def shorten(names: Sequence[str]) -> str:
 
 def _is_bare_dicom(path: Path) -> bool:
     """True if a file without an ending begins like DICOM. No more than its first bytes are read."""
-    if not NO_ENDING.fullmatch(path.name) or path.name == DICOM_INDEX:
-        return False
-    try:
-        with open_regular(path) as file:
-            return file.read(DICOM_PREAMBLE + len(DICOM_SIGNATURE))[DICOM_PREAMBLE:] == DICOM_SIGNATURE
-    except OSError:
-        return False
+    return bool(NO_ENDING.fullmatch(path.name)) and path.name != DICOM_INDEX and is_image(path)
 
 
 def _is_true(test: Callable[[], bool]) -> bool:

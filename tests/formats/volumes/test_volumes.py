@@ -24,6 +24,7 @@ from support.made_volumes import (
 )
 from tfs_rt.cases.compatibility import values_agree
 from tfs_rt.errors import InputError
+from tfs_rt.formats.nifti.file import Stored
 from tfs_rt.formats.nifti.write import encode
 from tfs_rt.formats.picture import FileOptions, Picture
 from tfs_rt.formats.registry import read_picture
@@ -41,6 +42,10 @@ READ_STORED = {
 
 def picture(data: bytes, ending: str, options: FileOptions = WINDOW) -> Picture:
     return read_picture(data, Path(f"somewhere/mr-t1{ending}"), options)
+
+
+def sform(stored: Stored) -> np.ndarray:
+    return np.asarray(stored.header.get_sform())
 
 
 def refused(data: bytes, ending: str, words: str) -> InputError:
@@ -66,8 +71,8 @@ def test_a_volume_is_the_same_picture_as_in_nifti(ending: str) -> None:
 @pytest.mark.parametrize("ending", MAKERS)
 def test_a_result_lies_where_the_volume_lay(ending: str) -> None:
     found = picture(MAKERS[ending](), ending)
-    text = {"tfs-rt:recipe-sha256": "0" * 64}
-    result = nib.Nifti1Image.from_bytes(gzip.decompress(encode(found.slices, {"m1": found.frame}, text)))
+    text: dict[str, str] = {"tfs-rt:recipe-sha256": "0" * 64}
+    result: Any = nib.Nifti1Image.from_bytes(gzip.decompress(encode(found.slices, {"m1": found.frame}, text)))
     np.testing.assert_allclose(result.affine, PLACE, atol=1e-4)
     assert result.shape == VALUES.shape
 
@@ -79,7 +84,7 @@ def test_every_kind_of_value_of_mgh_is_that_which_nibabel_reads(kind: Any) -> No
         stored = mgh.read_stored(data, Path(name))
         np.testing.assert_array_equal(stored.voxels, voxels)
         np.testing.assert_allclose(
-            stored.header.get_sform(), nib.MGHImage.from_bytes(mgh_file(voxels)).affine, atol=1e-4
+            sform(stored), np.asarray(nib.MGHImage.from_bytes(mgh_file(voxels)).affine), atol=1e-4
         )
 
 
@@ -98,7 +103,7 @@ def test_what_pynrrd_writes_is_read_as_pynrrd_reads_it(kind: str, encoding: str,
     pynrrd.write(str(tmp_path / "a.nrrd"), voxels, header)
     stored = nrrd.read_stored((tmp_path / "a.nrrd").read_bytes(), Path("a.nrrd"))
     np.testing.assert_array_equal(stored.voxels, pynrrd.read(str(tmp_path / "a.nrrd"))[0])
-    np.testing.assert_allclose(stored.header.get_sform(), PLACE, atol=1e-5)
+    np.testing.assert_allclose(sform(stored), PLACE, atol=1e-5)
 
 
 @pytest.mark.parametrize("ending", [".nrrd", ".mha"])
@@ -119,7 +124,7 @@ def test_what_itk_writes_is_read_at_its_place(ending: str, compressed: bool, kin
     stored = READ_STORED[ending]((tmp_path / f"a{ending}").read_bytes(), Path(f"a{ending}"))
     np.testing.assert_array_equal(stored.voxels, voxels)
     for index in ((0, 0, 0), (6, 0, 0), (0, 4, 0), (3, 2, 3)):
-        place = (LPS @ stored.header.get_sform() @ [*index, 1])[:3]
+        place = (LPS @ sform(stored) @ [*index, 1])[:3]
         np.testing.assert_allclose(place, image.TransformIndexToPhysicalPoint(index), atol=1e-4)
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pydicom import Dataset, uid
 from pydicom.pixels.decoders.base import get_decoder
 
-from tfs_rt.errors import InputError, first_line
+from tfs_rt.errors import InputError
 from tfs_rt.formats.dicom import jpeg_codec
 from tfs_rt.formats.dicom.frame_sizes import JPEG_2000, check_frames
 from tfs_rt.formats.dicom.layout import AGAIN, Layout
@@ -54,8 +54,8 @@ def decode(dataset: Dataset, layout: Layout, path: Path) -> Stored:
     try:
         array, properties = get_decoder(layout.syntax).as_array(dataset, **options)
     except RuntimeError as error:  # of the decoder, whose reason is in the last line
-        reason = first_line(str(error).splitlines()[-1].strip())
-        raise InputError(path, f"damaged DICOM file ({reason})", AGAIN) from error
+        *_, reason = ["no reason", *str(error).splitlines()]
+        raise InputError(path, f"damaged DICOM file ({reason.strip()})", AGAIN) from error
     array = _within_bits(array, dataset, path)
     shape = (layout.frames, layout.rows, layout.columns, *((3,) if layout.samples == 3 else ()))
     return Stored(array.reshape(shape), str(properties["photometric_interpretation"]))
