@@ -13,9 +13,13 @@ from pydicom import uid
 from support.cases import NAMES, load_error, load_folder, replace_image
 from support.helpers import write_case
 from support.made_dicom import item, make_dicom
+from support.scanned_series import series
 from tfs_rt.batch.notices import reading_warnings
+from tfs_rt.cases.case import Case
 from tfs_rt.cases.colormaps import table
-from tfs_rt.cases.load import Loaded
+from tfs_rt.cases.load import Loaded, ReadingOptions, load_case
+from tfs_rt.errors import InputError
+from tfs_rt.system.files import path_sha256
 
 SIDE = 32
 AXIAL = [1, 0, 0, 0, 1, 0]
@@ -159,3 +163,118 @@ def test_frames_that_are_sorted_by_number_go_with_others_of_a_known_order_alone(
 
 def test_files_without_places_give_no_warning(folder: Path) -> None:
     assert reading_warnings(load_folder(folder)) == []
+
+
+# --- what is accepted, with a note
+
+
+def single(n: int, modality: str = "MR", /, **changes: Any) -> bytes:
+    """A slice of a patient, at a place."""
+    attributes = {
+        "Modality": modality,
+        "PatientID": "X1",
+        "PatientBirthDate": "19700101",
+        "PatientName": "Doe^Jane",
+        "FrameOfReferenceUID": "1.2.3",
+        "ImagePositionPatient": [0, 0, 7],
+        "ImageOrientationPatient": AXIAL,
+        "PixelSpacing": [1, 1],
+        **changes,
+    }
+    return make_dicom(np.arange(SIDE * SIDE, dtype=np.uint16).reshape(SIDE, SIDE) // 8 * n, **attributes)
+
+
+def write_slices(folder: Path, **functional: Any) -> None:
+    for n, name in enumerate(NAMES.values(), 1):
+        changes = functional if name == "pet" else {}
+        replace_image(folder, name, single(n, "PT" if name == "pet" else "MR", **changes), ".dcm")
+
+
+def test_another_spelling_of_the_name_is_a_warning_where_id_and_birth_date_agree(folder: Path) -> None:
+    write_slices(folder, PatientName="DOE JANE")
+    (warning,) = [text for text in reading_warnings(load_folder(folder)) if "name" in text]
+    assert warning.startswith("functional and m1 do not spell the patient's name alike")
+    assert "DOE" not in warning.replace("do not", "")
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"PatientName": "Smith^John"}, "patient's name"),
+        ({"PatientName": "DOE JANE", "PatientBirthDate": "19700102"}, "patient's birth date"),
+        ({"PatientName": "DOE JANE", "PatientBirthDate": None}, "patient's name"),
+        ({"PatientName": "DOE JANE", "PatientID": "X2"}, "the same patient"),
+        ({"PatientName": "DOE JANE", "PatientID": None}, "patient's name"),
+    ],
+)
+def test_another_patient_is_refused(folder: Path, changes: dict[str, Any], words: str) -> None:
+    write_slices(folder, **changes)
+    load_error(folder, words)
+
+
+def test_another_frame_of_reference_is_accepted_on_one_grid_if_the_user_says_so(folder: Path) -> None:
+    write_slices(folder, FrameOfReferenceUID="1.2.4")
+    error = load_error(folder, "do not have the same frame of reference")
+    assert "--same-frame" in error.remedy
+    loaded = load_folder(folder, same_frame=True)
+    assert loaded.inputs["functional"]["same_frame_as"] == "m1, as --same-frame says"
+    write_slices(folder)
+    assert all("same_frame_as" not in facts for facts in load_folder(folder, same_frame=True).inputs.values())
+    write_slices(folder, FrameOfReferenceUID="1.2.4", ImagePositionPatient=[0, 0, 9])
+    assert "--same-frame" not in load_error(folder, "do not have the same grid", same_frame=True).remedy
+
+
+def capture(colour: tuple[int, int, int], **changes: Any) -> bytes:
+    pixels = np.zeros((SIDE, SIDE, 3), np.uint8)
+    pixels[4:-4, 4:-4] = colour
+    attributes = {"SamplesPerPixel": 3, "PhotometricInterpretation": "RGB", "PlanarConfiguration": 0, "Modality": "CT"}
+    return make_dicom(pixels, **attributes, **changes)
+
+
+def test_a_coloured_capture_that_says_it_is_ct_is_taken_with_a_warning(folder: Path) -> None:
+    write_slices(folder)
+    for changes in ({"SOPClassUID": uid.SecondaryCaptureImageStorage}, {"ConversionType": "WSD"}):
+        replace_image(folder, "pet", capture((250, 120, 10), **changes), ".dcm")
+        warnings = reading_warnings(load_folder(folder))
+        assert any("functional is a capture of a screen that says it is CT" in text for text in warnings)
+        replace_image(folder, "pet", capture((120, 120, 120), **changes), ".dcm")
+        load_error(folder, "says that it is CT, but lies in the functional slot")
+    replace_image(folder, "pet", capture((250, 120, 10)), ".dcm")
+    load_error(folder, "says that it is CT, but lies in the functional slot")
+
+
+# --- folders
+
+
+def series_case(folder: Path, *, together: bool) -> Case:
+    """A case of three series, each in its own folder, or all in one."""
+    files: dict[str, Path] = {}
+    for n, slot in enumerate(NAMES, 1):
+        files[slot] = folder / ("all" if together else slot)
+        files[slot].mkdir(parents=True, exist_ok=True)
+        changes = {"SeriesNumber": n, "SeriesInstanceUID": f"1.2.{n}", "Modality": "PT" if n == 3 else "MR"}
+        for name, data in series(3, **changes).items():
+            (files[slot] / f"{n}-{name}").write_bytes(data)
+    return Case("k", files)
+
+
+def test_series_folders_are_a_case_of_slices(tmp_path: Path) -> None:
+    case = series_case(tmp_path, together=False)
+    loaded = load_case(case, 4, None, ReadingOptions())
+    assert len(loaded.slices) == 3
+    assert {facts["sha256"] for facts in loaded.inputs.values()} == {path_sha256(path) for path in case.files.values()}
+
+
+def test_a_series_is_chosen_of_a_folder_alone(tmp_path: Path) -> None:
+    case = series_case(tmp_path, together=True)
+    with pytest.raises(InputError, match="holds 3 series: 1: MR"):
+        load_case(case, 4, None, ReadingOptions())
+    chosen = {"m1": "1", "m2": "1.2.2", "functional": "3"}
+    assert len(load_case(case, 4, None, ReadingOptions(series=chosen)).slices) == 3
+    with pytest.raises(InputError, match="m1 and m2 are the same file's content"):
+        load_case(case, 4, None, ReadingOptions(series={**chosen, "m2": "1"}))
+
+
+def test_a_series_that_is_chosen_of_a_file_is_refused(folder: Path) -> None:
+    error = load_error(folder, "is a file, and --series m2=3 chooses a series of a folder", series={"m2": "3"})
+    assert error.remedy == "leave out --series m2=..."

@@ -32,6 +32,18 @@ def test_an_image_has_one_window() -> None:
         parse_windows("m1=0:80", "0:1")
 
 
+def test_a_series_is_chosen_for_a_slot_by_a_number_or_a_uid() -> None:
+    chosen = parse_reading((), None, series=("functional=1.2.840", "m1=12"))
+    assert chosen.series == {"m1": "12", "functional": "1.2.840"}
+    assert chosen.recipe() == {"windows": {}, "colormap": None, "series": chosen.series}
+    assert "series" not in parse_reading((), None, same_frame=True).recipe()
+    for text in ("12", "m1=", "m4=1", "m1=t1 mprage", "m1=" + "1" * 65):
+        with pytest.raises(UsageError, match="--series: .* does not name a series: write m1=NUMBER"):
+            parse_reading((), None, series=(text,))
+    with pytest.raises(UsageError, match="m1 has two series"):
+        parse_reading((), None, series=("m1=1", "m1=2"))
+
+
 def test_a_target_size_is_width_by_height_within_the_largest_result() -> None:
     assert parse_target_size(None) is None
     assert parse_target_size("256") == (256, 256)

@@ -119,7 +119,7 @@ def _check_subjects(case: Case, pictures: dict[str, Picture], inputs: dict[str, 
             if values_agree(a.subject[key], b.subject[key]):
                 continue
             if key == NAME and _is_one_patient(a.subject, b.subject):
-                inputs[other]["name_spelled_unlike"] = one
+                inputs[other].setdefault("name_spelled_unlike", one)
                 continue
             reason = f"{case.files[one].name} and {case.files[other].name} do not have the same {key}"
             raise InputError(f"case {case.id}", reason, REMEDIES.get(key, OTHER_REMEDY))
@@ -143,7 +143,7 @@ def _check_frames_of_reference(
         if not same_frame:
             reason = f"{case.files[one].name} and {case.files[other].name} do not have the same {FRAME}"
             raise InputError(f"case {case.id}", reason, SAME_FRAME)
-        inputs[other]["same_frame_as"] = f"{one}, as --same-frame says"
+        inputs[other].setdefault("same_frame_as", f"{one}, as --same-frame says")
 
 
 def _check_frame_orders(case: Case, pictures: dict[str, Picture]) -> None:
