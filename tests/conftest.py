@@ -11,6 +11,10 @@ from typing import TYPE_CHECKING
 # One thread for each library, before any of them is imported. Each test process has a core: threads beyond that wait
 # for each other in loops, which made the tests of training five times as long. Tests of threads ask for their number.
 os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "TFS_RT_THREADS"), "1"))
+# Keep compiled modules, whatever the environment says. Hundreds of tests start processes, and each would compile the
+# program's sources again: a third of a second.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 import numpy as np
 import pytest
