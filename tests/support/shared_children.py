@@ -1,7 +1,7 @@
-"""Sandboxed children that one run after another uses: a child takes 0.3 seconds of processor time to import its modules.
+"""Sandboxed children that one run after another uses.
 
-The program starts a child for each run. A test process keeps one that has ended its work instead, for the next run of
-the same command, environment and limit.
+The program starts a child for each run, which takes 0.3 seconds of processor time. A test process keeps a child that
+has ended its work instead, for the next run of the same command, environment and limit.
 """
 
 from __future__ import annotations
