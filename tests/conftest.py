@@ -15,7 +15,6 @@ os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL
 # Keep compiled modules, whatever the environment says. Hundreds of tests start processes, and each would compile the
 # program's sources again: a third of a second.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
-sys.dont_write_bytecode = False
 
 import numpy as np
 import pytest
@@ -49,6 +48,11 @@ LONG_FIRST = (
     "backends",
     "cli",
 )
+
+
+def pytest_configure() -> None:
+    """Keep compiled modules of this process, too."""
+    sys.dont_write_bytecode = False
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -24,6 +24,7 @@ from tfs_rt.cases.discover import discover
 from tfs_rt.errors import EnvironmentFault, UsageError
 
 CASES = 9
+FUSE = ("fuse", "--backend", "ort-cpu")  # each worker begins sooner than with the default: it compiles nothing
 
 
 @pytest.fixture
@@ -161,14 +162,14 @@ def test_a_shard_leaves_the_temporary_files_of_another_that_works(begin: Callabl
 
 
 def test_workers_give_the_same_bytes_and_say_each_thing_once(tmp_path: Path, source: Path, cli: Cli) -> None:
-    assert cli("fuse", source, "-o", tmp_path / "one").code == 3
-    done = cli("fuse", source, "-o", tmp_path / "two", "--workers", 2, "--json")
+    assert cli(*FUSE, source, "-o", tmp_path / "one").code == 3
+    done = cli(*FUSE, source, "-o", tmp_path / "two", "--workers", 2, "--json")
     assert done.code == 3
     assert images(tmp_path / "two") == images(tmp_path / "one")
     assert done.err.count("failed k3") == 1
     assert f"{CASES - 1} of {CASES} cases fused" in done.err
     assert json.loads(done.out)["shards"] == {"1/2": "complete", "2/2": "complete"}
-    again = cli("fuse", source, "-o", tmp_path / "two", "--workers", 2)
+    again = cli(*FUSE, source, "-o", tmp_path / "two", "--workers", 2)
     assert f"{CASES - 1} of them already" in again.err
 
 
@@ -186,8 +187,8 @@ def test_what_stops_all_workers_is_said_once(
     tmp_path: Path, source: Path, cli: Cli, more: list[str], code: int, words: str
 ) -> None:
     if "--seed" in more:
-        cli("fuse", source, "-o", tmp_path / "out")
-    done = cli("fuse", source, "-o", tmp_path / "out", "--workers", 2, *more)
+        cli(*FUSE, source, "-o", tmp_path / "out")
+    done = cli(*FUSE, source, "-o", tmp_path / "out", "--workers", 2, *more)
     assert done.code == code
     assert done.err.count(words) == 1
     assert "Traceback" not in done.err
@@ -212,12 +213,12 @@ def test_a_worker_that_ends_in_no_known_way_is_a_fault(
     tmp_path: Path, source: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Reports of an earlier run do not stand for it."""
-    assert cli("fuse", source, "-o", tmp_path / "out", "--workers", 2).code == 3
+    assert cli(*FUSE, source, "-o", tmp_path / "out", "--workers", 2).code == 3
     monkeypatch.setattr("tfs_rt.batch.workers.CODE", "raise SystemExit(143)")
-    done = cli("fuse", source, "-o", tmp_path / "out", "--workers", 2, "--overwrite")
+    done = cli(*FUSE, source, "-o", tmp_path / "out", "--workers", 2, "--overwrite")
     assert (done.code, "worker 1/2: ended with exit code 143: run the command again" in done.err) == (6, True)
     monkeypatch.setattr("tfs_rt.batch.workers.CODE", "pass")
-    assert cli("fuse", source, "-o", tmp_path / "out", "--workers", 2, "--overwrite").code == 4
+    assert cli(*FUSE, source, "-o", tmp_path / "out", "--workers", 2, "--overwrite").code == 4
 
 
 def test_a_worker_imports_nothing_from_the_folder_it_is_called_in(
@@ -226,7 +227,7 @@ def test_a_worker_imports_nothing_from_the_folder_it_is_called_in(
     (tmp_path / "study").mkdir()
     (tmp_path / "study" / "typer.py").write_text("raise SystemExit('not ours')")
     monkeypatch.chdir(tmp_path / "study")
-    assert cli("fuse", source, "-o", tmp_path / "out", "--workers", 2).code == 3
+    assert cli(*FUSE, source, "-o", tmp_path / "out", "--workers", 2).code == 3
 
 
 @pytest.mark.parametrize("content", ["pipe", '{"cases": "x"}', '{"results": [{}]}', "[]", "\xff"])
@@ -257,7 +258,7 @@ def test_very_many_shards_begin_at_once(tmp_path: Path) -> None:
 @pytest.fixture
 def working(tmp_path: Path, source: Path) -> Iterator[subprocess.Popen[str]]:
     """A run in two workers that would go on for minutes."""
-    line = ["fuse", str(source), "-o", str(tmp_path / "out"), "--workers", "2", "--steps", "1000"]
+    line = [*FUSE, str(source), "-o", str(tmp_path / "out"), "--workers", "2", "--steps", "1000"]
     command = [sys.executable, "-m", "tfs_rt", *line]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
         patience = time.monotonic() + 60

@@ -56,7 +56,8 @@ def compact(export: Callable[..., Exported]) -> Exported:
     return export(COMPACT)
 
 
-@pytest.mark.parametrize("form", ["published", "compact"])
+# Of the published form `test_graph` traces a smaller network in the quick tests.
+@pytest.mark.parametrize("form", [pytest.param("published", marks=pytest.mark.slow), "compact"])
 @pytest.mark.parametrize(("batch", "height", "width"), [(1, 8, 8), (3, 16, 40), (2, 64, 32)])
 def test_batch_and_size_are_free(
     form: str, batch: int, height: int, width: int, request: pytest.FixtureRequest, rng: Generator
@@ -70,8 +71,8 @@ def test_batch_and_size_are_free(
     np.testing.assert_allclose(np.asarray(ours), theirs, atol=2e-5)
 
 
-def test_the_manifest_carries_the_certificate_and_the_source(published: Exported) -> None:
-    manifest = published[0].manifest
+def test_the_manifest_carries_the_certificate_and_the_source(compact: Exported) -> None:
+    manifest = compact[0].manifest
     assert len(manifest.fidelity["step"]["sigma"]) >= 8
     assert max(manifest.fidelity["step"]["relative_l2"]) < 1e-4
     assert manifest.fidelity["loop"][0]["within_one_level"] >= 0.999
@@ -91,15 +92,15 @@ def altered(network: UNet, name: str, change: Callable[[torch.Tensor], torch.Ten
     return other
 
 
-def test_another_network_does_not_pass_the_gate(published: Exported) -> None:
-    bundle, network = published
+def test_another_network_does_not_pass_the_gate(compact: Exported) -> None:
+    bundle, network = compact
     other = altered(network, "mid.0.res_block.block1.block.3.weight", lambda weight: weight * 1.01)
     with pytest.raises(ModelError, match="one step differs"):
         certify(load(bundle), TorchEngine(bundle.manifest.model, other), bundle.manifest.recipe, weights="float32")
 
 
-def test_a_graph_that_mixes_the_images_of_a_batch_does_not_pass_the_gate(published: Exported) -> None:
-    bundle, network = published
+def test_a_graph_that_mixes_the_images_of_a_batch_does_not_pass_the_gate(compact: Exported) -> None:
+    bundle, network = compact
     model = onnx.load_from_string(bundle.read("fp32"))
     for node in model.graph.node:
         node.input[:] = ["mean_level" if name == "noise_level" else name for name in node.input]
@@ -119,8 +120,8 @@ def test_a_graph_that_mixes_the_images_of_a_batch_does_not_pass_the_gate(publish
         certify(engine, TorchEngine(bundle.manifest.model, network), bundle.manifest.recipe, weights="float32")
 
 
-def test_a_network_that_returns_nan_does_not_pass_the_gate(published: Exported) -> None:
-    bundle, network = published
+def test_a_network_that_returns_nan_does_not_pass_the_gate(compact: Exported) -> None:
+    bundle, network = compact
     other = altered(network, "final_conv.block.3.bias", lambda bias: bias * float("nan"))
     with pytest.raises(ModelError, match="one step differs"):
         certify(load(bundle), TorchEngine(bundle.manifest.model, other), bundle.manifest.recipe, weights="float32")
@@ -134,9 +135,9 @@ def test_below_the_bar_nothing_is_left(tmp_path: Path, monkeypatch: pytest.Monke
     assert [path.name for path in tmp_path.iterdir()] == ["a.safetensors"]
 
 
-def test_an_existing_output_is_not_overwritten_unasked(published: Exported, tmp_path: Path) -> None:
+def test_an_existing_output_is_not_overwritten_unasked(compact: Exported, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="already holds a bundle"):
-        export_bundle(Request(checkpoint=Path("x"), output=published[0].path), silent)
+        export_bundle(Request(checkpoint=Path("x"), output=compact[0].path), silent)
     with pytest.raises(UsageError, match="exists and is not a model bundle"):
         export_bundle(Request(checkpoint=Path("x"), output=tmp_path, overwrite=True), silent)
 

@@ -35,7 +35,7 @@ def rows(data: Path) -> list[dict[str, str]]:
 
 
 def test_a_sample_of_the_published_programs_images_is_met_to_the_pixel(data: Path) -> None:
-    assert all(difference(data, row).max() == 0 for row in rows(data)[::16])
+    assert all(difference(data, row).max() == 0 for row in rows(data)[::40])
 
 
 @pytest.mark.slow

@@ -7,10 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numba.core import caching
 from PIL import Image
 
 from support.helpers import Cli, write_case
 from tfs_rt.cases.load import read_file
+from tfs_rt.methods import compiled
 from tfs_rt.methods.bitonicx import fuse as bitonicx
 from tfs_rt.methods.ctsr import fuse as ctsr
 
@@ -78,6 +80,23 @@ def test_an_image_too_small_for_a_method_fails_alone(tmp_path: Path, cli: Cli) -
     assert (tmp_path / "out" / "large.png").exists()
 
 
+def test_a_function_that_cannot_be_kept_is_compiled_all_the_same_and_said_once(
+    tmp_path: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("k0", "k1"):
+        write_case(tmp_path / "in" / name)
+    monkeypatch.setattr(compiled, "uncached", set())
+    monkeypatch.setattr(caching.CacheImpl, "_locator_classes", [])  # no place is found
+    monkeypatch.setattr(caching.CompileResultCacheImpl, "_locator_classes", [])
+    doubled = compiled.compiled()(lambda number: 2 * number)
+    assert doubled(21) == 42
+    assert compiled.cache_notice()
+    done = cli("fuse", tmp_path / "in", "-o", tmp_path / "out", "--method", "ctsr", "--scale", "1")
+    assert done.code == 0
+    assert done.err.count("set NUMBA_CACHE_DIR to a folder that can be written") == 1
+
+
+@pytest.mark.slow
 def test_where_nothing_compiled_can_be_kept_it_is_compiled_anew_and_said_once(tmp_path: Path) -> None:
     for name in ("k0", "k1"):
         write_case(tmp_path / "in" / name)

@@ -231,7 +231,7 @@ def test_a_link_leads_no_result_elsewhere(begin: Begin, tmp_path: Path) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
-@pytest.mark.parametrize("every", [4, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("every", [9, pytest.param(1, marks=pytest.mark.slow)])
 def test_killed_at_an_operation_and_run_again_it_ends_as_if_it_had_not_been(
     raw: Path, begin: Begin, tmp_path: Path, every: int
 ) -> None:

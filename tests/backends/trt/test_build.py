@@ -62,7 +62,10 @@ def built(graph: bytes, profile: Profile = SMALL, *chosen: str) -> BuiltEngine:
 # --- building
 
 
-@pytest.mark.parametrize("capability", CAPABILITIES)
+@pytest.mark.parametrize(
+    "capability",
+    [pytest.param(c, marks=[] if c in (CAPABILITIES[0], CAPABILITIES[-1]) else pytest.mark.slow) for c in CAPABILITIES],
+)
 def test_an_engine_is_built_for_each_kind_of_gpu(graph: bytes, capability: str) -> None:
     engine = built(graph, RANGE, capability)
     runtime = trt.Runtime(logger(trt))

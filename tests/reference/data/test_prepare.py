@@ -75,11 +75,12 @@ def test_a_prepared_folder_is_one_that_fuse_takes_and_training_reads(tmp_path: P
 
 
 @pytest.mark.parametrize("workers", [1, 3])
-def test_twenty_kills_leave_the_tree_of_an_undisturbed_run(tmp_path: Path, workers: int) -> None:
+@pytest.mark.parametrize("every", [pytest.param(1, marks=pytest.mark.slow), 5])
+def test_kills_leave_the_tree_of_an_undisturbed_run(tmp_path: Path, workers: int, every: int) -> None:
     """Each run is killed somewhere in its first twenty writes: before a file gets its name, or just after."""
     prepare(request(tmp_path, "undisturbed", count=12))
     again = request(tmp_path, "killed", count=12, workers=workers)
-    for kill in range(20):
+    for kill in range(0, 20, every):
         child = os.fork()
         if child == 0:
             die_at(1 + kill * 7 % 20, after_rename=bool(kill % 2))
