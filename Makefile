@@ -12,7 +12,7 @@ lint:
 	$(BIN)/ruff format --check .
 
 types:
-	$(BIN)/pyright --pythonpath $(BIN)/python
+	$(BIN)/pyrefly check --python-interpreter-path $(BIN)/python
 
 layers:
 	$(BIN)/lint-imports

@@ -13,7 +13,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -337,7 +337,7 @@ def main(words: Sequence[str]) -> int:
 
 
 @contextmanager
-def source_copy() -> Iterator[Path]:
+def source_copy() -> Generator[Path]:
     """A folder with the sources and tests as they are now; what is large is linked."""
     with tempfile.TemporaryDirectory(prefix="tfs-rt-mutants-") as folder:
         copy = Path(folder) / "tfs-rt"

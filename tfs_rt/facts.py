@@ -10,10 +10,13 @@ import hashlib
 import json
 import typing
 from types import UnionType
-from typing import Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 Facts = dict[str, Any]
-T = TypeVar("T")
+T = TypeVar("T", bound="DataclassInstance")
 
 
 def digest(facts: Facts) -> str:
@@ -40,7 +43,7 @@ def from_dict(cls: type[T], data: Any, where: str = "") -> T:
         raise ValueError(f"{where} should be an object, found {type(data).__name__}")
 
     # Compare the keys with the fields.
-    fields = {field.name: field for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    fields = {field.name: field for field in dataclasses.fields(cls)}
     if unknown := sorted(set(data) - set(fields)):
         raise ValueError(f"{where} has the unknown key {unknown[0]!r}")
     none = dataclasses.MISSING

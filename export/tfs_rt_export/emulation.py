@@ -6,7 +6,7 @@ they cannot show its effect; PyTorch's half-precision convolutions take minutes 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any
 
@@ -75,7 +75,7 @@ class HalfEngine:
 
 
 @contextmanager
-def activation_ranges(module: nn.Module) -> Iterator[dict[str, float]]:
+def activation_ranges(module: nn.Module) -> Generator[dict[str, float]]:
     """The largest absolute output of each convolution inside the context, by the layer's name."""
     ranges: dict[str, float] = {}
 

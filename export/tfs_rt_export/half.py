@@ -65,7 +65,7 @@ class TabledBias(NoiseBias):
         return x + embedding[:, self.columns, None, None].half()
 
 
-HALF = {
+HALF: dict[type[nn.Module], type[nn.Module]] = {
     nn.Conv2d: HalfConv,
     nn.GroupNorm: FloatNorm,
     TMFA: FloatGate,
@@ -82,7 +82,8 @@ class HalfStep(nn.Module):
         self.network = copy.deepcopy(network)
         self.biases: list[str] = []  # the modules whose biases make up a row, in order
         column = 0
-        for name, module in self.network.named_modules():
+        modules: dict[str, nn.Module] = dict(self.network.named_modules())
+        for name, module in modules.items():
             module.__class__ = HALF.get(type(module), type(module))
             if isinstance(module, HalfConv):
                 module.half()

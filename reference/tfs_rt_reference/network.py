@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -68,6 +69,11 @@ class NormActConv(nn.Module):
         self.block = nn.Sequential(
             nn.GroupNorm(groups, dim_in), nn.SiLU(), nn.Dropout(dropout), nn.Conv2d(dim_in, dim_out, 3, padding=1)
         )
+
+    @property
+    def conv(self) -> nn.Conv2d:
+        """The convolution, its last layer."""
+        return cast(nn.Conv2d, self.block[3])
 
     def forward(self, x: Tensor) -> Tensor:
         return self.block(x)

@@ -313,13 +313,13 @@ def test_one_capture_serves_every_sampler_step_count_and_seed(
     flavour: str, pipelines: Callable[[str, str], Pipeline]
 ) -> None:
     pipeline = pipelines("x4", flavour)
-    loop = pipelines("x4", flavour).loop
+    loop: Any = pipelines("x4", flavour).loop
     fused(pipeline, "x4", IDS)
-    session: Any = loop.session  # pyright: ignore[reportAttributeAccessIssue]
+    session = loop.session
     replay = session.replay
     for sampler in SAMPLERS:
         fused(with_recipe(pipeline, recipe_of("x4", sampler, 7)), "x4", IDS, seed=5)
-        assert loop.session is session  # pyright: ignore[reportAttributeAccessIssue]
+        assert loop.session is session
         assert session.replay is replay
     assert session.network.log.last == ""  # TensorRT logged no error while it was captured
 
@@ -363,7 +363,7 @@ def test_every_backend_is_timed(backend: str, pipelines: Callable[[str, str], Pi
 def test_200_batches_of_changing_sizes_take_no_more_memory(
     flavour: str, device: Any, pipelines: Callable[[str, str], Pipeline], say: Say
 ) -> None:
-    from cuda.bindings import driver  # pyright: ignore[reportMissingImports, reportAttributeAccessIssue]
+    from cuda.bindings import driver
 
     pipeline = pipelines("tiny", flavour)
 

@@ -63,8 +63,14 @@ def test_slices_keep_their_order_when_a_batch_fails_and_is_retried(tmp_path: Pat
         def begin(self, batch: ImageBatch) -> Any:
             names = [f"k{name.split('slice')[1]}" for name in batch.ids]
             wait = super().begin(dataclasses.replace(batch, ids=names))
-            first, self.largest_batch = self.largest_batch == 0, 2
-            return wait if not first else lambda: wait() and wait.missing  # type: ignore[attr-defined]
+            first = self.largest_batch == 0
+            self.largest_batch = 2
+
+            def fail() -> Any:
+                wait()
+                raise AttributeError("missing")
+
+            return fail if first else wait
 
     method = Marking(largest_batch=0)
     report = fuse_with(method, tmp_path / "in", tmp_path / "out", batch=2)

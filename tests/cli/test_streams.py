@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -32,7 +32,7 @@ def source(tmp_path: Path) -> Path:
 
 
 @contextmanager
-def lost_stream(loss: str) -> Iterator[int | None]:
+def lost_stream(loss: str) -> Generator[int | None]:
     """A descriptor to which nothing can be written; None stands for none."""
     with ExitStack() as opened:
         if loss == "a full disk":
@@ -58,7 +58,14 @@ def run(*arguments: object, **lost: str) -> tuple[int, str, str]:
                 command = [sys.executable, "-c", CLOSE, str(("stdin", "stdout", "stderr").index(name)), *command]
             else:
                 streams[name] = descriptor
-        done = subprocess.run(command, **streams, timeout=120, check=False)  # type: ignore[call-overload]
+        done = subprocess.run(
+            command,
+            stdin=streams.get("stdin"),
+            stdout=streams["stdout"],
+            stderr=streams["stderr"],
+            timeout=120,
+            check=False,
+        )
     return done.returncode, (done.stdout or b"").decode(), (done.stderr or b"").decode()
 
 

@@ -545,7 +545,7 @@ def test_no_flipped_byte_ends_in_anything_but_a_refusal() -> None:
     tensors = [numpy_helper.from_array(np.ones((2, 3), kind), f"w{kind}") for kind in ("f4", "f2", "i8")]
     whole = onnx.helper.make_model(onnx.helper.make_graph([], "g", [], [], tensors)).SerializeToString()
     dice = random.Random(0)
-    outcomes = collections.Counter()
+    outcomes: collections.Counter[int | str] = collections.Counter()
     for _ in range(5000):
         data = bytearray(whole)
         data[dice.randrange(len(data))] = dice.randrange(256)

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from PIL.PngImagePlugin import PngImageFile
 
 from support.crashes import VARYING, run_and_kill, stop_at, watch_operations
 from support.helpers import Cli, InProcessReader, png, write_case
@@ -590,7 +591,8 @@ def test_an_image_carries_its_provenance_as_text(begin: Callable[..., Run], sour
     begin(tmp_path / "out", seed=7).fuse()
     sidecar = read_sidecar(tmp_path / "out" / "k0.json")
     with Image.open(tmp_path / "out" / "k0.png") as image:
-        text = dict(image.text)  # pyright: ignore[reportAttributeAccessIssue]
+        assert isinstance(image, PngImageFile)
+        text = dict(image.text)
         pixels = np.asarray(image)
     hashes = [hashlib.sha256((source / "k0" / f"{name}.png").read_bytes()).hexdigest() for name in NAMES]
     assert text.pop("tfs-rt:inputs-sha256").split() == hashes
@@ -604,7 +606,8 @@ def test_an_image_carries_its_provenance_as_text(begin: Callable[..., Run], sour
     }
     assert sidecar.result.pixels_sha256 == hashlib.sha256(pixels.tobytes()).hexdigest()
     with Image.open(tmp_path / "out" / "cas nº 1 ☃.png") as image:
-        assert image.text["tfs-rt:case"] == "cas nº 1 ☃"  # type: ignore[attr-defined]
+        assert isinstance(image, PngImageFile)
+        assert image.text["tfs-rt:case"] == "cas nº 1 ☃"
 
 
 @pytest.mark.parametrize(

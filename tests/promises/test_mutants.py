@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import pytest
 from mutants import MUTANTS, Mutant, applies, main, verdict
@@ -49,7 +50,7 @@ def project(tmp_path: Path) -> Path:
     ],
 )
 def test_a_fault_is_caught_only_by_a_test_that_ran_and_failed_for_it(
-    project: Path, change: dict[str, str], said: str
+    project: Path, change: dict[str, Any], said: str
 ) -> None:
     seconds = 3.0 if said == "too slow" else 60.0
     assert verdict(dataclasses.replace(FAULT, **change), project, seconds) == said

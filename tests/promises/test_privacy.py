@@ -102,7 +102,9 @@ def required(extra: str) -> set[str]:
     lines = PROJECT["optional-dependencies"][extra] if extra else PROJECT["dependencies"]
     names: set[str] = set()
     for line in lines:
-        name, also = re.match(r"([\w.-]+)(?:\[([\w,]+)\])?", line).groups()  # pyright: ignore[reportOptionalMemberAccess]
+        match = re.match(r"([\w.-]+)(?:\[([\w,]+)\])?", line)
+        assert match
+        name, also = match.groups()
         names |= set().union(*map(required, also.split(","))) if name == "tfs-rt" else {name}
     return names
 

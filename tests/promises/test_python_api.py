@@ -119,15 +119,16 @@ def test_what_is_not_a_case_is_refused_in_words(
 def test_what_is_not_a_request_is_refused_in_words(
     pipeline: Pipeline, kind: type[Exception], words: str, change: dict[str, Any]
 ) -> None:
+    arguments: dict[str, Any] = {"cases": [case()], "ids": ["a"], "size": SIZE} | change
     with pytest.raises(kind, match=re.escape(words)):
-        pipeline.fuse(**{"cases": [case()], "ids": ["a"], "size": SIZE, **change})
+        pipeline.fuse(**arguments)
 
 
 def test_a_request_without_its_size_is_refused_by_name(pipeline: Pipeline) -> None:
     with pytest.raises(TypeError, match="size"):
-        pipeline.fuse([case()], ["a"])  # pyright: ignore[reportCallIssue]
+        pipeline.fuse([case()], ["a"])  # pyrefly: ignore[missing-argument]
     with pytest.raises(TypeError, match="size"):
-        ImageBatch([case()], ["a"])  # pyright: ignore[reportCallIssue]
+        ImageBatch([case()], ["a"])  # pyrefly: ignore[missing-argument]
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -81,7 +82,7 @@ def test_what_would_fail_later_is_refused_before_anything_is_fused(
     (tmp_path / "used").mkdir()
     (tmp_path / "used" / "file").touch()
     request = Study(tested, tmp_path / "docs", tmp_path / "work")
-    for changes, words in (
+    refused: list[tuple[dict[str, Any], str]] = [
         ({"work": tmp_path / "used"}, "is not empty"),
         ({"resolvers": [x4]}, "takes three images, not one"),
         ({"further": [("truth", x4)]}, "cannot name one method"),
@@ -89,7 +90,8 @@ def test_what_would_fail_later_is_refused_before_anything_is_fused(
         ({"further": [("a", x4.parent / "x8")]}, "is for x8"),
         ({"further": [("a", tmp_path)]}, "model.json"),
         ({"pictures": tmp_path / "none"}, "is not a training set's manifest"),
-    ):
+    ]
+    for changes, words in refused:
         with pytest.raises(TfsRtError, match=words):
             write_page(dataclasses.replace(request, **changes))
     assert not (tmp_path / "work").exists()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from pathlib import Path
+from typing import Any
 
 import onnx
 from onnx import TensorProto, helper
@@ -15,7 +16,7 @@ from tfs_rt.models.manifest import BundleFile, Manifest, write_manifest
 NETWORK = onnx.ModelProto(ir_version=8, producer_name="tests").SerializeToString()
 
 
-def write_bundle(folder: Path, network: bytes = NETWORK, **changes: object) -> Path:
+def write_bundle(folder: Path, network: bytes = NETWORK, **changes: Any) -> Path:
     folder.mkdir(exist_ok=True)
     (folder / "step.onnx").write_bytes(network)
     entry = BundleFile(path="step.onnx", sha256=hashlib.sha256(network).hexdigest())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from typing import Any
 
 from tfs_rt.batch.run import Run
@@ -18,7 +18,7 @@ Act = Callable[[int, str, tuple], None]  # number, name, arguments
 
 
 @contextlib.contextmanager
-def watch_operations(act: Act = lambda *_: None) -> Iterator[list[Operation]]:
+def watch_operations(act: Act = lambda *_: None) -> Generator[list[Operation]]:
     """Collect the operations inside the block; `act` is called before each with its number, name and arguments."""
     plain: dict[str, Callable] = {name: getattr(os, name) for name in OPERATIONS}
     seen: list[Operation] = []
@@ -49,7 +49,7 @@ class StopError(BaseException):
 
 
 @contextlib.contextmanager
-def stop_at(at: int) -> Iterator[None]:
+def stop_at(at: int) -> Generator[None]:
     """Stop the block before its `at`-th operation, or in the middle of it if it writes; nothing later has an effect.
 
     This is a kill without a process of its own: what would clean up after an exception fails as well.

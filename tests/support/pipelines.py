@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -20,9 +21,9 @@ from tfs_rt.spec import Recipe
 ANCESTRAL = dataclasses.replace(FEW, eta=1.0)
 
 
-def pipeline(tmp_path: Path, predict: object, recipe: Recipe = ANCESTRAL) -> Pipeline:
+def pipeline(tmp_path: Path, predict: Callable[[Array, Array, Array], Array], recipe: Recipe = ANCESTRAL) -> Pipeline:
     spec = model_spec(prediction="x0")
-    engine = NumpyEngine(spec, predict)  # pyright: ignore[reportArgumentType]
+    engine = NumpyEngine(spec, predict)
     bundle, table = load_bundle(write_bundle(tmp_path / "b")), step_table(spec, recipe)
     return Pipeline(bundle, "ort-cpu", Stepwise(engine), recipe, table)
 

@@ -25,7 +25,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -371,7 +371,7 @@ WITHOUT = {
 
 
 @contextmanager
-def targets() -> Iterator[Target]:
+def targets() -> Generator[Target]:
     """Targets of the attacks."""
     with (
         tempfile.TemporaryDirectory() as folder,

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,7 +46,7 @@ class KeptProgram:
 
 
 @contextlib.contextmanager
-def shared_graphs(folder: Path) -> Iterator[None]:
+def shared_graphs(folder: Path) -> Generator[None]:
     """Let the exporter trace each architecture once for all processes that share the folder."""
     trace = exporter_graph._trace
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from threading import get_ident
 from typing import Any
@@ -87,7 +87,7 @@ class ForkGuard:
             )
 
     @contextmanager
-    def call(self) -> Iterator[None]:
+    def call(self) -> Generator[None]:
         """Around a call; EnvironmentFault in a child that was forked during one."""
         if self.broken:
             reason = "this process was forked during a computation, and lacks the threads that it left behind"

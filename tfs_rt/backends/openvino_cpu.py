@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from functools import partial
 from threading import Lock
@@ -26,11 +26,12 @@ CONVERTER = "openvino.tools.ovc"
 
 
 @contextmanager
-def without_converter() -> Iterator[None]:
+def without_converter() -> Generator[None]:
     """Import OpenVINO without its converter, which would report the import to its makers and write into HOME."""
     hidden = CONVERTER not in sys.modules
     if hidden:
-        sys.modules[CONVERTER] = None  # pyright: ignore[reportArgumentType] - as if it were not installed
+        # None stands for a module that is not installed.
+        sys.modules[CONVERTER] = None  # pyrefly: ignore[unsupported-operation]
     try:
         yield
     finally:
@@ -43,7 +44,7 @@ with without_converter():
 
 
 @contextmanager
-def same_signal_stack() -> Iterator[None]:
+def same_signal_stack() -> Generator[None]:
     """Restore the stack on which this thread handles signals.
 
     OpenVINO's plug-in sets a stack of its own, and restores the earlier one as it ends. If two plug-ins do not end in

@@ -10,7 +10,7 @@ see `tfs_rt.system.locks`.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -38,7 +38,7 @@ def state_folder(output: Path, shard: Shard | None = None) -> Path:
 
 
 @contextmanager
-def lock_output(output: Path, job: Job | None = None) -> Iterator[Journal]:
+def lock_output(output: Path, job: Job | None = None) -> Generator[Journal]:
     """Lock an output folder against other runs over the same cases; yields the run's journal.
 
     Shards of one job share the folder. Raises EnvironmentFault that names the run which holds the lock, and UsageError
@@ -130,7 +130,7 @@ def _lock_remedy(state: Path) -> str:
 
 
 @contextmanager
-def starting_lock(output: Path) -> Iterator[None]:
+def starting_lock(output: Path) -> Generator[None]:
     """Hold the lock under which shards start and merge their reports."""
     with ExitStack() as locks:
         _acquire(locks, output, None, START_TIMEOUT)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 from tfs_rt.errors import InputError
@@ -19,7 +19,7 @@ LAST_RESORT = "change the file with another program first"
 
 
 @contextmanager
-def without_options() -> Iterator[None]:
+def without_options() -> Generator[None]:
     """Give an InputError of the block a remedy that needs no option."""
     try:
         yield

@@ -103,7 +103,7 @@ def _describe(entry: Entry) -> str:
 
     facts = entry.facts
     if entry.kind != "engine":
-        return " ".join(str(value) for value in facts.values() if isinstance(value, str) and len(value) < 40)
+        return " ".join(value for value in facts.values() if isinstance(value, str) and len(value) < 40)
     profile = Profile.of(facts["profile"])
     target = facts["target"]
     gpu = ", ".join(target["capabilities"]) if "capabilities" in target else target["name"]

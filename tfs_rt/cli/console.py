@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -63,7 +63,7 @@ class Console:
         self.stderr.print(escape(printable(line, 1000)))
 
     @contextmanager
-    def status(self, doing: str) -> Iterator[Callable[[str], None]]:
+    def status(self, doing: str) -> Generator[Callable[[str], None]]:
         """Show a spinner on a terminal, nothing elsewhere. Yields the function that shows the current step."""
         if self.quiet or not self.stderr.is_terminal:
             yield lambda step: None
@@ -72,7 +72,7 @@ class Console:
             yield lambda step: spinner.update(f"{doing}: {escape(step.lower())}")
 
     @contextmanager
-    def progress(self, doing: str, total: int, units: str) -> Iterator[Callable[[float], None]]:
+    def progress(self, doing: str, total: int, units: str) -> Generator[Callable[[float], None]]:
         """Show a bar on a terminal, nothing elsewhere. Yields the function that advances it by some units."""
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 

@@ -44,7 +44,7 @@ class _Layout:
 
     def get_help_option(self, ctx: Any) -> Any:
         """The --help option."""
-        option = super().get_help_option(ctx)  # type: ignore[misc]
+        option = super().get_help_option(ctx)  # pyrefly: ignore[missing-attribute] - Typer's class has it
         if option is not None:
             option.rich_help_panel = GENERAL
             option.metavar = FLAG
@@ -52,7 +52,7 @@ class _Layout:
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Print the help, then the examples."""
-        super().format_help(ctx, formatter)  # type: ignore[misc]
+        super().format_help(ctx, formatter)  # pyrefly: ignore[missing-attribute]
         typer.echo(self.examples)
 
 

@@ -75,7 +75,7 @@ def _examine_cache(report: Report) -> list[Entry]:
         cache = open_cache()
     except EnvironmentFault as fault:
         problem = Problem(reason=fault.reason, remedy=fault.remedy)
-        report.cache = CacheFound(folder=str(fault.subject), usable=False, problem=problem)
+        report.cache = CacheFound(folder=fault.subject, usable=False, problem=problem)
         return []
     # Check each entry against its digest.
     entries = list(cache.entries())

@@ -54,7 +54,7 @@ def _error(cuda: ctypes.CDLL, code: int) -> str:
 
 def device() -> dict[str, Any]:
     """The first visible GPU as `tensorrt` and `tensorrt-rtx` open it, and the compiler of their kernels."""
-    from cuda.bindings import nvrtc  # pyright: ignore[reportAttributeAccessIssue, reportMissingImports]
+    from cuda.bindings import nvrtc
 
     import tfs_rt.backends.trt.backend  # noqa: F401 - imports everything that they need
     from tfs_rt.backends.gpu.cuda_device import CudaDevice

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tfs_rt.errors import UsageError
 from tfs_rt.methods.registry import DEFAULT_METHOD, METHODS, load_module
@@ -62,7 +62,7 @@ class MethodChoice:
         """The recipe of the tier, if there is one; else the model's own, with the user's changes."""
         if self.tier:
             return self.tier.recipe
-        changes = dataclasses.asdict(self.sampling)
+        changes: dict[str, Any] = dataclasses.asdict(self.sampling)
         del changes["samples"]
         return dataclasses.replace(recipe, **{name: value for name, value in changes.items() if value is not None})
 

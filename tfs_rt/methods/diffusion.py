@@ -234,7 +234,7 @@ def _load_on_backend(backend: str, bundle: Bundle, threads: int | None) -> tuple
     `auto` takes the first backend that runs, of those on the CPU in float32.
     """
     *others, last = automatic_backends() if backend == "auto" else (backend,)
-    reasons = []
+    reasons: list[str] = []
     for name in others:
         try:
             return name, load_loop(name, bundle, threads), "; ".join(reasons)

@@ -78,7 +78,7 @@ class BaseMethod:
         `on_step` is called with the number of each step.
         Raises TypeError or ValueError for other inputs, FloatingPointError if the network returns NaN or infinity.
         """
-        batch = ImageBatch(cases, ids, size=size, seed=seed, on_step=on_step)  # type: ignore[arg-type]
+        batch = ImageBatch(cases, ids, size=size, seed=seed, on_step=on_step)  # pyrefly: ignore[bad-argument-type]
         return self.begin(batch)()
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,7 +97,7 @@ class Bundle:
         return data
 
     @contextmanager
-    def _matches_manifest(self, precision: str) -> Iterator[None]:
+    def _matches_manifest(self, precision: str) -> Generator[None]:
         """Turn a ValueError into a ModelError: the file is not the manifest's network."""
         try:
             yield

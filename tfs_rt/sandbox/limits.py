@@ -14,7 +14,7 @@ import resource
 import signal
 import struct
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -68,7 +68,7 @@ def restrict_process(memory: int) -> tuple[list[str], int]:
 
 
 @contextmanager
-def time_limit(seconds: float, cpu_seconds: float) -> Iterator[None]:
+def time_limit(seconds: float, cpu_seconds: float) -> Generator[None]:
     """End this process if the block takes longer than so many seconds, of the clock or of processors."""
     signal.setitimer(signal.ITIMER_REAL, seconds + GRACE)
     usage = resource.getrusage(resource.RUSAGE_SELF)

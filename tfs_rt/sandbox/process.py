@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 from _thread import start_new_thread
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -158,7 +158,7 @@ class StartingChild:
 
 
 @contextmanager
-def kill_after(process: subprocess.Popen[bytes], seconds: float) -> Iterator[threading.Event]:
+def kill_after(process: subprocess.Popen[bytes], seconds: float) -> Generator[threading.Event]:
     """Kill the child if the block takes longer, and set the event: reading from the child's pipe then ends, too."""
     expired = threading.Event()
     finished = threading.Event()

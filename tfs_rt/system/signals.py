@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from types import FrameType
 
@@ -16,7 +16,7 @@ class Signalled(BaseException):
 
 
 @contextmanager
-def raise_as_exceptions() -> Iterator[None]:
+def raise_as_exceptions() -> Generator[None]:
     """Within this block SIGINT and SIGTERM raise Signalled."""
     received.clear()
     before = {signum: signal.signal(signum, _receive) for signum in (signal.SIGINT, signal.SIGTERM)}
@@ -29,7 +29,7 @@ def raise_as_exceptions() -> Iterator[None]:
 
 
 @contextmanager
-def delay() -> Iterator[None]:
+def delay() -> Generator[None]:
     """Delay Signalled to the end of this block, for a library that cannot pass exceptions on."""
     delays.append(None)
     try:

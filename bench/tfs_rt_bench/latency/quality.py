@@ -22,7 +22,7 @@ def fidelity(images: Sequence[RGB], reference: Sequence[RGB]) -> Fidelity:
     ours = np.stack(images).astype(np.float64)
     theirs = np.stack(reference).astype(np.float64)
     pairs = list(zip(images, reference, strict=True))
-    bias = np.mean([list(map(float, colour_bias(a, b).values())) for a, b in pairs], axis=0)  # pyright: ignore[reportArgumentType]
+    bias = np.mean([list(colour_bias(a, b).values()) for a, b in pairs], axis=0)
     return Fidelity(
         psnr=min(EQUAL, psnr(float(np.mean((ours - theirs) ** 2)))),
         ssim=float(np.mean([ssim_map(a, b)[0] for a, b in pairs])),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -71,15 +71,22 @@ def finished(row: Measuring, references: References, cases: Cases, gflop: float)
     # A row with a fault has no figures.
     plan = row.plan
     recipe = row.plan.task.recipe
-    kept = {"label": plan.label, "backend": plan.task.backend, "peer": plan.task.peer, "batch": plan.batch}
-    kept |= {"recipe": recipe, "extrapolated": plan.extrapolated}
+    planned = Row(
+        label=plan.label,
+        backend=plan.task.backend,
+        peer=plan.task.peer,
+        precision=precision_of(plan.task.backend),
+        batch=plan.batch,
+        recipe=recipe,
+        extrapolated=plan.extrapolated,
+    )
     if row.error or not row.jobs:
-        return Row(**kept, precision=precision_of(plan.task.backend), fault=str(row.error or "no job was run"))
+        return replace(planned, fault=str(row.error or "no job was run"))
     # Compute the figures from all jobs.
     step = times([call for job in row.jobs for call in job["calls"]])
     shares = [1 - network_seconds(job, plan) / job_seconds(job, plan) for job in row.jobs]
-    return Row(
-        **kept,
+    return replace(
+        planned,
         precision=row.facts["precision"],
         job=times([job_seconds(job, plan) for job in row.jobs]),
         step=step,

@@ -88,7 +88,7 @@ def vif(result: RGB, truth: RGB) -> float | None:
 
 def ssim_map(result: RGB, truth: RGB) -> tuple[float, Field]:
     """The structural similarity and its map (H, W, 3)."""
-    return structural_similarity(truth, result, channel_axis=-1, data_range=255, full=True)  # pyright: ignore[reportReturnType]
+    return structural_similarity(truth, result, channel_axis=-1, data_range=255, full=True)
 
 
 def average_gradient(image: RGB) -> float | None:
@@ -123,7 +123,7 @@ def in_head(result: RGB, truth: RGB) -> Scores:
     }
 
 
-def colour_bias(result: RGB, truth: RGB) -> Scores:
+def colour_bias(result: RGB, truth: RGB) -> dict[str, float]:
     """The mean difference of each channel: zero unless a method shifts colours."""
     bias = (result.astype(np.float64) - truth).mean(axis=(0, 1))
     return dict(zip(("bias_r", "bias_g", "bias_b"), map(float, bias), strict=True))

@@ -38,9 +38,10 @@ def nearby(recipe: Recipe, levels: list[float]) -> Iterator[Recipe]:
     for end in ("sigma_max", "sigma_min") if recipe.steps > 1 else ("sigma_max",):
         for low, high, half in halves:
             if getattr(recipe, end) in (low, high):
-                ends = {"sigma_max": recipe.sigma_max, "sigma_min": recipe.sigma_min, end: half}
-                if ends["sigma_min"] < ends["sigma_max"]:
-                    yield dataclasses.replace(recipe, **ends)
+                sigma_max = half if end == "sigma_max" else recipe.sigma_max
+                sigma_min = half if end == "sigma_min" else recipe.sigma_min
+                if sigma_min < sigma_max:
+                    yield dataclasses.replace(recipe, sigma_max=sigma_max, sigma_min=sigma_min)
 
 
 def distinct(spec: ModelSpec, recipes: Iterable[Recipe]) -> list[Recipe]:

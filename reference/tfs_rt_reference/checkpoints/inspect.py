@@ -16,7 +16,7 @@ def inspect_checkpoint(path: Path, config: Path | None) -> dict[str, Any]:
     """Read from the tensors; where `config` is given, also how it differs."""
     # Read the architecture.
     contents = read_contents(path)
-    architecture = dataclasses.asdict(contents.architecture)
+    architecture: dict[str, Any] = dataclasses.asdict(contents.architecture)
     if not contents.declared:
         architecture["sigma_data"] = "not in the tensors (0 but for networks of our own)"
         architecture["norm_groups"] = "not in the tensors (published: 32, or 16 in some SR3 models)"

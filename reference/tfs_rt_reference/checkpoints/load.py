@@ -92,8 +92,10 @@ def _differences(contents: Contents, config: PublishedConfig | None, asked: dict
 
 def _spec_of(contents: Contents, config: PublishedConfig | None, asked: dict[str, Any]) -> ModelSpec:
     """The spec of a file without metadata, from its tensors, its configuration and the options."""
-    groups = asked["norm_groups"] or (config and (config.norm_groups or PUBLISHED_NORM_GROUPS))
-    if groups is None:
+    groups: int | None = asked["norm_groups"]
+    if config and not groups:
+        groups = config.norm_groups or PUBLISHED_NORM_GROUPS
+    if not groups:
         reason = "its tensors do not tell the groups of its normalisation (published: 32, or 16 in some SR3 models)"
         raise ModelError(contents.path, reason, "give --config with its option file, or --norm-groups")
     if asked["scale"] is None:

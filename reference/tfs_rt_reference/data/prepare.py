@@ -17,7 +17,7 @@ import hashlib
 import json
 import os
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -120,7 +120,7 @@ def prepare(request: Request, on_outcome: Callable[[str, Outcome], None] = lambd
 
 
 @contextmanager
-def _locked(output: Path) -> Iterator[None]:
+def _locked(output: Path) -> Generator[None]:
     """Lock the folder against other runs; the lock ends with the process, however it ends."""
     prepare_output(output)
     with ExitStack() as stack:

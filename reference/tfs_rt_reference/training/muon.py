@@ -27,7 +27,7 @@ class Muon(torch.optim.Optimizer):
         self.dtype = dtype
 
     @torch.no_grad()
-    def step(self, closure: None = None) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def step(self, closure: None = None) -> None:  # pyrefly: ignore[bad-override]
         """Update every parameter that has a gradient."""
         del closure  # the base class's, of no use here
         for group in self.param_groups:

@@ -6,7 +6,7 @@ import dataclasses
 import math
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -258,7 +258,7 @@ def _mean(losses: Sequence[Tensor], state: State, place: Place) -> float:
 
 
 @contextmanager
-def _place(device: str) -> Iterator[Place]:
+def _place(device: str) -> Generator[Place]:
     """This process's rank and device; joins the others under torchrun."""
     if device == "cuda" and not torch.cuda.is_available():
         raise EnvironmentFault("--device cuda", "PyTorch finds no GPU", "use --device cpu, or install CUDA's PyTorch")

@@ -97,7 +97,7 @@ def new_state(
         _check_architecture(begin, config)
         network.load_state_dict(begin.network.state_dict())
     if begin is None or begin.spec.prediction != config.prediction:
-        network.final_conv.block[3].reset_parameters()  # pyright: ignore[reportCallIssue]
+        network.final_conv.conv.reset_parameters()
         begin_with_functional(network, config.prediction)
     return _make_state(config, data, teacher, network.to(device))
 
@@ -180,15 +180,14 @@ def begin_with_functional(network: UNet, prediction: Prediction) -> None:
     arch = network.arch
     if not arch.condition_skip or (prediction == "eps" and not arch.sigma_data):
         return
-    last = network.final_conv.block[3]
-    for tensor in (last.weight, last.bias, network.condition_skip.weight):
-        torch.nn.init.zeros_(tensor)  # pyright: ignore[reportArgumentType]
+    for tensor in (*network.final_conv.conv.parameters(), network.condition_skip.weight):
+        torch.nn.init.zeros_(tensor)
     sign = -1 if prediction == "v" else 1  # v is -x_0 where x_t is noise alone
     network.condition_skip.weight.data[:, -3:, 0, 0] = sign * torch.eye(3)
 
 
 def _make_state(config: Config, data: list[str], teacher: str | None, network: UNet) -> State:
-    network = network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    network = network.to(memory_format=torch.channels_last)  # pyrefly: ignore[no-matching-overload]
     average = copy.deepcopy(network).eval().requires_grad_(requires_grad=False)
     return State(config, data, teacher, network, average, list(_optimisers(config, network)))
 

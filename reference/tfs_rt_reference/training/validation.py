@@ -35,11 +35,12 @@ def validate(network: UNet, config: Config, trained_size: int, groups: Sequence[
         result = fuse_batch(engine, table, batch)[0]
         error = result.astype(np.float64) - group.truth
         mse = max(float(np.mean(error**2)), 1e-9)
-        ssim = float(structural_similarity(result, group.truth, channel_axis=-1))  # pyright: ignore[reportArgumentType]
+        ssim = float(structural_similarity(result, group.truth, channel_axis=-1))
         psf = config.lambda_1 * mse / 127.5**2 + config.lambda_2 * (1 - ssim)
         rows.append([10 * np.log10(255**2 / mse), ssim, psf, *error.mean(axis=(0, 1))])
     # Average over the groups.
-    psnr, ssim, psf, *bias = np.mean(rows, axis=0).tolist()
+    means: list[float] = np.mean(rows, axis=0).tolist()
+    psnr, ssim, psf, *bias = means
     return {
         "psnr": round(psnr, 3),
         "ssim": round(ssim, 4),

@@ -249,7 +249,7 @@ def the_context_synchronised_in_a_capture(device: Device) -> None:
 
 @misuse
 def an_event_queried_in_a_capture(device: Device) -> None:
-    from cuda.core import Stream  # pyright: ignore[reportAttributeAccessIssue]
+    from cuda.core import Stream
 
     event = Stream.from_handle(device.stream).record()
     device.capture(lambda: event.is_done)

@@ -167,13 +167,13 @@ def two_in_flight() -> list[bool]:
     same = []
     before = None
     for batch in [*batches, None]:
-        begun = loop.begin(table, batch) if batch else None
+        begun = (loop.begin(table, batch), batch) if batch else None
         if before:
             wait, asked = before
             expected = fuse_batch(engine, table, asked)
             apart = np.abs(np.stack(wait()).astype(int) - np.stack(expected))
             same.append(bool(apart.max() <= 1))
-        before = begun and (begun, batch)
+        before = begun
     return same
 
 

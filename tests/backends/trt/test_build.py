@@ -474,7 +474,7 @@ def test_what_is_kept_here_has_the_facts_of_what_is_built(bundle: Bundle, cli: C
     assert str(entry.path) == made["path"]
 
 
-NO_FIT = {
+NO_FIT: dict[str, dict[str, Any] | None] = {
     "none": None,
     "other weights": {"model__fp32": "0" * 64},
     "another half graph": {"model__fp16": "0" * 64},

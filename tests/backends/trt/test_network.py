@@ -59,7 +59,7 @@ def fuse(
     captured.CudaDevice = Known
     captured.load_flavour = lambda flavour: trt
     engines.load_flavour = lambda flavour: trt
-    captured.bias_rows = lambda arch, weights, biases, level: bias_rows(level)
+    captured.bias_rows = lambda arch, weights, biases, noise_level: bias_rows(noise_level)
     if engine is not None and not keep:
         files = load_bundle(model).manifest.files
         facts = {
@@ -97,8 +97,8 @@ def command(tmp_path: Path, kernels: Path, x4: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("TFS_RT_CACHE", str(tmp_path / "cache"))
 
     def run(*arguments: str, flavour: str = "tensorrt-rtx", **changes: Any) -> dict[str, Any]:
-        environment = {key: changes.pop(key) for key in ("env", "driver") if key in changes}
-        options = {"faults": [], "engine": {}, "keep": False} | changes
+        environment: dict[str, Any] = {key: changes.pop(key) for key in ("env", "driver") if key in changes}
+        options: dict[str, Any] = {"faults": [], "engine": {}, "keep": False} | changes
         out = tmp_path / "out"
         given = ["fuse", *(arguments or (str(tmp_path / "in"),)), "-o", str(out), "--seed", "3"]
         return fake_gpu.run(

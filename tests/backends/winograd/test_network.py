@@ -208,7 +208,12 @@ def test_a_network_that_does_not_fit_its_manifest_is_a_models_fault(tmp_path: Pa
     bundle = load_bundle("tfs-rt/x4")
     shutil.copy(bundle.path / "step.onnx", tmp_path)
     model = bundle.manifest.model
-    for change in ({"inner_channel": 32}, {"channel_multiplier": (1, 4)}, {"inner_channel": 8, "norm_groups": 4}):
+    changes: list[dict[str, Any]] = [
+        {"inner_channel": 32},
+        {"channel_multiplier": (1, 4)},
+        {"inner_channel": 8, "norm_groups": 4},
+    ]
+    for change in changes:
         other = dataclasses.replace(model, architecture=dataclasses.replace(model.architecture, **change))
         files = {"fp32": bundle.manifest.files["fp32"]}
         write_manifest(tmp_path, dataclasses.replace(bundle.manifest, model=other, files=files))

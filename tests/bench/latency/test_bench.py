@@ -344,10 +344,10 @@ def test_the_network_of_a_captured_loop_is_timed_in_a_graph_of_its_own(monkeypat
     clock = iter([0.0, 4.0])
     device = SimpleNamespace(capture=lambda call: call, synchronize=lambda: None)
     session = SimpleNamespace(network=SimpleNamespace(enqueue=lambda: enqueued.append(1)))
-    runner = object.__new__(Runner)
+    runner: Any = object.__new__(Runner)
     loop = SimpleNamespace(device=device, session=session)
     table = step_table(model_spec(), FEW)
-    runner.pipeline = SimpleNamespace(loop=loop, table=table)  # pyright: ignore[reportAttributeAccessIssue]
+    runner.pipeline = SimpleNamespace(loop=loop, table=table)
     monkeypatch.setattr(time, "perf_counter", lambda: next(clock))
     assert runner._alone(5) == (pytest.approx(4 * 4.0 / len(enqueued)), [pytest.approx(4.0 / len(enqueued) / 5)])
 
@@ -527,7 +527,14 @@ def test_a_comparison_is_by_label_in_ratios_and_differences(rng: Generator) -> N
 
 def test_what_cannot_be_compared_is_refused_and_what_disturbs_is_said(rng: Generator) -> None:
     a = made_bench(rng)
-    for change in ({"model": "n"}, {"scale": 8}, {"size": (32, 64)}, {"step_gflop": 1.6}, {"rows": ()}):
+    changes: list[dict[str, Any]] = [
+        {"model": "n"},
+        {"scale": 8},
+        {"size": (32, 64)},
+        {"step_gflop": 1.6},
+        {"rows": ()},
+    ]
+    for change in changes:
         with pytest.raises(UsageError, match="they"):
             compare(a, dataclasses.replace(a, **change))
     elsewhere = dataclasses.replace(a.machine, processor="Q", commit="c2", gemm_gflops=80.0, versions={"numpy": "2.1"})
@@ -541,7 +548,7 @@ def test_what_cannot_be_compared_is_refused_and_what_disturbs_is_said(rng: Gener
 def test_rows_of_one_label_that_are_not_the_same_work_are_told(rng: Generator) -> None:
     a = made_bench(rng)
     assert a.rows[0].fidelity
-    other = {
+    other: dict[str, Any] = {
         "recipe": dataclasses.replace(FEW, sigma_min=FEW.sigma_min * 2),
         "precision": "bf16",
         "extrapolated": "8 of 4,000 steps timed",

@@ -24,7 +24,7 @@ from tfs_rt.formats.picture import FileOptions, Picture
 
 PATH = Path("somewhere/ct.nii.gz")
 PLAIN = Path("somewhere/ct.nii")
-TEXT = {"tfs-rt:recipe-sha256": "0123456789abcdef" * 4}
+TEXT: dict[str, str] = {"tfs-rt:recipe-sha256": "0123456789abcdef" * 4}
 RGB = np.dtype([("R", "u1"), ("G", "u1"), ("B", "u1")])
 PHANTOM = np.arange(5 * 6 * 4, dtype=np.uint8).reshape(5, 6, 4)  # every voxel differs; axes run to right, front, top
 MARKED = (1, 4, 2)

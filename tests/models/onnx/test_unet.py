@@ -83,7 +83,7 @@ def test_a_negated_graph_with_its_weights_intact_is_refused_for_every_backend(
     assert len(ended.err.splitlines()) == 1
 
 
-OTHERS = {
+OTHERS: dict[str, dict[str, Any]] = {
     "narrower": {"inner_channel": 32},
     "other groups": {"norm_groups": 32},  # no weight shows them
     "other levels": {"channel_multiplier": (1, 4)},

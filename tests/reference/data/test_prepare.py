@@ -97,7 +97,7 @@ def test_kills_leave_the_tree_of_an_undisturbed_run(tmp_path: Path, workers: int
 def die_at(write: int, *, after_rename: bool) -> None:
     writes, rename = itertools.count(1), Path.replace  # `next` is one step, whatever the threads do
 
-    def replace(self: Path, target: str | Path) -> Path:
+    def replace(self: Path, target: str | os.PathLike[str]) -> Path:
         this = next(writes)
         if this == write and not after_rename:
             os.kill(os.getpid(), signal.SIGKILL)
@@ -106,7 +106,7 @@ def die_at(write: int, *, after_rename: bool) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
         return moved
 
-    Path.replace = replace  # pyright: ignore[reportAttributeAccessIssue]
+    Path.replace = replace
 
 
 def test_what_is_done_is_not_done_again_and_what_was_damaged_or_changed_is(

@@ -68,7 +68,7 @@ def small(**changes: object) -> Config:
     return make_config(PRESETS["compact"], *map(nested, layers))
 
 
-def run(made_set: Path, output: Path, *, config: Config, stop: int = 10**9, **request: object) -> None:
+def run(made_set: Path, output: Path, *, config: Config, stop: int = 10**9, **request: Any) -> None:
     """Train; `stop` breaks off as a signal would, in that iteration."""
     done = 0
 
@@ -79,7 +79,7 @@ def run(made_set: Path, output: Path, *, config: Config, stop: int = 10**9, **re
             raise KeyboardInterrupt
 
     watch = Watch(progress=lambda doing, total, units: nullcontext(count))
-    train(Request([made_set], output, config, **request), watch)  # type: ignore[arg-type]
+    train(Request([made_set], output, config, **request), watch)
 
 
 def test_the_command_trains_a_checkpoint_that_exports_and_a_log_with_its_curves(
@@ -247,11 +247,13 @@ def test_a_loss_that_is_no_number_ends_the_run_and_keeps_what_was_saved(made_set
         pass
 
     def spoil(line: dict) -> None:  # after the first validation, as a wrong driver might
-        torch.nn.init.constant_(network.final_conv.block[3].bias, math.nan)  # type: ignore[arg-type]
+        assert network is not None
+        assert network.final_conv.conv.bias is not None
+        torch.nn.init.constant_(network.final_conv.conv.bias, math.nan)
 
     import tfs_rt_reference.training.run as module
 
-    network: UNet = None  # type: ignore[assignment]
+    network: UNet | None = None
     original = module._stepper
 
     def remember(state, place):

@@ -1,8 +1,5 @@
 """Compile the CUDA kernels for a GPU, once, by NVRTC: sources ship, machine code does not."""
 
-# pyright: reportAttributeAccessIssue=false, reportMissingImports=false
-# (cuda-core makes its names while it is imported, so that no type checker sees them)
-
 from __future__ import annotations
 
 import hashlib

@@ -4,15 +4,12 @@ Memory comes from cuMemAlloc, not from the stream-ordered pools: inside a captur
 frees part of the graph (CUDA Driver API, cuMemFreeAsync), and ours outlive every graph.
 """
 
-# pyright: reportAttributeAccessIssue=false, reportMissingImports=false
-# (cuda-core makes its names while it is imported, so that no type checker sees them)
-
 from __future__ import annotations
 
 import gc
 import math
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager, suppress
 
 import numpy as np
@@ -128,7 +125,7 @@ class CudaDevice:
             self._stream.sync()
 
     @contextmanager
-    def _translate_errors(self) -> Iterator[None]:
+    def _translate_errors(self) -> Generator[None]:
         """Turn CUDA's errors into ours. An error of earlier work is raised by the next call, and ends all work."""
         try:
             yield
@@ -210,7 +207,7 @@ def _kernel_argument(argument: Buffer | np.generic) -> np.generic:
 
 
 @contextmanager
-def _garbage_collector_paused() -> Iterator[None]:
+def _garbage_collector_paused() -> Generator[None]:
     """Pause the garbage collector: inside a capture nothing may be freed."""
     enabled = gc.isenabled()
     gc.disable()

@@ -44,7 +44,7 @@ def rows_first(size: tuple[int, int], target: tuple[int, int]) -> bool:
     return int(PIL.__version__.split(".")[0]) >= 13 and h - height > 2 * max(w - width, 0)
 
 
-def bicubic(x: NDArray[np.float64]) -> NDArray[np.float64]:
+def bicubic(x: NDArray[np.floating]) -> NDArray[np.floating]:
     """Keys' kernel with a = -1/2."""
     x = np.abs(x)
     near = (1.5 * x - 2.5) * x * x + 1

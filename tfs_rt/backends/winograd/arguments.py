@@ -8,23 +8,26 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import fields, is_dataclass
-from typing import Any, TypeVar, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, TypeVar, get_origin, get_type_hints
 
 from llvmlite import ir
 
 from tfs_rt.backends.winograd.emit import I64, POINTER, Pointer
 
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
 # An operation's fields are arrays and integers where a program is laid out, and LLVM's values where code is emitted.
 PointerT = TypeVar("PointerT")
 NumberT = TypeVar("NumberT")
-Record = TypeVar("Record")
+Record = TypeVar("Record", bound="DataclassInstance")
 
 
 def make_record(record: type[Record], value_of_kind: Callable[[ir.Type], Any]) -> Record:
     """A record whose values are made in the order of its fields, each for LLVM's type of its kind."""
     hints = get_type_hints(record)
     values: dict[str, Any] = {}
-    for field in fields(record):  # pyright: ignore[reportArgumentType] - every record is a dataclass
+    for field in fields(record):
         hint = hints[field.name]
         kind: Any = get_origin(hint) or hint
         if is_dataclass(kind):

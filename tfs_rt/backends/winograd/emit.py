@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from typing import Any, NewType, TypeAlias
 
@@ -94,7 +94,7 @@ class Function:
     # Control.
 
     @contextmanager
-    def loop(self, start: Number, stop: Number, step: Number = 1) -> Iterator[Int]:
+    def loop(self, start: Number, stop: Number, step: Number = 1) -> Generator[Int]:
         """`for i in range(start, stop, step)`."""
         builder = self.builder
         start = self.number(start)

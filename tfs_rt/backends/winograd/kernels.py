@@ -7,14 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 from llvmlite import ir
 
-from tfs_rt.backends.winograd.arguments import kinds, make_record, values
+from tfs_rt.backends.winograd.arguments import Record, kinds, make_record, values
 from tfs_rt.backends.winograd.emit import Function
-
-Arguments = TypeVar("Arguments")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +38,8 @@ class KernelModule:
 
     def add_block(
         self,
-        arguments: type[Arguments],
-        emit: Callable[[KernelModule, Function, Arguments], None],
+        arguments: type[Record],
+        emit: Callable[[KernelModule, Function, Record], None],
         *,
         suffix: int | str = "",
     ) -> None:

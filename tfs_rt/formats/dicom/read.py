@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 import warnings
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -60,7 +60,7 @@ def read(data: bytes, path: Path, options: FileOptions) -> Picture:
 
 
 @contextmanager
-def refuse_damage(path: Path) -> Iterator[None]:
+def refuse_damage(path: Path) -> Generator[None]:
     """Read DICOM in the block: InputError for a damaged file, whatever pydicom and the decoders raise."""
     try:
         with _lenient_parsing():
@@ -72,7 +72,7 @@ def refuse_damage(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _lenient_parsing() -> Iterator[None]:
+def _lenient_parsing() -> Generator[None]:
     """Let values against the standard through, to be judged where they are used, and hide pydicom's warnings.
 
     Pixels that contradict the file are found by checks of our own (`tfs_rt.formats.dicom.pixels`).

@@ -88,7 +88,7 @@ def is_nuclear(dataset: Dataset) -> bool:
 
 
 def _is_near(one: Numbers, other: Numbers) -> bool:
-    return len(one) == len(other) and bool(np.allclose(one, other, rtol=0, atol=NEAR_PLACE))
+    return len(one) == len(other) and np.allclose(one, other, rtol=0, atol=NEAR_PLACE)
 
 
 def _check_vectors(dataset: Dataset, frames: int, path: Path) -> None:

@@ -96,7 +96,7 @@ def _order_by_number(numbers: Numbers, element: str, names: Sequence[str], path:
 
 
 def _is_parallel(one: Numbers, other: Numbers) -> bool:
-    return len(one) == len(other) and bool(np.allclose(one, other, rtol=0, atol=PARALLEL))
+    return len(one) == len(other) and np.allclose(one, other, rtol=0, atol=PARALLEL)
 
 
 def _order_by_position(planes: list[Plane], names: Sequence[str], path: Path) -> tuple[int, ...]:

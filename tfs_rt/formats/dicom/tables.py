@@ -34,7 +34,7 @@ class Table:
 
 def is_little_endian(dataset: Dataset) -> bool:
     """The byte order of a file's tables."""
-    return bool(dataset.file_meta.TransferSyntaxUID.is_little_endian)
+    return dataset.file_meta.TransferSyntaxUID.is_little_endian
 
 
 def table_of(dataset: Dataset, descriptor: str, data: str, little: bool) -> Table:

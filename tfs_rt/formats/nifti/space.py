@@ -94,7 +94,7 @@ def place_facts(frame: Frame) -> dict[str, Any]:
     facts: dict[str, Any] = {
         "shape": list(frame.shape),
         "voxel_mm": [round(float(size) * unit, 6) for size in sizes],
-        "axes": unknown if affine is None else f"{''.join(aff2axcodes(affine))} as stored",
+        "axes": unknown if affine is None else f"{''.join(map(str, aff2axcodes(affine)))} as stored",
         "sform_code": frame.copied["sform_code"],
         "qform_code": frame.copied["qform_code"],
     }

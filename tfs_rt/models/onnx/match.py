@@ -204,7 +204,7 @@ class Graph:
         with np.errstate(over="ignore"):
             if np.array_equal(found, weight.astype(found.dtype)):
                 return True
-        return bool(np.allclose(found, weight, rtol=self.tolerance, atol=self.tolerance * 1e-4))
+        return np.allclose(found, weight, rtol=self.tolerance, atol=self.tolerance * 1e-4)
 
     def _stored_name(self, name: str) -> str:
         """The name of a tensor stored in half, if the value is its cast to float32; otherwise the value's own."""

@@ -5,20 +5,18 @@ A task's work does not depend on who does it or when, so that a result is the sa
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from math import nan
-from typing import Any, Generic, TypeAlias, TypeVar
+from typing import Any, Generic, TypeAlias
 
 from llvmlite import ir
 
-from tfs_rt.backends.winograd.arguments import NumberT, PointerT, make_record
+from tfs_rt.backends.winograd.arguments import NumberT, PointerT, Record, make_record
 from tfs_rt.backends.winograd.blocks.statistics import STATISTICS
 from tfs_rt.backends.winograd.emit import I64, POINTER, Function, Int, Number, Pointer
 from tfs_rt.backends.winograd.kernels import KernelModule
-
-Fields = TypeVar("Fields")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +38,7 @@ class Operation(Function):
         self.fields_read = 0
         self.head: Head[Pointer, Int] = self.read(Head)
 
-    def read(self, record: type[Fields]) -> Fields:
+    def read(self, record: type[Record]) -> Record:
         """The next fields. The first of all is not read but addressed: it is the counter."""
 
         def read_field(kind: ir.Type) -> Pointer | Int:
@@ -55,7 +53,7 @@ class Operation(Function):
         return self.at(self.head.scratch, self.mul(self.thread, self.head.scratch_pitch))
 
     @contextmanager
-    def each_task(self) -> Iterator[Int]:
+    def each_task(self) -> Generator[Int]:
         """Loop over tasks: take one at a time until none is left."""
         builder = self.builder
         head, body, end = (builder.append_basic_block() for _ in range(3))
@@ -69,14 +67,14 @@ class Operation(Function):
         builder.position_at_end(end)
 
     @contextmanager
-    def each_block(self, block: Number, pixels: Number) -> Iterator[tuple[Int, Int]]:
+    def each_block(self, block: Number, pixels: Number) -> Generator[tuple[Int, Int]]:
         """Loop over tasks of `block` pixels each: the first pixel of a task, and their number."""
         with self.each_task() as task:
             start = self.mul(task, block)
             yield start, self.minimum(block, self.sub(pixels, start))
 
     @contextmanager
-    def each_vector(self, first: Number, last: Number, channels: Number) -> Iterator[tuple[Int, Int]]:
+    def each_vector(self, first: Number, last: Number, channels: Number) -> Generator[tuple[Int, Int]]:
         """Loop over the vectors of pixels `first` to `last`: a vector's place, and its first channel."""
         with self.loop(first, last) as i, self.loop(0, channels, self.width) as c:
             yield self.add(self.mul(i, channels), c), c
