@@ -10,7 +10,8 @@ VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 def fields(view: memoryview) -> Iterator[tuple[int, memoryview | int]]:
     """(number, value) of each field: an int for a varint, otherwise its bytes; ValueError if it is malformed."""
     position = 0
-    while position < len(view):
+    end = len(view)
+    while position < end:
         # Read the field's number and kind.
         tag, position = varint(view, position)
         number = tag >> 3
@@ -30,7 +31,7 @@ def fields(view: memoryview) -> Iterator[tuple[int, memoryview | int]]:
             length = 8 if kind == FIXED64 else 4
         else:
             raise ValueError(f"unknown protobuf wire type {kind}")
-        if position + length > len(view):
+        if position + length > end:
             raise ValueError("a protobuf field ends beyond the file")
         yield number, view[position : position + length]
         position += length
@@ -38,6 +39,9 @@ def fields(view: memoryview) -> Iterator[tuple[int, memoryview | int]]:
 
 def varint(view: memoryview, position: int) -> tuple[int, int]:
     """The number at a position, and the position after it."""
+    # Most numbers have one byte.
+    if position < len(view) and view[position] < 0x80:
+        return view[position], position + 1
     value = 0
     for shift in range(0, 70, 7):
         if position >= len(view):
