@@ -68,7 +68,7 @@ FORMATS = {
     ),
     "jpeg": Format(
         title="JPEG",
-        endings=(".jpg", ".jpeg"),
+        endings=(".jpg", ".jpeg", ".jfif"),
         description="one slice, with `--allow-lossy`",
         reader="tfs_rt.formats.jpeg",
         lossy=True,

@@ -5,8 +5,8 @@ A volume is turned by flips and permutations of its axes alone, to the nearest a
 in the radiological view of the pictures that the models were trained on: row 0 is anterior and column 0 is the
 patient's right.
 
-Levels: RGB24 as stored; the user's window in scaled values, if there is one; uint8 without scaling as stored; else the
-window that `tfs_rt.formats.nifti.window` chooses.
+Levels: colours as stored; the user's window in scaled values, if there is one; uint8 without scaling as stored; else
+the window that `tfs_rt.formats.nifti.window` chooses.
 """
 
 from __future__ import annotations

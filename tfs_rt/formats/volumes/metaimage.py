@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tfs_rt.errors import InputError
+from tfs_rt.formats.conversions import BY_SIMPLEITK, remedy
 from tfs_rt.formats.nifti.file import AGAIN, Stored
 from tfs_rt.formats.nifti.read import read_volume
 from tfs_rt.formats.picture import FileOptions, Picture
@@ -63,7 +64,7 @@ def read_stored(data: bytes, path: Path) -> Stored:
     if not START.match(data) or end is None:
         raise InputError(path, "is not a MetaImage file", "convert it, or give it the ending of its own format")
     if end[1].strip().lower() != b"local":
-        raise InputError(path, "is a header whose voxels are in another file", "save it as one .mha file")
+        raise InputError(path, "is a header whose voxels are in another file", remedy(BY_SIMPLEITK, path))
     fields = _fields(data[: end.start()], path)
     # Find the kind and number of its values.
     voxel = _voxel(fields, path)
@@ -91,10 +92,11 @@ def _fields(header: bytes, path: Path) -> Fields:
             raise InputError(path, f"damaged MetaImage (the line {line[:60]!r})", AGAIN)
         fields[name] = value.strip()
     if not _is_true(fields, "BinaryData"):
-        raise InputError(path, "holds its values as text", "save it with binary data")
+        raise InputError(path, "holds its values as text", remedy(BY_SIMPLEITK, path))
     for name, accepted in REQUIRED.items():
         if name in fields and fields[name] not in accepted:
-            raise InputError(path, f"has {name} = {fields[name]}, which is not read", "save it as NIfTI")
+            reason = f"has {name} = {fields[name]}, which is not read"
+            raise InputError(path, reason, "save it as NIfTI, by what wrote it")
     return fields
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tfs_rt.errors import InputError
+from tfs_rt.formats.conversions import BY_SIMPLEITK, remedy
 from tfs_rt.formats.nifti.file import AGAIN, Stored
 from tfs_rt.formats.nifti.read import read_volume
 from tfs_rt.formats.picture import FileOptions, Picture
@@ -47,7 +48,6 @@ IGNORED = (
     *("sample units", "sampleunits", "space units", "space dimension", "measurement frame", "axis mins", "axis maxs"),
     *("axismins", "axismaxs"),
 )  # they change neither the voxels nor their places
-NO_CONVERSION = "save it as NIfTI, or as NRRD with raw or gzip encoding"
 Fields = dict[str, str]
 
 
@@ -81,7 +81,7 @@ def read_stored(data: bytes, path: Path) -> Stored:
     if encoding in ("gzip", "gz"):
         content = gunzip(content, size, path)
     elif encoding != "raw":
-        raise InputError(path, f"is encoded as {encoding}, which is not read", NO_CONVERSION)
+        raise InputError(path, f"is encoded as {encoding}, which is not read", remedy(BY_SIMPLEITK, path))
     check_length(content, size, path)
     return stored_volume(voxels_of(content, shape, voxel), *_place(fields, 1 if is_colour else 0, path))
 
@@ -95,11 +95,11 @@ def _fields(header: bytes, path: Path) -> Fields:
         name, separator, value = line.partition(": ")
         name = name.strip().lower()
         if name in ("data file", "datafile"):
-            raise InputError(path, "is a header whose voxels are in another file", "save it as one .nrrd file")
+            raise InputError(path, "is a header whose voxels are in another file", remedy(BY_SIMPLEITK, path))
         if not separator or name in fields:
             raise InputError(path, f"damaged NRRD (the line {line[:60]!r})", AGAIN)
         if name not in (*USED, *IGNORED):
-            raise InputError(path, f"has the field {name!r}, which is not read", NO_CONVERSION)
+            raise InputError(path, f"has the field {name!r}, which is not read", "save it as NIfTI, by what wrote it")
         fields[name] = value.strip()
     return fields
 

@@ -18,6 +18,7 @@ from tfs_rt.formats.nifti.file import AGAIN, DEFLATE_RATIO, MAX_BYTES, MAX_VOXEL
 
 SCANNER = 1  # NIfTI's code of an orientation in the scanner's coordinates
 MILLIMETRES = 2  # NIfTI's code of a unit
+MOST_DIMENSIONS = 7  # in a message
 TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])  # from DICOM's world (LPS) to NIfTI's
 
 
@@ -39,7 +40,7 @@ def stored_volume(voxels: NDArray[Any], to_world: NDArray[np.float64] | None, si
 def check_shape(shape: tuple[int, ...], voxel: np.dtype[Any], path: Path) -> int:
     """The bytes of a volume of three dimensions; InputError if it has others, or is larger than the limits."""
     if len(shape) != 3 or min(shape) < 1:
-        words = "x".join(map(str, shape))
+        words = "x".join(map(str, shape[:MOST_DIMENSIONS]))
         raise InputError(path, f"holds {words} values, not one volume", "extract the one volume to be fused")
     count = math.prod(shape)
     size = count * voxel.itemsize
