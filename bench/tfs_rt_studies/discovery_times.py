@@ -37,6 +37,16 @@ def flat_folder(root: Path, count: int) -> Path:
     return _touch(root, (f"k{number:05d}_{channel:04d}.png" for number in range(count) for channel in range(3)))
 
 
+def modality_folders(root: Path, count: int) -> Path:
+    """A folder for each modality, with equal names."""
+    return _touch(root, (f"{folder}/k{number:05d}.png" for folder in ("CT", "MR", "PET") for number in range(count)))
+
+
+def named_files(root: Path, count: int) -> Path:
+    """Names of case and modality in one folder."""
+    return _touch(root, (f"k{number:05d}_{name}" for number in range(count) for name in NAMES))
+
+
 def bids_dataset(root: Path, count: int) -> Path:
     """A subject for each case."""
     images = (("anat", "T1w"), ("anat", "T2w"), ("pet", "pet"))
@@ -58,6 +68,8 @@ LAYOUTS = {
     "case folders": case_folders,
     "nested folders": nested_folders,
     "flat folder": flat_folder,
+    "modality folders": modality_folders,
+    "named files": named_files,
     "BIDS": bids_dataset,
     "CSV": csv_list,
 }

@@ -3,6 +3,8 @@
 import csv
 import os
 from pathlib import Path
+from typing import Literal
+from unicodedata import normalize
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from tfs_rt.cases.csv_list import protect, read_list, to_csv, unprotect
 from tfs_rt.cases.discover import discover
 from tfs_rt.errors import NothingFound, UsageError
 
+Form = Literal["NFC", "NFD"]
 PLAIN = "id,m1,m2,functional\nk,a.png,b.png,c.png\n"
 DIALECTS = {
     "semicolons": PLAIN.replace(",", ";").encode(),
@@ -25,6 +28,9 @@ DIALECTS = {
     "lines that end as on old Macs": PLAIN.replace("\n", "\r").encode(),
     "quoted cells": b'"id","m1","m2","functional"\r\n"k","a.png","b.png","c.png"\r\n',
     "empty rows and columns": b"\n,,,,\nid,m1,m2,functional,,\n,,,,,\n \t,,,,,\nk,a.png,b.png,c.png,,\n,,,\r\n,,,\r\n",
+    "modalities as columns": PLAIN.replace("id,m1,m2,functional", "Case;CT;MR-T2;PET").replace(",", ";").encode(),
+    "synonyms as columns": PLAIN.replace("id,m1,m2,functional", "subject,T1w,Flair,FDG").encode(),
+    "some columns by modality": PLAIN.replace("id,m1,m2,functional", "id,m1,m2,SPECT").encode(),
     "spaces and capitals in the header": PLAIN.replace("id,m1,m2,functional", "ID, M1 ,m2, Functional").encode(),
 }
 
@@ -109,6 +115,57 @@ def test_a_csv_without_its_columns_is_refused(tmp_path: Path) -> None:
     table.write_text("id,m1,m2,m2,functional\na,b,c,d,e\n")
     with pytest.raises(UsageError, match="has 2 columns 'm2'"):
         find(table)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "id,t1,mri,pet",
+        "id,t1,ct,pet",
+        "id,t1,t2,pet,spect",
+        "id,ct,t1,t2,pet",
+        "case,name,m1,m2,functional",
+        "id,m1,t2,pet",
+    ],
+)
+def test_columns_whose_slot_is_in_doubt_are_not_taken(tmp_path: Path, header: str) -> None:
+    (tmp_path / "list.csv").write_text(f"{header}\n{','.join('abcde'[: header.count(',') + 1])}\n")
+    with pytest.raises(UsageError, match="has 0 columns .*or name modalities, as id,ct,mr-t2,pet"):
+        discover([tmp_path / "list.csv"])
+
+
+@pytest.mark.parametrize(("stored", "written"), [("NFC", "NFD"), ("NFD", "NFC"), ("NFC", "NFC"), ("NFD", "NFD")])
+def test_files_are_found_in_either_unicode_form(tmp_path: Path, stored: Form, written: Form) -> None:
+    folder = tmp_path / normalize(stored, "Übung")
+    folder.mkdir()
+    for name in "äöü":
+        (folder / normalize(stored, f"{name}.png")).touch()
+    cells = [normalize(written, f"Übung/{name}.png") for name in "äöü"]
+    (tmp_path / "list.csv").write_text(f"id,m1,m2,functional\nk,{','.join(cells)}\n", encoding="utf-8")
+    (case,) = discover([tmp_path / "list.csv"])
+    assert isinstance(case, Case)
+    assert all(file.exists() for file in case.files.values())
+
+
+def test_of_two_forms_of_a_name_the_exact_one_is_taken(tmp_path: Path) -> None:
+    names = [normalize(form, "ä.png") for form in ("NFC", "NFD")]
+    for name in names:
+        (tmp_path / name).touch()
+    (tmp_path / "list.csv").write_text(f"id,m1,m2,functional\nk,{names[0]},{names[1]},c.png\n", encoding="utf-8")
+    (case,) = discover([tmp_path / "list.csv"])
+    assert isinstance(case, Case)
+    assert [case.files["m1"].name, case.files["m2"].name] == names
+
+
+def test_separators_of_windows_are_those_of_folders_where_no_file_has_them(tmp_path: Path) -> None:
+    (tmp_path / "img").mkdir()
+    for name in ("img/a.png", "img/b.png", "odd\\c.png"):
+        (tmp_path / name).touch()
+    (tmp_path / "list.csv").write_text("id,m1,m2,functional\nk,img\\a.png,.\\img\\b.png,odd\\c.png\n")
+    (case,) = discover([tmp_path / "list.csv"])
+    assert isinstance(case, Case)
+    files = [case.files[slot].relative_to(tmp_path).as_posix() for slot in ("m1", "m2", "functional")]
+    assert files == ["img/a.png", "img/b.png", "odd\\c.png"]
 
 
 def test_a_path_with_a_nul_is_refused_alone(tmp_path: Path) -> None:

@@ -3,6 +3,8 @@
 The text is UTF-8, or UTF-16 with its byte order mark. Commas, semicolons or tabs separate cells, or the sign in a first
 line `sep=;`. A row of empty cells, or of invisible characters, is left out.
 
+Columns may be named by modality instead of m1, m2 and functional (`id,ct,t2,pet`), and id may be `case` or `subject`.
+
 A cell of text that a spreadsheet program would compute, such as `=1+1` or `@SUM(A1)`, is written with an apostrophe
 before it, which reading removes again.
 """
@@ -19,6 +21,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tfs_rt.cases.case import Case, FoundCase, Problem, RefusedCase
+from tfs_rt.cases.file_lookup import FileLookup
+from tfs_rt.cases.modalities import is_called_by_modality, modality_of_name
+from tfs_rt.cases.pairing import anatomical_slots, functional_slot
 from tfs_rt.cases.source import Source, SourceKind
 from tfs_rt.errors import InputError, UsageError, first_line
 from tfs_rt.spec import SLOTS
@@ -26,7 +31,11 @@ from tfs_rt.system.files import read_regular
 
 ENDINGS = (".csv", ".tsv", ".txt")  # spreadsheet programs write tabs into the last two
 REQUIRED = ("id", *SLOTS)
-HEADER_REMEDY = "its first line must be id,m1,m2,functional, with commas, semicolons or tabs between them"
+ID_COLUMNS = ("case", "case_id", "subject", "name")  # stand for `id`, if one of them alone is there
+HEADER_REMEDY = (
+    "its first line must be id,m1,m2,functional, or name modalities, as id,ct,mr-t2,pet, "
+    "with commas, semicolons or tabs between them"
+)
 LIMIT = 2**28  # bytes
 SEPARATORS = ",;\t"
 DECLARED = re.compile(r"\"?sep=(.)\"?(?:\r\n|\r|\n)", re.IGNORECASE)
@@ -35,6 +44,14 @@ FORMULA = r"(?=[' ]*[=+\-@＝＋－＠])"  # noqa: RUF001 - full-width signs beg
 BLANK = r"(?='*[\t\r\n])"
 EXPOSED = re.compile(rf"^{BLANK}|(^|[;\t\r\n]){FORMULA}")
 PROTECTED = re.compile(rf"^'{BLANK}|(^|[;\t\r\n])'{FORMULA}")
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """The columns of a list."""
+
+    names: list[str]  # in small letters; id, m1, m2 and functional also for columns of other names
+    modalities: dict[str, str]  # by slot, of columns that are named by modality
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +74,11 @@ class Row:
 
 def read_list(path: Path) -> tuple[list[str], list[Row]]:
     """The column names and the rows of a list of cases; UsageError if the file is not such a list."""
+    header, rows = _read(path)
+    return header.names, rows
+
+
+def _read(path: Path) -> tuple[Header, list[Row]]:
     try:
         text = _read_text(path)
         declared = DECLARED.match(text)
@@ -71,12 +93,31 @@ def read_list(path: Path) -> tuple[list[str], list[Row]]:
 
     # The first row names the columns; each name occurs once.
     (_, first), *rest = rows or [(1, [])]
-    header = [name.strip().lower() for name in first]
-    for name in dict.fromkeys((*REQUIRED, *filter(None, header))):
-        if header.count(name) != 1:
-            reason = f"has {header.count(name)} columns {name!r} (first line: {separator.join(first)})"
+    header = _header(first)
+    for name in dict.fromkeys((*REQUIRED, *filter(None, header.names))):
+        if header.names.count(name) != 1:
+            reason = f"has {header.names.count(name)} columns {name!r} (first line: {separator.join(first)})"
             raise UsageError(path, reason, HEADER_REMEDY)
-    return header, [_row(line, header, cells) for line, cells in rest]
+    return header, [_row(line, header.names, cells) for line, cells in rest]
+
+
+def _header(first: Sequence[str]) -> Header:
+    """The columns that a first line names. A modality stands for a slot if there is no doubt about which."""
+    names = [name.strip().lower() for name in first]
+    ids = [name for name in names if name in ID_COLUMNS]
+    renamed: dict[str, str] = {}
+    if "id" not in names and len(ids) == 1:
+        renamed[ids[0]] = "id"
+
+    # Find the columns of modalities for slots that have no column.
+    columns = {modality_of_name(name): name for name in names if is_called_by_modality(name)}
+    slots: dict[str, str] = {}
+    if "functional" not in names:
+        slots |= functional_slot(columns)
+    if "m1" not in names and "m2" not in names:
+        slots |= anatomical_slots(columns)
+    renamed |= {columns[modality]: slot for slot, modality in slots.items()}
+    return Header([renamed.get(name, name) for name in names], slots)
 
 
 def _recognises(source: Source) -> bool:
@@ -84,14 +125,15 @@ def _recognises(source: Source) -> bool:
 
 
 def _find_cases(source: Source) -> Iterator[FoundCase]:
-    header, rows = read_list(source.path)
-    label_names = [name for name in header if name and name not in REQUIRED]
+    header, rows = _read(source.path)
+    lookup = FileLookup()
     for row in rows:
-        yield _case(row, source.path, label_names)
+        yield _case(row, source.path, header, lookup)
 
 
-def _case(row: Row, path: Path, label_names: Sequence[str]) -> FoundCase:
+def _case(row: Row, path: Path, header: Header, lookup: FileLookup) -> FoundCase:
     """The case of a row; paths are relative to the list."""
+    label_names = [name for name in header.names if name and name not in REQUIRED]
     case_id = row.cells["id"] or f"line {row.line}"
     labels = {name: row.cells[name] for name in label_names}
     files: dict[str, Path] = {}
@@ -99,14 +141,14 @@ def _case(row: Row, path: Path, label_names: Sequence[str]) -> FoundCase:
     for slot in SLOTS:
         cell = row.cells[slot]
         if cell and "\0" not in cell:
-            files[slot] = path.parent / cell
+            files[slot] = lookup.find(path.parent, cell)
         elif not problem:
             reason = "holds a NUL character" if cell else "is empty"
             problem = Problem(f"{slot} {reason}", "write the path of its file")
     if problem:
         error = InputError(f"{path}, line {row.line}", *problem)
         return RefusedCase(case_id, error, tuple(files.values()), labels=labels)
-    return Case(case_id, files, labels)
+    return Case(case_id, files, labels, modalities=header.modalities)
 
 
 def to_csv(rows: Iterable[Sequence[object]]) -> str:
@@ -140,7 +182,7 @@ def _guess_separator(text: str) -> str:
     first = next((line for line in lines if _is_visible(line, SEPARATORS)), "")
     for separator in SEPARATORS:
         (names,) = csv.reader([first], delimiter=separator)
-        if set(REQUIRED) <= {name.strip().lower() for name in names}:
+        if set(REQUIRED) <= set(_header(names).names):
             return separator
     return SEPARATORS[0]
 

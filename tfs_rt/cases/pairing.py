@@ -55,6 +55,18 @@ def is_whole(candidate: Candidate, *, any_pair: bool) -> bool:
     return not candidate.problem and not _problem(candidate, "", any_pair)
 
 
+def functional_slot(modalities: Iterable[str]) -> dict[str, str]:
+    """The functional one of some modalities, by its slot; empty if there is none, or more than one."""
+    found = [name for name in modalities if name in FUNCTIONAL]
+    return {"functional": found[0]} if len(found) == 1 else {}
+
+
+def anatomical_slots(modalities: Collection[str]) -> dict[str, str]:
+    """The two anatomical ones of some modalities, by slot; empty if there are not two, or their order is not known."""
+    found = _anatomical(modalities)
+    return dict(zip(SLOTS, found, strict=False)) if len(found) == 2 and _is_known_order(*found) else {}
+
+
 def may_hold_a_case(modalities: Collection[str], *, any_pair: bool) -> bool:
     """True if images of some of these modalities can be a case."""
     anatomical = [name for name in ALL_ANATOMICAL if name in modalities]
