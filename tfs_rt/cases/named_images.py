@@ -21,7 +21,8 @@ from tfs_rt.system.files import fold_name
 def candidates(place: Place, names: Sequence[str], *, any_pair: bool) -> list[Candidate]:
     """The candidates of a folder's images, given by their names."""
     # Files that are called exactly by modality are the folder's case, if they are a whole one.
-    exact = _candidate(place, names, [name for name in names if exact_modality(name)])
+    others = [name for name in names if not modality_of_name(name)]
+    exact = _candidate(place, others, [name for name in names if exact_modality(name)])
     if is_whole(exact, any_pair=any_pair):
         return [exact]
 
@@ -32,25 +33,25 @@ def candidates(place: Place, names: Sequence[str], *, any_pair: bool) -> list[Ca
             groups.setdefault(fold_name(_key(name)), []).append(name)
     bare = groups.pop("", [])
     if not bare:
-        return _by_key(place, names, list(groups.values()), any_pair=any_pair)
+        return _by_key(place, others, list(groups.values()), any_pair=any_pair)
 
     # Names without a key are the folder's case, which the names of a single key may complete.
-    own = _candidate(place, names, bare)
+    own = _candidate(place, others, bare)
     if is_whole(own, any_pair=any_pair):
         keyed = [_candidate(place, [], group, with_key=True) for group in groups.values()]
         return [own, *(candidate for candidate in keyed if is_whole(candidate, any_pair=any_pair))]
     if len(groups) == 1:
         (group,) = groups.values()
         added = [name for name in group if modality_of_name(name) not in own.images]
-        return [_candidate(place, names, [*bare, *added])]
-    return [own, *(_candidate(place, names, group, with_key=True) for group in groups.values())]
+        return [_candidate(place, others, [*bare, *added])]
+    return [own, *(_candidate(place, others, group, with_key=True) for group in groups.values())]
 
 
-def _by_key(place: Place, names: Sequence[str], groups: list[list[str]], *, any_pair: bool) -> list[Candidate]:
+def _by_key(place: Place, others: list[str], groups: list[list[str]], *, any_pair: bool) -> list[Candidate]:
     """A candidate for each key; a single one with a problem if the keys do not tell cases apart."""
-    found = [_candidate(place, names, group, with_key=True) for group in groups]
+    found = [_candidate(place, others, group, with_key=True) for group in groups]
     is_one_case = any(is_whole(candidate, any_pair=any_pair) for candidate in found)
-    together = _candidate(place, names, [name for group in groups for name in group])
+    together = _candidate(place, others, [name for group in groups for name in group])
     if is_one_case or not is_whole(together, any_pair=any_pair):
         return found
     keys = ", ".join(f"{_key(group[0])!r} in {group[0]}" for group in groups)
@@ -59,13 +60,12 @@ def _by_key(place: Place, names: Sequence[str], groups: list[list[str]], *, any_
     return [Candidate(place.case_id, place.folder, together.images, problem=problem)]
 
 
-def _candidate(place: Place, names: Sequence[str], members: Sequence[str], *, with_key: bool = False) -> Candidate:
-    """The candidate of some of a folder's images. Names without a modality may be the images that it lacks."""
+def _candidate(place: Place, others: list[str], members: Sequence[str], *, with_key: bool = False) -> Candidate:
+    """The candidate of some of a folder's images. The others, without a modality, may be those that it lacks."""
     images: dict[str, list[Path]] = {}
     for name in members:
         if modality := modality_of_name(name):
             images.setdefault(modality, []).append(place.folder / name)
-    others = [name for name in names if not modality_of_name(name)]
     key = [_key(members[0])] if with_key and members else []
     return Candidate(place.id_of(key), place.folder, images, others)
 
