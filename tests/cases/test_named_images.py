@@ -23,11 +23,12 @@ def touch(folder: Path, *names: str) -> Path:
         ("CTAC.png", "MRI.png", "SPECT-Tc.png"),
         ("t1ce.png", "T2 weighted.png", "tc99m.png"),
         ("scan_t1.png", "t2.png", "pet.png"),
+        ("t1.png", "t2.png", "pet.png", "flair.png"),
     ],
 )
 def test_synonyms_make_the_folders_case(tmp_path: Path, names: tuple[str, ...]) -> None:
     touch(tmp_path / "c", *names)
-    assert tuple(file_names(find(tmp_path)["c"]).values()) == names
+    assert tuple(file_names(find(tmp_path)["c"]).values()) == names[:3]
     assert list(find(tmp_path / "c")) == ["c"]
 
 
@@ -69,7 +70,7 @@ def test_a_name_of_two_modalities_is_named_where_an_image_is_missing(tmp_path: P
         (("t2.png", "flair.png", "pet.png"), "it is not known which of mr-flair and mr-t2 is m2"),
         (("t1.png", "mri.png", "pet.png"), "it is not known which of mr and mr-t1 is m2"),
         (("t1.png", "T1w.png", "t2.png", "pet.png"), "found 2 images of mr-t1"),
-        (("t1.png", "t2.png", "flair.png", "pet.png"), "found 3 anatomical images"),
+        (("t1.png", "t2.png", "gad.png", "pet.png"), "found 3 anatomical images"),
         (("contact.png", "t2.png", "pet.png"), "contact.png does not name a modality"),
     ],
 )

@@ -118,8 +118,8 @@ def _checked(candidate: Candidate, source: Source) -> Candidate:
             candidate, problem=Problem(f"{label} is not a valid BIDS label", "write only letters and digits")
         )
     for modality, files in candidate.images.items():
-        found = differences(files)
-        if len(files) > 1 and found and not candidate.hint:
+        found = differences(files) if len(files) > 1 else {}
+        if found and not candidate.hint:
             names = ", ".join(file.name for file in files)
             seen = "; ".join(f"{key}: {', '.join(labels)}" for key, labels in found.items())
             reason = f"found {len(files)} images of {modality} ({names}); expected one. They differ in {seen}"

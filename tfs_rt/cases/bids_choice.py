@@ -60,12 +60,9 @@ class BidsChoice:
     def result_labels(self, images: Images) -> list[str]:
         """The chosen entities that some of these images have, as a result's name has them: `space-T1w`."""
         words: list[str] = []
-        for key in ENTITIES:
-            found = [
-                entities[key] for files in images.values() for entities in map(_entities, files) if key in entities
-            ]
-            if key in self.labels and key not in NOT_IN_RESULTS and found:
-                words.append(f"{key}-{found[0]}")
+        for key in [key for key in ENTITIES if key in self.labels and key not in NOT_IN_RESULTS]:
+            found = [_entities(file).get(key) for files in images.values() for file in files]
+            words += [f"{key}-{label}" for label in found if label][:1]
         return words
 
     def check_used(self, files: Iterable[Path]) -> None:
