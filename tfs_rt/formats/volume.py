@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-Matrix = NDArray[np.float64]
+Matrix = NDArray[np.floating]  # float64; numpy's types call an inverse any floating
 
 
 @dataclass(frozen=True)

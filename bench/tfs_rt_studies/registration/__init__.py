@@ -1,0 +1,1 @@
+"""The study of rigid registration: known displacements, and pairs that must be refused."""
