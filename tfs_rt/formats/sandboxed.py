@@ -12,6 +12,9 @@ from tfs_rt.formats.registry import FOLDER_FORMAT, format_of, read_picture
 from tfs_rt.sandbox.parent import Sandbox
 from tfs_rt.sandbox.parts import Parts
 
+SECONDS = 30  # for any file; a large one or a folder gets more, by its size
+BYTES_A_SECOND = 10_000_000  # about half of what one processor reads and windows
+
 
 class SandboxedReader:
     """`tfs_rt.formats.registry.read_picture` in a sandboxed child process."""
@@ -32,6 +35,8 @@ class SandboxedReader:
     def read(self, data: Content, path: Path, options: FileOptions) -> Picture:
         """The slices of a file or a folder from its bytes; InputError too if reading them ends the child."""
         name = FOLDER_FORMAT if isinstance(data, dict) else format_of(path, data)
+        size = sum(map(len, data.values())) if isinstance(data, dict) else len(data)
+        self.sandbox.seconds = self.sandbox.cpu_seconds = SECONDS + size // BYTES_A_SECOND
         fields = dataclasses.asdict(options)
         return self.sandbox(path, data, str(path), fields, check=lambda answer: checked_picture(answer, name))
 
