@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,13 +17,11 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 import numpy as np
 import pytest
-import typer
 from numpy.random import Generator
-from typer.main import get_command
 
 from support.helpers import COMPACT, Cli, Outcome, model_spec, png
 from support.paths import ROOT, SHARED
-from support.shared_children import share_children
+from support.shared_work import share_work
 from tfs_rt.cases.case import Case, FoundCase
 from tfs_rt.cli import main
 from tfs_rt.models.bundle import Bundle, load_bundle
@@ -73,8 +70,7 @@ def rng() -> Generator:
 @pytest.fixture
 def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Cli:
     """Run a command as the program does; its exit code and what it said."""
-    monkeypatch.setattr("typer.main.get_command", command_of)
-    share_children(monkeypatch)
+    share_work(monkeypatch)
 
     def run(*arguments: object) -> Outcome:
         monkeypatch.setattr(sys, "argv", ["tfs-rt", *map(str, arguments)])
@@ -84,12 +80,6 @@ def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
         return Outcome(int(caught.value.code or 0), said.out, said.err)
 
     return run
-
-
-@cache
-def command_of(app: typer.Typer) -> object:
-    """Typer's command, which it makes from all functions' signatures anew for each call: 0.06 seconds."""
-    return get_command(app)
 
 
 @pytest.fixture(scope="session")
