@@ -102,7 +102,8 @@ def test_folders_that_are_no_case_are_refused_with_what_was_understood(
 
 
 def test_a_folder_called_by_the_modality_alone_goes_before_longer_names(tmp_path: Path) -> None:
-    touch(tmp_path, *(f"{name}/001.png" for name in ("CT", "CT_old", "CT_masks", "MR", "PET", "PET overlay")))
+    touch(tmp_path, *(f"{name}/001.png" for name in ("CT", "CT_old", "CT_masks", "MR", "PET", "PET overlay", "masks")))
+    assert list(find(tmp_path)) == ["001"]
     assert paths(tmp_path, find(tmp_path)["001"]) == ["CT/001.png", "MR/001.png", "PET/001.png"]
 
 
@@ -131,6 +132,20 @@ def test_a_series_of_each_patient_in_the_folders_of_modalities_is_a_case(tmp_pat
     found = find(tmp_path)
     assert sorted(found) == ["p1", "p2"]
     assert paths(tmp_path, found["p2"]) == ["CT/p2", "MR/p2", "PET/p2"]
+
+
+def test_series_of_different_names_are_refused_with_the_options(tmp_path: Path) -> None:
+    touch(tmp_path, *(f"p1/{name}/{n}.dcm" for name in ("CT/1.2.3", "MR/1.2.4", "PT/1.2.5") for n in "12"))
+    message = refusal(find(tmp_path)["p1"])
+    assert "no name is the same in the folders of its modalities (p1/" not in message
+    assert "(CT/1.2.3, MR/1.2.4, PT/1.2.5, ...)" in message
+    assert "--m1 DIR --m2 DIR --functional DIR" in message
+
+
+def test_names_of_one_case_may_describe_one_image_further(tmp_path: Path) -> None:
+    touch(tmp_path, "p1/T1/t1_mprage.nii.gz", "p1/T2/t2_tse.nii.gz", "p1/PET/fdg_pet.nii.gz")
+    names = ["p1/T1/t1_mprage.nii.gz", "p1/T2/t2_tse.nii.gz", "p1/PET/fdg_pet.nii.gz"]
+    assert paths(tmp_path, find(tmp_path)["p1"]) == names
 
 
 def test_dicom_beside_other_images_is_not_guessed(tmp_path: Path) -> None:

@@ -5,7 +5,10 @@ from pathlib import Path
 import pytest
 
 from support.cases import file_names, find, refusal
+from support.helpers import write_case
+from tfs_rt.batch.notices import reading_warnings
 from tfs_rt.cases.case import Case
+from tfs_rt.cases.load import load_case
 
 
 def touch(folder: Path, *names: str) -> Path:
@@ -30,6 +33,21 @@ def test_synonyms_make_the_folders_case(tmp_path: Path, names: tuple[str, ...]) 
     touch(tmp_path / "c", *names)
     assert tuple(file_names(find(tmp_path)["c"]).values()) == names[:3]
     assert list(find(tmp_path / "c")) == ["c"]
+
+
+@pytest.mark.parametrize(
+    ("m1", "m2", "words"),
+    [
+        ("mr-t1", "flair", "m2 is FLAIR, in which fluid is dark: the models were trained with MR-T2 in its place"),
+        ("ct", "MRI", "the name of m2 does not say its contrast: it was taken for MR-T2"),
+        ("ct", "t2", None),
+    ],
+)
+def test_a_contrast_that_stands_in_for_t2_gives_a_warning(tmp_path: Path, m1: str, m2: str, words: str | None) -> None:
+    folder = write_case(tmp_path / "c", m1=m1)
+    (folder / "mr-t2.png").rename(folder / f"{m2}.png")
+    loaded = load_case(find(folder)["c"], 4, None)
+    assert reading_warnings(loaded) == ([words] if words else [])
 
 
 def test_the_rest_of_a_name_tells_cases_apart(tmp_path: Path) -> None:

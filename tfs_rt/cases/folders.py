@@ -19,7 +19,7 @@ from tfs_rt.cases import modality_folders, named_images, nnunet
 from tfs_rt.cases.bids import BIDS, dataset_of
 from tfs_rt.cases.case import FoundCase, Problem
 from tfs_rt.cases.listing import Listing, image_stem, is_dicom_image, list_folder, shorten
-from tfs_rt.cases.modalities import MODALITIES, any_exact, any_modality, exact_modality
+from tfs_rt.cases.modalities import MODALITIES, any_exact, any_modality, exact_modality, parse
 from tfs_rt.cases.pairing import LIST_IT, Candidate, is_whole, pair
 from tfs_rt.cases.places import TOO_DEEP, Place, Walk, source_place
 from tfs_rt.cases.source import Source, SourceKind
@@ -112,16 +112,21 @@ def _candidates_in(place: Place, listing: Listing, places: list[Place], walk: Wa
     by_folder: list[Candidate] = []
     if folders:
         beside = {modality for candidate in own for modality in candidate.images}
-        by_folder = modality_folders.candidates(place, folders, beside, any_pair=walk.any_pair)
+        by_folder = modality_folders.candidates(place, folders, beside, walk)
     own, by_folder = _completed(own, by_folder, any_pair=walk.any_pair)
 
     # A folder with files that are called exactly by modality is a case, whatever lies beside them.
     if any_exact(names):
         return [replace(candidate, hint=_misplaced(listing, candidate.images)) for candidate in own]
 
-    # Look into the other folders. Beside what they hold, only whole cases count.
+    # Look into the other folders, but for masks and the like beside folders of modalities.
     taken = {folder.place for folder in folders}
-    inner = [found for other in places if other not in taken for found in _below(other, walk)]
+    others = [other for other in places if other not in taken]
+    if by_folder:
+        others = [other for other in others if not parse(other.folder.name).is_something_else]
+    inner = [found for other in others for found in _below(other, walk)]
+
+    # Beside what they hold, only whole cases count.
     if any(candidate.images for candidate in [*by_folder, *inner]):
         own = [candidate for candidate in own if is_whole(candidate, any_pair=walk.any_pair)]
     elif not own and not by_folder:

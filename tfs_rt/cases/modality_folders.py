@@ -106,9 +106,7 @@ def _holds_cases(tree: Sequence[tuple[Place, Listing]], modality: str) -> bool:
     return False
 
 
-def candidates(
-    place: Place, folders: Sequence[ModalityFolder], beside: Collection[str], *, any_pair: bool
-) -> list[Candidate]:
+def candidates(place: Place, folders: Sequence[ModalityFolder], beside: Collection[str], walk: Walk) -> list[Candidate]:
     """A candidate for each name in the folders of modalities in a folder; the folder's own has no key.
 
     `beside` holds the modalities of images beside these folders, which may complete its own.
@@ -128,30 +126,39 @@ def candidates(
         named = image if is_shared else _without_modality(image)
         if named:
             groups.setdefault(_fold(named.key), []).append(named)
-    found = [_candidate(place, group) for group in groups.values()]
+    found = [_candidate(place, group) for group in _joined(place, groups, walk)]
 
     # Report folders that cannot hold a case as one problem.
     modalities = {*beside, *(modality for candidate in found for modality in candidate.images)}
-    if not may_hold_a_case(modalities, any_pair=any_pair) or not found:
+    if not may_hold_a_case(modalities, any_pair=walk.any_pair) or not found:
         by_modality: dict[str, list[Path]] = {}
         for folder in folders:
             by_modality.setdefault(folder.modality, []).append(folder.place.folder)
         return [Candidate(place.case_id, place.folder, by_modality)]
-    if not beside and not any(is_whole(candidate, any_pair=any_pair) for candidate in found):
-        return _unpaired(place, folders, found)
+    if not beside and not any(is_whole(candidate, any_pair=walk.any_pair) for candidate in found):
+        return _unpaired(place, folders, found, walk)
     return found
 
 
-def _unpaired(place: Place, folders: Sequence[ModalityFolder], found: list[Candidate]) -> list[Candidate]:
+def _joined(place: Place, groups: dict[Key, list[Image]], walk: Walk) -> list[list[Image]]:
+    """The groups of images. Those without a key are one with those of a single key, if they are no whole case."""
+    bare = groups.get(())
+    if bare and len(groups) == 2 and not is_whole(_candidate(place, bare), any_pair=walk.any_pair):
+        (keyed,) = (group for key, group in groups.items() if key)
+        return [[*bare, *keyed]]
+    return list(groups.values())
+
+
+def _unpaired(place: Place, folders: Sequence[ModalityFolder], found: list[Candidate], walk: Walk) -> list[Candidate]:
     """The candidates of folders in which no image has all its partners. If no names are alike, there is one problem."""
     if any(len(candidate.images) > 1 for candidate in found):
         return found
-    firsts: list[str] = []
-    for folder in folders:
-        image = next(folder.images(), None)
-        firsts += [image.path.relative_to(place.folder).as_posix()] if image else []
-    reason = f"no name is the same in the folders of its modalities ({', '.join(firsts)}, ...)"
-    remedy = f"give the images of a case the same name in each folder, or {LIST_IT}"
+    firsts = [image.path for folder in folders if (image := next(folder.images(), None))]
+    names = ", ".join(path.relative_to(place.folder).as_posix() for path in firsts)
+    reason = f"no name is the same in the folders of its modalities ({names}, ...)"
+    is_series = any(path.is_dir() for path in firsts)
+    other_way = walk.series_remedy if is_series else LIST_IT
+    remedy = f"give the images of a case the same name in each folder, or {other_way}"
     return [Candidate(place.case_id, place.folder, problem=Problem(reason, remedy))]
 
 

@@ -26,14 +26,15 @@ def candidates(place: Place, names: Sequence[str], *, any_pair: bool) -> list[Ca
     if is_whole(exact, any_pair=any_pair):
         return [exact]
 
-    # Sort the others by key.
+    # Sort the others by key. A mask is not the image that a case of several lacks.
+    unknown = [name for name in others if not parse(name).is_something_else]
     groups: dict[str, list[str]] = {}
     for name in names:
         if modality_of_name(name):
             groups.setdefault(fold_name(_key(name)), []).append(name)
     bare = groups.pop("", [])
     if not bare:
-        return _by_key(place, others, list(groups.values()), any_pair=any_pair)
+        return _by_key(place, unknown, list(groups.values()), any_pair=any_pair)
 
     # Names without a key are the folder's case, which the names of a single key may complete.
     own = _candidate(place, others, bare)
@@ -44,7 +45,7 @@ def candidates(place: Place, names: Sequence[str], *, any_pair: bool) -> list[Ca
         (group,) = groups.values()
         added = [name for name in group if modality_of_name(name) not in own.images]
         return [_candidate(place, others, [*bare, *added])]
-    return [own, *(_candidate(place, others, group, with_key=True) for group in groups.values())]
+    return [own, *(_candidate(place, unknown, group, with_key=True) for group in groups.values())]
 
 
 def _by_key(place: Place, others: list[str], groups: list[list[str]], *, any_pair: bool) -> list[Candidate]:
