@@ -56,6 +56,12 @@ def test_what_may_be_three_times_is_refused_with_the_command_that_says_it_is_col
     np.testing.assert_array_equal(slices(image.to_bytes()), COLOURS)
 
 
+def test_a_dimension_beyond_those_that_count_says_nothing() -> None:
+    data = file(COLOURS, dim=[4, *COLOURS.shape, 3, 1, 1])
+    with pytest.raises(InputError, match="does not say if they are times"):
+        read(data, PATH, FileOptions())
+
+
 @pytest.mark.parametrize(
     ("voxels", "intent", "fields"),
     [

@@ -117,11 +117,16 @@ def _has_colour_dimension(header: Nifti1Header) -> bool:
     Its intent code says so, or their place in the fifth dimension, that of vectors. The fourth is that of time.
     """
     rank, *dimensions = header["dim"].tolist()
-    if not 4 <= rank <= 7 or math.prod(dimensions[3:rank]) != 3 or int(header["datatype"]) != UINT8:
-        return False
     intent = int(header["intent_code"])
-    is_scaled = header.get_slope_inter() not in ((None, None), (1, 0))
-    return not is_scaled and (intent == RGB_VECTOR or (dimensions[4] == 3 and intent in (NO_INTENT, VECTOR)))
+    is_vector = rank >= 5 and dimensions[4] == 3 and intent in (NO_INTENT, VECTOR)
+    return _may_be_colours(header) and (intent == RGB_VECTOR or is_vector)
+
+
+def _may_be_colours(header: Nifti1Header) -> bool:
+    """True for three 8-bit values without scaling beyond the third dimension."""
+    rank, *dimensions = header["dim"].tolist()
+    is_plain = int(header["datatype"]) == UINT8 and header.get_slope_inter() in ((None, None), (1, 0))
+    return is_plain and 4 <= rank <= 7 and math.prod(dimensions[3:rank]) == 3
 
 
 def _without_alpha(voxels: NDArray[Any], header: Nifti1Header, path: Path) -> NDArray[Any]:
@@ -142,11 +147,12 @@ def _shape(header: Nifti1Header, parts: int, path: Path) -> tuple[int, int, int]
     if rank < 2:
         raise InputError(path, "holds a line of voxels, not an image", "give a volume or a slice")
     count = math.prod(dimensions[3:rank])
-    if count == 3 != parts and int(header["datatype"]) == UINT8:
+    if count != parts and _may_be_colours(header):
         reason = "holds 3 volumes of 8 bits, and its header does not say if they are times or red, green and blue"
         raise InputError(path, reason, COLOUR_REMEDY.format(file=quote(path.name)))
     if count != parts:
-        raise InputError(path, f"holds {count} volumes or components", "extract the one volume to be fused")
+        remedy = "extract the one volume to be fused" + ("" if count > 4 else ", or store colours as RGB24 (8 bits)")
+        raise InputError(path, f"holds {count} volumes or components", remedy)
     width, height, depth = [*dimensions[:rank], 1][:3]
     if width * height * depth > MAX_VOXELS:
         raise InputError(path, f"{width}x{height}x{depth} voxels are more than 2**28", "crop it, or split it")
