@@ -43,7 +43,7 @@ def read_anatomy(folder: Path) -> Anatomy:
     # Read the template and its tissue maps.
     shares = {}
     for name in ("t1", "gm", "wm"):
-        image = nibabel.load(folder / TEMPLATE.format(name))
+        image = nibabel.Nifti1Image.from_filename(folder / TEMPLATE.format(name))
         shares[name] = np.asarray(image.dataobj, dtype=np.float32).transpose(2, 1, 0) / 255
     own = TO_LPS @ image.affine
     brain = ndimage.binary_fill_holes(shares["t1"] > 0.02)
@@ -65,8 +65,8 @@ def read_anatomy(folder: Path) -> Anatomy:
     return Anatomy(Volume(800 * shares["t1"], own), maps, to_world, transform_points(own, points))
 
 
-def hounsfield(brain: NDArray[np.bool_], tissue: Values) -> Values:
+def hounsfield(brain: NDArray[np.bool_], tissue: NDArray[np.floating]) -> Values:
     """HU of the tissue in the brain, 6 mm of bone and 5 mm of scalp about it, and air."""
-    distance = ndimage.distance_transform_edt(~brain)
+    distance = np.asarray(ndimage.distance_transform_edt(~brain))
     values = np.select([brain, distance <= 2.5, distance < 8.5, distance < 13.5], [tissue, 8, 900, -10], -1000)
     return ndimage.gaussian_filter(values.astype(np.float32), 0.5)
