@@ -132,7 +132,7 @@ PICTURE = {"k.dcm": MARK}
 Files = Mapping[str, Content]
 
 
-def sidecar_of(inputs: dict[str, Path], files: Files, **changes: Any) -> Sidecar:
+def sidecar_of(inputs: dict[str, Path], files: Files, *, placed: bool = True, **changes: Any) -> Sidecar:
     """The sidecar of a result that is the last of some files, of a spread before it."""
     hashes = {slot: file_sha256(path) for slot, path in inputs.items()}
     entries: list[OutputFile] = []
@@ -146,7 +146,7 @@ def sidecar_of(inputs: dict[str, Path], files: Files, **changes: Any) -> Sidecar
         case="k",
         result=Result(file=result.file, sha256=result.sha256, pixels_sha256="", width=1, height=1, **changes),
         inputs={
-            slot: {"file": str(inputs[slot]), "sha256": hashes[slot], "format": "dicom", "has_place": True}
+            slot: {"file": str(inputs[slot]), "sha256": hashes[slot], "format": "dicom", "has_place": placed}
             for slot in inputs
         },
         warnings=[],
@@ -242,6 +242,7 @@ def test_a_volume_with_places_that_an_earlier_version_wrote_as_one_file_is_writt
 
     assert not is_kept(slices=3)
     assert is_kept(slices=3, form="multi-frame")
+    assert is_kept(slices=3, placed=False)
     assert is_kept()
 
 

@@ -36,7 +36,7 @@ from tfs_rt.images import RGB
 
 IMPLEMENTATION = "2.25.74980793869521705866146292093037513957"  # tfs-rt as a writer of DICOM
 MAX_BYTES = 2**32 - 2  # of the pixels of one file
-DIGITS = 4  # of a slice's number in its file's name
+LEAST_DIGITS = 4  # of a slice's number in its file's name; the same number for all slices, so that names sort
 
 
 def encode(slices: Sequence[RGB], frames: dict[str, Any], text: dict[str, str]) -> bytes:
@@ -86,12 +86,13 @@ def encode_series(slices: Sequence[RGB], frames: dict[str, Any], text: dict[str,
     put_series_place(dataset, placement, sources, text)
     # Number, place and write each slice. Slices may be equal: their numbers make their identifiers differ.
     files: dict[str, bytes] = {}
+    digits = max(LEAST_DIGITS, len(str(len(slices))))
     for index, image in enumerate(slices):
         number = index + 1
         dataset.InstanceNumber = number
         put_references(dataset, sources, index)
         put_slice_place(dataset, placement, index)
-        files[f"{number:0{DIGITS}d}.dcm"] = _file(dataset, image[None], identity(text, f"slice {number};"))
+        files[f"{number:0{digits}d}.dcm"] = _file(dataset, image[None], identity(text, f"slice {number};"))
     return files
 
 
