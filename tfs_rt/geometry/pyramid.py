@@ -80,6 +80,8 @@ def grey_values(volume: Volume) -> Any:
     if finite.size == 0:
         return np.zeros(volume.shape, dtype=np.float32)
     low, high = np.percentile(finite[:: finite.size // 2**20 + 1], TAILS)
+    if low == high:  # hardly anything but background
+        low, high = finite.min(), finite.max()
     return np.nan_to_num(values, nan=float(low)).clip(low, high).astype(np.float32)
 
 
