@@ -94,7 +94,7 @@ def answers(folder: Path) -> dict[str, tuple[Path, tuple[Any, ...]]]:
     found["m.mgz"] = mgz_file()
     read = {name: read_picture(data, folder / name, FileOptions()) for name, data in found.items()}
     return {
-        name: (folder / name, tuple(getattr(picture, field.name) for field in dataclasses.fields(picture)))
+        name: (folder / name, tuple(getattr(picture, field.name) for field in dataclasses.fields(picture)[:4]))
         for name, picture in read.items()
     }
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from tfs_rt.formats.picture import MAX_PIXELS, Picture
+from tfs_rt.formats.picture import MAX_PIXELS, Measured, Picture
 
 TEXT = 2**14  # characters
 LARGEST = 1e300
@@ -27,18 +27,32 @@ Check = Callable[[Any], bool]
 
 def checked_picture(answer: Any, name: str | None) -> Picture:
     """The picture in an answer; ValueError names the part that is wrong. `name` is the format by the file's ending."""
-    if type(answer) is not tuple or len(answer) != 4:
+    if type(answer) is not tuple or len(answer) not in (4, 5):
         raise ValueError("not a picture")
-    slices, facts, subject, frame = answer
+    # The fifth part is there if the values behind the levels were asked for.
+    slices, facts, subject, frame, *more = answer
     count, height, width = _size(slices)
     own = facts.get("format") if type(facts) is dict else None
     if type(own) is not str or own not in SCHEMAS or (name and own != name):
         raise ValueError("another format")
     checks = SCHEMAS[own](count, height, width)
-    for field, part, check in zip(("facts", "subject", "frame"), answer[1:], checks, strict=True):
+    for field, part, check in zip(("facts", "subject", "frame"), answer[1:4], checks, strict=True):
         if not check(part):
             raise ValueError(f"its {field} are not those of a {own} file")
-    return Picture(slices, facts, subject, frame)
+    return Picture(slices, facts, subject, frame, _measured(*more, (count, height, width)) if more else None)
+
+
+def _measured(answer: Any, shape: tuple[int, int, int]) -> Measured:
+    """The values behind the levels of slices of that shape."""
+    if type(answer) is not tuple or len(answer) != 2:
+        raise ValueError("not values and a window")
+    values, window = answer
+    is_window = _many(tuple, _number, 2)(window) and window[0] < window[1]
+    if type(values) is not np.ndarray or values.dtype != np.float32 or values.shape != shape or not is_window:
+        raise ValueError("not the values of its slices")
+    if not np.isfinite(values).all():
+        raise ValueError("values that are not finite")
+    return Measured(values, window)
 
 
 def _size(slices: Any) -> tuple[int, int, int]:

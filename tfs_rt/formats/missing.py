@@ -26,10 +26,10 @@ class Filled(NamedTuple):
     missing: NDArray[np.bool_] | None  # a mask of those that were NaN, None if there were none
     facts: dict[str, Any]  # `nan_voxels`, if the user says that NaN is background and the values can be NaN
 
-    def blacken(self, levels: NDArray[np.uint8], index: Any = ...) -> None:
+    def blacken(self, levels: NDArray[Any], index: Any = ..., black: float = 0) -> None:
         """Make the levels of missing values black, in place; `index` is the part of the values that they show."""
         if self.missing is not None:
-            levels[self.missing[index]] = 0
+            levels[self.missing[index]] = black
 
     @property
     def words(self) -> str:

@@ -24,11 +24,21 @@ class FileOptions:
     window: tuple[float, float] | None = None
     allow_lossy: bool = False  # read JPEG, in which no damage can be seen
     nan_is_background: bool = False  # read NaN as black; else it is refused
+    # Also return the values behind the levels, which can be resampled and then shown in the same window.
+    keep_values: bool = False
     # Of a folder, the series to read: its number, or the beginning of its UID. None: the only one.
     series: str | None = None
     modality: str | None = None  # by the file's name, as in ct.nii.gz
     # True if its slot may hold CT, so that values may show it where no name does.
     may_be_ct: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """The values behind a grey picture's levels, and the one window that made them levels."""
+
+    values: NDArray[np.float32]  # (slices, H, W), in the file's own units
+    window: tuple[float, float]  # the values of black and white
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +51,8 @@ class Picture:
     # Patient and place. They must agree in the files of a case (a grid nearly), and are never written down.
     subject: dict[str, Any] = field(default_factory=dict)
     frame: dict[str, Any] | None = None  # plain data that a result in this format takes over
+    # With `keep_values`; None for colours, for stored levels, and where no single linear window made the levels.
+    measured: Measured | None = None
 
 
 def to_levels(values: NDArray[Any], window: tuple[float, float]) -> NDArray[np.uint8]:

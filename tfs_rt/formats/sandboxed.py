@@ -52,4 +52,7 @@ class SandboxedReader:
 def read_in_child(data: Content, path: str, fields: dict[str, Any]) -> tuple[Any, ...]:
     """In the child: the fields of a picture, as plain data."""
     picture = read_picture(data, Path(path), FileOptions(**fields))
-    return picture.slices, picture.facts, picture.subject, picture.frame
+    parts = picture.slices, picture.facts, picture.subject, picture.frame
+    if not picture.measured:
+        return parts
+    return *parts, (picture.measured.values, picture.measured.window)

@@ -29,7 +29,7 @@ from tfs_rt.formats.dicom.stack import Stack, frame_names, stack_of
 from tfs_rt.formats.dicom.tables import is_little_endian, palette_of, to_rgb
 from tfs_rt.formats.dicom.window import grey_levels
 from tfs_rt.formats.levels import AS_STORED
-from tfs_rt.formats.picture import FileOptions, Picture, grey
+from tfs_rt.formats.picture import FileOptions, Measured, Picture, grey
 from tfs_rt.images import RGB
 
 PREAMBLE = 128  # bytes before the signature
@@ -97,14 +97,16 @@ def picture_of(dataset: Dataset, path: Path, options: FileOptions, names: Sequen
         raise InputError(path, reason, "export it without loss, or give --allow-lossy")
     # Order the frames, and make them images.
     stack = stack_of(dataset, names or frame_names(layout.frames), path)
-    slices, level_facts = _to_slices(dataset, layout, options, path)
+    slices, level_facts, measured = _to_slices(dataset, layout, options, path)
     slices = tuple(slices[index] for index in stack.order)
+    if measured:
+        measured = Measured(measured.values[list(stack.order)], measured.window)
     # Describe them.
     source = source_of(dataset, stack, bool(lossy), path)
     facts = _facts(dataset, layout) | level_facts | _order_facts(stack, layout)
     if lossy:
         facts["lossy"] = lossy
-    return Picture(slices, facts, subject_of(dataset, source, stack), asdict(source))
+    return Picture(slices, facts, subject_of(dataset, source, stack), asdict(source), measured)
 
 
 def _facts(dataset: Dataset, layout: Layout) -> dict[str, Any]:
@@ -186,8 +188,8 @@ def _lossy_compression(dataset: Dataset, layout: Layout) -> str:
 
 def _to_slices(
     dataset: Dataset, layout: Layout, options: FileOptions, path: Path
-) -> tuple[tuple[RGB, ...], dict[str, Any]]:
-    """The frames as images in the stored order, and facts about how they were made."""
+) -> tuple[tuple[RGB, ...], dict[str, Any], Measured | None]:
+    """The frames as images in the stored order, facts about how they were made, and the values behind them."""
     kind = layout.photometric
     # Grey values.
     if kind in MONOCHROME and dataset.get("PixelPresentation") in ("COLOR", "MIXED"):
@@ -198,17 +200,17 @@ def _to_slices(
     if kind == "PALETTE COLOR" and layout.samples == 1:
         palette = palette_of(dataset, is_little_endian(dataset))
         values = decode(dataset, layout, path).values
-        return tuple(to_rgb(frame, palette) for frame in values), {"levels": "colours of the file's own palette"}
+        return tuple(to_rgb(frame, palette) for frame in values), {"levels": "colours of the file's own palette"}, None
     # Colours.
     if layout.samples != 3:
         raise InputError(path, f"has one value a pixel, but is {kind}", "convert it to 8-bit RGB")
     stored = decode(dataset, layout, path)
-    return _colour_slices(stored, path), {"levels": _colour_words(layout, stored)}
+    return _colour_slices(stored, path), {"levels": _colour_words(layout, stored)}, None
 
 
 def _grey_slices(
     dataset: Dataset, layout: Layout, options: FileOptions, path: Path
-) -> tuple[tuple[RGB, ...], dict[str, Any]]:
+) -> tuple[tuple[RGB, ...], dict[str, Any], Measured | None]:
     values = decode(dataset, layout, path).values
     levels = grey_levels(dataset, values, options, layout.photometric == "MONOCHROME1", path)
     facts: dict[str, Any] = {"levels": levels.words, **levels.facts}
@@ -216,7 +218,7 @@ def _grey_slices(
         facts["window_from"] = levels.window_from
     if levels.wide:
         facts["wide_window_hu"] = levels.wide
-    return tuple(grey(frame) for frame in levels.frames), facts
+    return tuple(grey(frame) for frame in levels.frames), facts, levels.measured
 
 
 def _colour_slices(stored: Stored, path: Path) -> tuple[RGB, ...]:

@@ -24,7 +24,7 @@ from tfs_rt.formats.dicom.padding import padding_of
 from tfs_rt.formats.dicom.voi import HUGE, Levels, Pixels, Voi, Window, own_windows, span_words
 from tfs_rt.formats.levels import AS_STORED
 from tfs_rt.formats.missing import fill_missing
-from tfs_rt.formats.picture import FileOptions
+from tfs_rt.formats.picture import FileOptions, Measured
 
 PERCENTILES = (0.5, 99.5)
 UNNAMED = ("", "OT", "SC")  # modalities that say nothing: "other", secondary capture
@@ -41,6 +41,7 @@ class Grey:
     # Width in HU of a CT's window if a brain is one grey in it; else 0.
     wide: float = 0.0
     facts: dict[str, Any] = field(default_factory=dict)  # about missing values
+    measured: Measured | None = None
 
 
 def grey_levels(dataset: Dataset, stored: NDArray[Any], options: FileOptions, inverted: bool, path: Path) -> Grey:
@@ -58,16 +59,34 @@ def grey_levels(dataset: Dataset, stored: NDArray[Any], options: FileOptions, in
     pixels = Pixels(dataset, path, stored, padding_of(dataset, stored, path), modalities, named)
     windows, origin = _choose_windows(pixels, options)
     # Apply the window, then the inversion, then black padding.
-    frames = []
+    frames: list[Levels] = []
+    kept = _linear_window(windows, origin, inverted) if options.keep_values else None
+    measured: list[NDArray[np.float32]] = []
     for index, (window, modality, frame) in enumerate(zip(windows, modalities, stored, strict=True)):
-        levels = window.levels(modality.values(frame))
+        values = modality.values(frame)
+        levels = window.levels(values)
         if inverted:
             levels = 255 - levels
         levels[pixels.padding[index]] = 0
         filled.blacken(levels, index)
         frames.append(levels)
+        if kept:
+            # Padding and missing values become the value of black.
+            shown = np.where(pixels.padding[index], kept[0], values).astype(np.float32)
+            filled.blacken(shown, index, kept[0])
+            measured.append(shown)
     words = _describe(windows, origin, inverted, bool(pixels.padding.any())) + filled.words
-    return Grey(frames, words, origin, _wide_window(windows, pixels) if origin == "file" else 0.0, filled.facts)
+    wide = _wide_window(windows, pixels) if origin == "file" else 0.0
+    return Grey(frames, words, origin, wide, filled.facts, Measured(np.stack(measured), kept) if kept else None)
+
+
+def _linear_window(windows: list[Voi], origin: Origin, inverted: bool) -> tuple[float, float] | None:
+    """The one window that makes all frames levels; None if there are several, or it is not a linear rise."""
+    first = windows[0]
+    is_one = not inverted and origin and len(set(windows)) == 1
+    if not is_one or not isinstance(first, Window) or first.sigmoid or first.low == first.high:
+        return None
+    return first.low, first.high
 
 
 def _choose_windows(pixels: Pixels, options: FileOptions) -> tuple[list[Voi], Origin]:

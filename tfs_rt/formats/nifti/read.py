@@ -27,7 +27,7 @@ from tfs_rt.formats.missing import fill_missing
 from tfs_rt.formats.nifti.file import AGAIN, RGB24, Stored, read_stored
 from tfs_rt.formats.nifti.space import frame_of, place_facts, subject_of
 from tfs_rt.formats.nifti.window import choose_window
-from tfs_rt.formats.picture import MAX_PIXELS, FileOptions, Picture, grey, to_levels
+from tfs_rt.formats.picture import MAX_PIXELS, FileOptions, Measured, Picture, grey, to_levels
 from tfs_rt.images import RGB
 
 
@@ -56,9 +56,9 @@ def _to_picture(title: str, stored: Stored, path: Path, options: FileOptions) ->
     frame = frame_of(header, voxels.shape[:3], path)
     volume = apply_orientation(voxels, frame.to_view)  # (columns, rows, slices), or with a last axis for RGB
     _check_size(volume.shape, path)
-    slices, level_facts = _to_slices(volume, header, path, options)
+    slices, level_facts, measured = _to_slices(volume, header, path, options)
     facts = {"format": title.lower(), **place_facts(frame), **level_facts}
-    return Picture(slices, facts, subject_of(frame, volume.shape), asdict(frame))
+    return Picture(slices, facts, subject_of(frame, volume.shape), asdict(frame), measured)
 
 
 def _check_size(shape: tuple[int, ...], path: Path) -> None:
@@ -71,17 +71,17 @@ def _check_size(shape: tuple[int, ...], path: Path) -> None:
 
 def _to_slices(
     volume: NDArray[Any], header: Nifti1Header, path: Path, options: FileOptions
-) -> tuple[tuple[RGB, ...], dict[str, Any]]:
-    """The slices of a turned volume, and facts about how its values became levels."""
+) -> tuple[tuple[RGB, ...], dict[str, Any], Measured | None]:
+    """The slices of a turned volume, facts about how its values became levels, and the values if options keep them."""
     planes = _planes(volume)
     # Colour is taken as stored.
     if int(header["datatype"]) == RGB24:
-        return tuple(np.ascontiguousarray(plane) for plane in planes), {"levels": AS_STORED}
+        return tuple(np.ascontiguousarray(plane) for plane in planes), {"levels": AS_STORED}, None
     # So are 8 bits without scaling, unless the user gives a window.
     scale = header.get_slope_inter()
     slope, intercept = (1.0, 0.0) if scale[0] is None else scale
     if options.window is None and volume.dtype == np.uint8 and (slope, intercept) == (1, 0):
-        return tuple(map(grey, planes)), {"levels": AS_STORED}
+        return tuple(map(grey, planes)), {"levels": AS_STORED}, None
     # All other values go through a window.
     filled = fill_missing(volume, path, options)
     choice = choose_window(filled.values, header, (slope, intercept), options, path)
@@ -90,13 +90,19 @@ def _to_slices(
     if choice.wide:
         facts["wide_window_hu"] = choice.wide
     if window[0] == window[1]:
-        return tuple(np.zeros((*plane.shape, 3), np.uint8) for plane in planes), facts
+        return tuple(np.zeros((*plane.shape, 3), np.uint8) for plane in planes), facts, None
     slices: list[RGB] = []
+    values: list[NDArray[np.float32]] = []
     for k, plane in enumerate(_planes(filled.values)):
-        levels = to_levels(plane * np.float64(slope) + intercept, window)
+        scaled = plane * np.float64(slope) + intercept
+        levels = to_levels(scaled, window)
         filled.blacken(levels.T, (..., k))
         slices.append(grey(levels))
-    return tuple(slices), facts
+        if options.keep_values:
+            # Missing values become the value of black.
+            filled.blacken(scaled.T, (..., k), window[0])
+            values.append(scaled.astype(np.float32))
+    return tuple(slices), facts, Measured(np.stack(values), window) if values else None
 
 
 def _planes(volume: NDArray[Any]) -> list[NDArray[Any]]:
