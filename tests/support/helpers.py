@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
-from tfs_rt.formats.picture import FileOptions, Picture
+from tfs_rt.formats.picture import Content, FileOptions, Picture
 from tfs_rt.formats.registry import read_picture
 from tfs_rt.formats.sandboxed import SandboxedReader
 from tfs_rt.images import RGB, Array
@@ -103,7 +103,7 @@ def write_case(folder: Path, *, size: int = 16, functional: str = "pet", m1: str
 class InProcessReader(SandboxedReader):
     """Reads in this process, for tests that count its system calls."""
 
-    def read(self, data: bytes, path: Path, options: FileOptions) -> Picture:
+    def read(self, data: Content, path: Path, options: FileOptions) -> Picture:
         return read_picture(data, path, options)
 
     def sandbox_parts(self) -> Parts:

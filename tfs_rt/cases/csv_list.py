@@ -110,7 +110,11 @@ def _header(first: Sequence[str]) -> Header:
         renamed[ids[0]] = "id"
 
     # Find the columns of modalities for slots that have no column.
-    columns = {modality_of_name(name): name for name in names if is_called_by_modality(name)}
+    columns: dict[str, str] = {}
+    for name in names:
+        modality = modality_of_name(name)
+        if modality and is_called_by_modality(name):
+            columns[modality] = name
     slots: dict[str, str] = {}
     if "functional" not in names:
         slots |= functional_slot(columns)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import struct
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,7 @@ def csa_header(**elements: list[Any]) -> bytes:
     return header
 
 
-def mosaic(across: list[float] = AXIAL, sign: int = 1, header: bytes | None = None, **changes: Any) -> bytes:
+def mosaic(across: Sequence[float] = AXIAL, sign: int = 1, header: bytes | None = None, **changes: Any) -> bytes:
     """A mosaic whose slices go along the normal, or against it."""
     normal = sign * np.cross(across[:3], across[3:])
     attributes = {

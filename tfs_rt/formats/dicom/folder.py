@@ -6,7 +6,7 @@ an image, as reports. A file that is neither DICOM nor plainly something else is
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -60,7 +60,7 @@ def images_of(files: dict[str, bytes], path: Path) -> list[Member]:
 
 
 @contextmanager
-def naming(label: str, path: Path) -> Iterator[None]:
+def naming(label: str, path: Path) -> Generator[None]:
     """Put the label of a file or slice in front of the reason of an error in the block."""
     try:
         yield
