@@ -40,7 +40,7 @@ def test_a_window_that_changes_nothing_is_an_error(folder: Path) -> None:
     load_error(folder, "pet.*which --window cannot change", windows={"m1": window, "functional": window})
 
 
-def test_only_m1_is_recognised_as_ct_by_its_values(folder: Path) -> None:
+def test_anatomical_images_are_recognised_as_ct_by_their_values(folder: Path) -> None:
     values = np.full((SIDE, SIDE, 1), -1000, np.int16)
     values[8:24, 8:24, 0] = np.arange(16)
     values[8, 8:24, 0] = 1200
@@ -50,10 +50,11 @@ def test_only_m1_is_recognised_as_ct_by_its_values(folder: Path) -> None:
     for number, file in enumerate(files.values()):
         file.write_bytes(nib.Nifti1Image(np.roll(values, number, axis=0), np.diag([-1, -1, 1, 1])).to_bytes())
     loaded = load_case(Case("k", files), 4, None, ReadingOptions())
-    assert [facts["window_from"] for facts in loaded.inputs.values()] == ["head", "data", "data"]
+    assert [facts["window_from"] for facts in loaded.inputs.values()] == ["head", "head", "data"]
     warnings = " ".join(reading_warnings(loaded))
     assert "m1 is CT without a window" in warnings
-    assert "grey levels of m2, functional were chosen from the data" in warnings
+    assert "m2 is CT without a window" in warnings
+    assert "grey levels of functional were chosen from the data" in warnings
 
 
 def test_ct_without_a_window_gives_a_warning_that_names_the_option(folder: Path) -> None:
@@ -64,8 +65,8 @@ def test_ct_without_a_window_gives_a_warning_that_names_the_option(folder: Path)
     words = "m1 is CT without a window: shown from 0 to 80 HU, the head window; set it with --window m1=LOW:HIGH"
     assert words in reading_warnings(load_folder(folder))
     assert words not in reading_warnings(load_folder(folder, windows={"m1": (0, 90)}))
-    wide = make_dicom(values, Modality="CT", RescaleSlope=1, RescaleIntercept=0, WindowCenter=0, WindowWidth=4096)
+    wide = make_dicom(values, Modality="CT", RescaleSlope=1, RescaleIntercept=0, WindowCenter=0, WindowWidth=1600)
     replace_image(folder, "mr-t1", wide, ".dcm")
     assert any(
-        "spans 4095 HU, in which a brain is one grey" in words for words in reading_warnings(load_folder(folder))
+        "spans 1599 HU, in which a brain is one grey" in words for words in reading_warnings(load_folder(folder))
     )
