@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from tfs_rt.batch.common_finding import CommonFinding, common_finding
 from tfs_rt.errors import TfsRtError
 from tfs_rt.facts import Facts
 from tfs_rt.output.sidecar import Result
@@ -29,6 +30,7 @@ class CaseRow:
     warnings: list[str] = field(default_factory=list)  # sentences for the user
     seconds: float = 0.0  # time of fusing
     error: TfsRtError | None = None  # None for a case that is fused
+    guards: list[str] = field(default_factory=list)  # with a finding
 
     def as_facts(self) -> Facts:
         """The row as JSON."""
@@ -43,6 +45,8 @@ class CaseRow:
             facts |= self.result.as_facts()
             facts["warnings"] = self.warnings
             facts["seconds"] = self.seconds
+        if self.guards:
+            facts["guards"] = self.guards
         return facts
 
 
@@ -57,6 +61,8 @@ class CaseResults:
         self._ids: list[str] = []
         self._end = 0  # byte
         self.counts: Counter[str] = Counter()  # by status
+        self.guards: Counter[str] = Counter()  # cases by guard with a finding
+        self.unchecked = 0  # cases that failed before the guards could see them
 
     def __len__(self) -> int:
         return len(self._ids)
@@ -76,7 +82,7 @@ class CaseResults:
         self._starts.append(self._end)
         self._end += len(line)
         self._ids.append(row["id"])
-        self.counts[row["status"]] += 1
+        self._count(row, 1)
 
     def remove(self, ids: Collection[str]) -> None:
         """Remove the rows of some cases. This reads all rows, and is rare."""
@@ -84,7 +90,7 @@ class CaseResults:
         kept_ids: list[str] = []
         for number, row in enumerate(self):
             if row["id"] in ids:
-                self.counts[row["status"]] -= 1
+                self._count(row, -1)
             else:
                 starts.append(self._starts[number])
                 kept_ids.append(self._ids[number])
@@ -94,9 +100,21 @@ class CaseResults:
     def truncate(self, length: int) -> None:
         """Remove all rows but the first `length`."""
         for number in range(length, len(self)):
-            self.counts[self[number]["status"]] -= 1
+            self._count(self[number], -1)
         del self._starts[length:]
         del self._ids[length:]
+
+    def _count(self, row: Facts, change: int) -> None:
+        """Count a row that is added (1) or removed (-1)."""
+        guards = row.get("guards", [])
+        self.counts[row["status"]] += change
+        self.unchecked += change * (row["status"] == "failed" and not guards)
+        for guard in guards:
+            self.guards[guard] += change
+
+    def common_finding(self) -> CommonFinding | None:
+        """The finding that most cases share; None if there is none."""
+        return common_finding(self.guards, len(self) - self.unchecked)
 
     def ids(self) -> set[str]:
         """The cases that have a row."""

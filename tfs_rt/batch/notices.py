@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from tfs_rt.batch.question import full_resolution_question
 from tfs_rt.batch.work import CaseWork
 from tfs_rt.cases.load import Loaded
 from tfs_rt.cases.modalities import FLAIR, PLAIN_MR
@@ -70,6 +71,8 @@ def size_warnings(loaded: Loaded, trained_size: int | None) -> list[str]:
                 f"result is {width}x{height}, the model was trained at {trained_size}x{trained_size}: "
                 "expect lower quality"
             )
+    if loaded.is_enlarged and (question := full_resolution_question(input_width, input_height, trained_size)):
+        warnings.append(question)
     tolerance = max(height, width) * max(input_height, input_width) * ASPECT_TOLERANCE
     if abs(height * input_width - width * input_height) > tolerance:
         warnings.append(f"{input_width}x{input_height} is stretched to {width}x{height}")

@@ -15,6 +15,7 @@ from tfs_rt.batch.sheets import Sheets, middle_slice
 from tfs_rt.batch.work import CaseWork, WorkItem
 from tfs_rt.cases.case import Case, FoundCase
 from tfs_rt.cases.contents import read_bytes
+from tfs_rt.cases.guards import SuspectCase
 from tfs_rt.errors import LimitReached, TfsRtError
 from tfs_rt.facts import Facts
 from tfs_rt.formats.picture import FileOptions
@@ -55,6 +56,7 @@ class Recorder:
             result=sidecar.result,
             warnings=warnings,
             seconds=sidecar.seconds,
+            guards=[finding["guard"] for finding in sidecar.findings],
         )
         self._add_row(row)
 
@@ -117,6 +119,7 @@ class Recorder:
             result=finished.sidecar.result,
             warnings=finished.sidecar.warnings,
             seconds=finished.sidecar.seconds,
+            guards=[finding["guard"] for finding in finished.sidecar.findings],
         )
         self._add_row(row)
         if options.sheet:
@@ -138,7 +141,8 @@ class Recorder:
             bids_derivative.write_description(self.planner.options.output, case.dataset)
 
     def _add_failure(self, case_id: str, error: TfsRtError) -> None:
-        self._add_row(CaseRow(id=case_id, status="failed", error=error))
+        guards = error.guards if isinstance(error, SuspectCase) else []
+        self._add_row(CaseRow(id=case_id, status="failed", error=error, guards=guards))
 
     def _add_row(self, row: CaseRow) -> None:
         facts = row.as_facts()

@@ -51,13 +51,14 @@ class Report:
 
     @property
     def exit_code(self) -> int:
-        """0 all done, 3 some failed, 4 none succeeded."""
-        if self.done == self.cases:
+        """0 all done, 3 some failed or most share a finding of the guards, 4 none succeeded."""
+        if self.done == self.cases and not self.results.common_finding():
             return 0
         return 3 if self.done else 4
 
     def head(self) -> Facts:
         """The entries before the rows."""
+        common = self.results.common_finding()
         return {
             "cases": self.cases,
             "done": self.done,
@@ -65,6 +66,7 @@ class Report:
             "failed": self.failed,
             "ended": self.ended,
             "seconds": self.seconds,
+            **({"common_finding": common.as_facts()} if common else {}),
         }
 
     def tail(self) -> Facts:
@@ -73,7 +75,15 @@ class Report:
         return {"not_run": self.not_run, **self.provenance, **shards}
 
 
-OWN_KEYS = (*COUNTS, "ended", "seconds", "not_run", "job", "token")  # of a shard's facts; the others are provenance
+OWN_KEYS = (
+    *COUNTS,
+    "ended",
+    "seconds",
+    "common_finding",
+    "not_run",
+    "job",
+    "token",
+)  # of a shard's facts; the others are provenance
 
 
 class ShardReport(NamedTuple):
@@ -213,6 +223,8 @@ def _text(value: Any) -> str:
 def _checked_row(row: Any) -> Facts:
     if not isinstance(row["id"], str) or row["status"] not in STATUSES:
         raise ValueError("not a case's row")
+    if not all(isinstance(guard, str) for guard in row.get("guards", [])):
+        raise ValueError("not names of guards")
     return row
 
 

@@ -7,9 +7,8 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from tfs_rt.batch.samples import Moments, sample_ids
-from tfs_rt.cases.guards import SLOT_ORDER, Finding, input_findings, result_findings
+from tfs_rt.cases.guards import SLOT_ORDER, Finding, SuspectCase, input_findings, result_findings
 from tfs_rt.cases.load import Loaded
-from tfs_rt.errors import InputError
 from tfs_rt.images import RGB, Array
 
 # A finding is reported for a volume only if at least this share of its slices has it: the end slices show little.
@@ -119,6 +118,6 @@ class CaseWork:
         return reported
 
     def check_findings(self) -> None:
-        """InputError for the first finding that is reported, as `--strict` demands."""
-        for finding, _ in self.reported_findings():
-            raise InputError(self.loaded.case.id, finding.message, finding.remedy)
+        """SuspectCase, with the words of the first finding, if any is reported: as `--strict` demands."""
+        if reported := self.reported_findings():
+            raise SuspectCase(self.loaded.case.id, [finding for finding, _ in reported])

@@ -62,6 +62,11 @@ class Loaded:
     format: str  # of the result
 
     @property
+    def is_enlarged(self) -> bool:
+        """True if the result is larger than the images."""
+        return self.size != self.slices[0][0].shape[:2]
+
+    @property
     def images(self) -> tuple[RGB, ...]:
         """The three images of a case that is not a volume."""
         first, *more = self.slices

@@ -10,6 +10,7 @@ from typing import Any
 import rich.console
 from rich.markup import escape
 
+from tfs_rt.batch.question import is_question
 from tfs_rt.errors import TfsRtError, printable
 
 
@@ -24,6 +25,7 @@ class Console:
     quiet: bool = False
     verbose: bool = False
     stderr: rich.console.Console = field(default_factory=_stderr)
+    asked: set[str] = field(default_factory=set)  # questions about the run
 
     def info(self, text: str) -> None:
         """A message."""
@@ -56,7 +58,15 @@ class Console:
             self.stderr.print(f"done {case_id} {size} {time}")
         if not self.quiet:
             for warning in result["warnings"]:
-                self.stderr.print(f"[yellow]warning[/] {case_id}: {escape(warning)}")
+                self._warning_of_case(case_id, warning)
+
+    def _warning_of_case(self, case_id: str, warning: str) -> None:
+        """A case's warning; a question about the whole run is asked once."""
+        if not is_question(warning):
+            self.stderr.print(f"[yellow]warning[/] {case_id}: {escape(warning)}")
+        elif warning not in self.asked:
+            self.asked.add(warning)
+            self.warning(warning)
 
     def relay(self, line: str) -> None:
         """A message of one of our worker processes."""

@@ -85,8 +85,8 @@ def fuse(  # noqa: PLR0913 - one parameter for each option
     Writes each result as OUTPUT/CASE.png (.dcm or .nii.gz for DICOM and NIfTI cases; for a DICOM volume, the folder
     OUTPUT/CASE with a series), its provenance as OUTPUT/CASE.json, and a summary of the run as OUTPUT/report.json.
 
-    Exit codes: 0 all cases fused, 2 wrong usage, 3 some cases failed, 4 no case found or all failed, 5 model refused,
-    6 environment.
+    Exit codes: 0 all cases fused, 2 wrong usage, 3 some cases failed or most look wrong, 4 no case found or all failed,
+    5 model refused, 6 environment.
     """
     console = Console(quiet=quiet, verbose=verbose)
     sampling = Sampling(steps=steps, sampler=sampler, eta=eta, spacing=spacing, samples=samples)
@@ -245,6 +245,8 @@ def _warn_of_missing_locks(output: Path, console: Console) -> None:
 
 
 def _report_end(console: Console, output: Path, report: Report) -> None:
-    """Count the fused cases."""
+    """Count the fused cases, and name the likely cause of a finding that most of them share."""
+    if common := report.results.common_finding():
+        console.warning(str(common))
     kept = f", {report.kept} of them already" if report.kept else ""
     console.info(f"{report.done} of {len(report.results)} cases fused into {output}{kept}")

@@ -168,6 +168,7 @@ def _parsed(facts: Facts) -> Sidecar:
     warnings = facts["warnings"]
     _require(isinstance(seconds, int | float) and 0 <= seconds < NUMBER_LIMIT, "it has no valid time")
     _require(isinstance(facts["findings"], list), "its findings are not a list")
+    _require(all(isinstance(one["guard"], str) for one in facts["findings"]), "its findings have no names")
     _require(isinstance(warnings, list), "its warnings are not a list")
     _require(all(isinstance(warning, str) for warning in warnings), "its warnings are not text")
     _require(isinstance(facts["recipe_sha256"], str), "its recipe has no hash")
