@@ -12,8 +12,9 @@ from PIL import Image
 
 import tfs_rt
 from support.helpers import Cli, png, write_case
-from tfs_rt.cases.remedies import OPTION, REPLACEMENTS, without_option
+from tfs_rt.cases.remedies import OPTION, only_options, with_options
 from tfs_rt.cli import app
+from tfs_rt.errors import InputError, NothingFound
 
 ROOMS = ("cases", "formats")  # the commands that read images share them
 
@@ -32,7 +33,7 @@ def texts_with_options() -> list[str]:
             texts += [
                 node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and type(node.value) is str
             ]
-    return [text for text in texts if OPTION.search(text) and "\n" not in text and text not in REPLACEMENTS]
+    return [text for text in texts if OPTION.search(text) and "\n" not in text]
 
 
 def test_the_rooms_hold_remedies_with_options() -> None:
@@ -41,7 +42,7 @@ def test_the_rooms_hold_remedies_with_options() -> None:
 
 @pytest.mark.parametrize("remedy", texts_with_options())
 def test_a_remedy_without_its_options_still_says_what_to_do(remedy: str) -> None:
-    other = without_option(remedy)
+    other = with_options(remedy, ())
     assert "--" not in other
     assert other
 
@@ -49,8 +50,19 @@ def test_a_remedy_without_its_options_still_says_what_to_do(remedy: str) -> None
 def test_only_our_options_are_taken_out_of_a_remedy() -> None:
     foreign = "decompress it first, as with GDCM's gdcmconv --raw"
     assert not OPTION.search(foreign)
-    assert without_option("crop it, or give --target-size") == "crop it"
-    assert without_option("give --some-option") == "change the file with another program first"
+    assert with_options("crop it, or give --target-size", ()) == "crop it"
+    assert with_options("give --some-option", ()) == "change the file with another program first"
+    assert with_options("give --a, or give --b; crop it", ["--b"]) == "give --b, or crop it"
+
+
+def test_an_error_keeps_its_kind_and_its_reason() -> None:
+    with pytest.raises(InputError, match="k.png: is odd: crop it$") as caught, only_options(("--window",)):
+        raise InputError("k.png", "is odd", "give --colormap, or crop it")
+    assert caught.value.subject == "k.png"
+    with pytest.raises(NothingFound, match="give --window$"), only_options(("--window",)):
+        raise NothingFound("k", "is empty", "give --window")
+    with pytest.raises(InputError, match="give --colormap$"), only_options(None):
+        raise InputError("k", "is grey", "give --colormap")
 
 
 def bad_cases(root: Path) -> dict[str, Path]:

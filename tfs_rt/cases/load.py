@@ -10,9 +10,9 @@ from typing import Any
 from tfs_rt.cases.case import Case, FoundCase, RefusedCase
 from tfs_rt.cases.colour import check_anatomical, colour_functional
 from tfs_rt.cases.compatibility import check_compatibility
-from tfs_rt.cases.contents import read_bytes, read_content
+from tfs_rt.cases.contents import read_content
 from tfs_rt.cases.modalities import AS_T2, modality_of
-from tfs_rt.cases.remedies import without_options
+from tfs_rt.cases.remedies import only_options
 from tfs_rt.errors import InputError
 from tfs_rt.facts import Facts
 from tfs_rt.formats.picture import MAX_PIXELS, Content, FileOptions, Picture
@@ -39,6 +39,7 @@ class ReadingOptions:
     # By slot: the series to read of a folder, by its number or the beginning of its UID.
     series: dict[str, str] = field(default_factory=dict)
     same_frame: bool = False  # frames of reference with different UIDs are one, where the grids agree
+    offered: tuple[str, ...] | None = None  # options that the command has and remedies may name; None: all
 
     def recipe(self) -> Facts:
         """The decisions that can change pixels. An option newer than the others stands there only if it was given."""
@@ -84,11 +85,16 @@ def load_case(
 ) -> Loaded:
     """Read and check the three files of a case; InputError says which file or case is at fault, and why.
 
-    Without `reading`, errors have remedies that need no option: the command has none for it.
+    Remedies name no option that the command lacks (`ReadingOptions.offered`); without `reading`, none at all.
     """
-    if reading is None:
-        with without_options():
-            return load_case(case, scale, target_size, ReadingOptions(), decode)
+    reading = reading or ReadingOptions(offered=())
+    with only_options(reading.offered):
+        return _load_case(case, scale, target_size, reading, decode)
+
+
+def _load_case(
+    case: FoundCase, scale: int, target_size: tuple[int, int] | None, reading: ReadingOptions, decode: Decode
+) -> Loaded:
     if isinstance(case, RefusedCase):
         raise case.error
 
@@ -124,13 +130,19 @@ def load_case(
 
 def read_file(path: Path) -> tuple[RGB, str]:
     """An image (H, W, 3) uint8 and its file's SHA-256; InputError if it cannot be read as a single slice."""
-    data, sha256 = read_bytes(path)
-    with without_options():
-        slices = read_picture(data, path, FileOptions()).slices
+    slices, sha256 = read_slices(path, ReadingOptions(offered=()))
     first, *more = slices
     if more:
         raise InputError(path, f"is a volume of {len(more) + 1} slices", "give a single slice")
     return first, sha256
+
+
+def read_slices(path: Path, reading: ReadingOptions, decode: Decode = read_picture) -> tuple[tuple[RGB, ...], str]:
+    """The slices (H, W, 3) uint8 of a file or of a folder with a DICOM series, and its SHA-256."""
+    data, sha256 = read_content(path)
+    options = FileOptions(allow_lossy=reading.allow_lossy, nan_is_background=reading.nan_is_background)
+    with only_options(reading.offered):
+        return decode(data, path, options).slices, sha256
 
 
 def _read_input(case: Case, slot: str, reading: ReadingOptions, decode: Decode) -> tuple[Picture, Facts]:

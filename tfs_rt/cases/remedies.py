@@ -1,38 +1,42 @@
-"""Remedies for commands that read images without the options of `tfs-rt fuse`, as `prepare` and `eval` do."""
+"""Remedies of errors about images, for commands that have some of the options of `tfs-rt fuse` or none."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Generator
+from collections.abc import Collection, Generator
 from contextlib import contextmanager
 
-from tfs_rt.errors import InputError
+from tfs_rt.errors import TfsRtError
 
 OPTION = re.compile(r"(?<!gdcmconv )--[a-z][a-z-]*")  # gdcmconv is another program
 CLAUSE = re.compile(r"; |, or ")  # between the alternatives of a remedy
-REPLACEMENTS = {
-    "--allow-lossy": "give the file that it was made from, or save it as PNG: what was lost stays lost",
-    "--colormap": "swap the slots, or save it in pseudo-colour",
-    "--window": "save it with 8 bits a pixel: which of its values become black and white is your choice",
-}
 LAST_RESORT = "change the file with another program first"
 
 
 @contextmanager
-def without_options() -> Generator[None]:
-    """Give an InputError of the block a remedy that needs no option."""
+def only_options(known: Collection[str] | None) -> Generator[None]:
+    """Give an error of the block a remedy that names no option but these; None allows all."""
     try:
         yield
-    except InputError as error:
-        if OPTION.search(error.remedy):
-            raise type(error)(error.subject, error.reason, without_option(error.remedy)) from error
-        raise
+    except TfsRtError as error:
+        other = restricted(error, known)
+        if other is error:
+            raise
+        raise other from error
 
 
-def without_option(remedy: str) -> str:
-    """A remedy without its options: the same step by another program, or its alternatives that need no option."""
-    for option in OPTION.findall(remedy):
-        if option in REPLACEMENTS:
-            return REPLACEMENTS[option]
-    clauses = [clause for clause in CLAUSE.split(remedy) if not OPTION.search(clause)]
+def restricted(error: TfsRtError, known: Collection[str] | None) -> TfsRtError:
+    """The error with a remedy that names no option but these; None allows all."""
+    if known is None or _names_only(error.remedy, known):
+        return error
+    return type(error)(error.subject, error.reason, with_options(error.remedy, known))
+
+
+def with_options(remedy: str, known: Collection[str]) -> str:
+    """The alternatives of a remedy that name no option but these."""
+    clauses = [clause for clause in CLAUSE.split(remedy) if _names_only(clause, known)]
     return ", or ".join(clauses) or LAST_RESORT
+
+
+def _names_only(text: str, known: Collection[str]) -> bool:
+    return all(option in known for option in OPTION.findall(text))

@@ -9,11 +9,13 @@ from typing import Annotated, Any
 
 import typer
 
+from tfs_rt.cli import reading_options as reading_option
 from tfs_rt.cli.console import Console
 from tfs_rt.cli.extras import import_extra
 from tfs_rt.cli.help import INPUT, MANY_CASES, OUTPUT, SPLIT, default, examples
 from tfs_rt.cli.options import SCALES, AsJson, Quiet
 from tfs_rt.cli.parsers import comma_list, fraction, whole_number
+from tfs_rt.cli.reading import parse_reading
 from tfs_rt.errors import TfsRtError, UsageError
 from tfs_rt.system.threads import limit_libraries, thread_count, try_threads
 
@@ -85,6 +87,12 @@ def prepare(  # noqa: PLR0913 - one parameter for each option
     cases: Cases,
     *,
     patient: Patient = None,
+    window: reading_option.Windows = None,
+    colormap: reading_option.Colormap = None,
+    nan: reading_option.Nan = None,
+    series: reading_option.SeriesOption = None,
+    same_frame: reading_option.SameFrame = False,
+    allow_lossy: reading_option.AllowLossy = False,
     output: SetFolder,
     scales: Scales = "2,4,8",
     val: Validation = 0.1,
@@ -95,6 +103,7 @@ def prepare(  # noqa: PLR0913 - one parameter for each option
 ) -> None:
     """Make a training set: low-resolution inputs, ground truth by BitonicX, and a split by patient.
 
+    Each slice of a volume is a case of the set, named CASE-slice001 and so on, of the volume's patient and split.
     Run the same command again to finish a set that was interrupted.
 
     Exit codes: 0 all cases prepared, 2 wrong usage, 3 some cases failed, 4 no case found or all failed, 6 environment.
@@ -103,9 +112,19 @@ def prepare(  # noqa: PLR0913 - one parameter for each option
     limit_libraries()
     try_threads()
     from tfs_rt.cases.discover import discover
+    from tfs_rt.cases.remedies import only_options
 
     # Check the options.
     console = Console(quiet=quiet)
+    reading = parse_reading(
+        window or [],
+        colormap,
+        allow_lossy=allow_lossy,
+        nan=nan,
+        series=series or [],
+        same_frame=same_frame,
+        offered=reading_option.OFFERED,
+    )
     _check_patient(patient)
     if val + test >= 1:
         raise UsageError("--val --test", f"{val} and {test} leave nothing to train on", "choose smaller shares")
@@ -113,9 +132,12 @@ def prepare(  # noqa: PLR0913 - one parameter for each option
     preparation = import_extra("tfs_rt_reference.data.prepare", extras="fusion")
     if notice := import_extra("tfs_rt.methods.compiled", extras="fusion").cache_notice():
         console.info(f"BitonicX is {notice}")
+    with only_options(reading.offered):
+        found = discover(cases, any_pair=True)
     request = preparation.Request(
         output=output,
-        cases=discover(cases, any_pair=True),
+        cases=found,
+        reading=reading,
         scales=_parse_scales(scales),
         patient=patient,
         val=val,
@@ -133,7 +155,7 @@ def _prepare_set(preparation: Any, request: Any, console: Console) -> Any:
     """Prepare all cases, with a progress bar and a line for each failure."""
     with console.progress("preparing", len(request.cases), "cases") as advance:
 
-        def on_outcome(case: str, outcome: dict[str, Any] | TfsRtError) -> None:
+        def on_outcome(case: str, outcome: list[dict[str, Any]] | TfsRtError) -> None:
             if isinstance(outcome, TfsRtError):
                 console.failure(case, outcome)
             advance(1)
@@ -141,7 +163,9 @@ def _prepare_set(preparation: Any, request: Any, console: Console) -> Any:
         prepared = preparation.prepare(request, on_outcome)
     for split, (count, patients) in prepared.splits().items():
         console.info(f"{split}: {count} cases of {patients} patients")
-    console.info(f"{len(prepared.records)} of {len(request.cases)} cases prepared in {request.output}")
+    done = len(request.cases) - len(prepared.failed)
+    slices = f", as {len(prepared.records)} slices" if len(prepared.records) != done else ""
+    console.info(f"{done} of {len(request.cases)} cases prepared in {request.output}{slices}")
     return prepared
 
 

@@ -86,8 +86,12 @@ def parse_reading(
     nan: str | None = None,
     series: Sequence[str] = (),
     same_frame: bool = False,
+    offered: tuple[str, ...] | None = None,
 ) -> ReadingOptions:
-    """Options for reading files. A window `LOW:HIGH` is for all three images, `m1=LOW:HIGH` for one; so is a series."""
+    """Options for reading files. A window `LOW:HIGH` is for all three images, `m1=LOW:HIGH` for one; so is a series.
+
+    `offered`: the options that remedies may name, None for all.
+    """
     from tfs_rt.cases.load import ReadingOptions
 
     by_slot: dict[str, Window] = {}
@@ -108,6 +112,7 @@ def parse_reading(
         nan_is_background=nan is not None,
         series=_parse_series(series),
         same_frame=same_frame,
+        offered=offered,
     )
 
 

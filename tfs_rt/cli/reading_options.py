@@ -11,6 +11,7 @@ from tfs_rt.cli.parsers import listed, one_of
 
 COLORMAPS = ("atlas-pet", "atlas-spect", "hot", "hot-iron")
 BACKGROUND = "background"
+OFFERED = ("--window", "--colormap", "--nan", "--series", "--same-frame", "--allow-lossy")  # all of this module
 
 Windows = Annotated[
     list[str] | None,

@@ -17,7 +17,7 @@ from tfs_rt.errors import InputError
 HEAD_WINDOW = (0.0, 80.0)  # HU: centre 40, width 80, the usual window of the brain
 WORDS = f"window {HEAD_WINDOW[0]:g} to {HEAD_WINDOW[1]:g} HU, the head window for CT without one"
 ORIGIN = "head"  # in the facts, as the origin of a window
-WINDOW = "give its window in its own values, as --window m1=LOW:HIGH"
+WINDOW = "give its window in its own values, as --window m1=LOW:HIGH, or convert it to HU"
 AIR = -900.0  # HU: lower is air, or padding (-1024, -2000, -3024)
 LEAST_AIR = -1050.0  # HU: lower is padding
 BONE = 1000.0  # HU: nothing in a head but bone and metal is higher

@@ -15,7 +15,10 @@ from tfs_rt.formats.picture import FileOptions, Picture
 from tfs_rt.formats.pillow_modes import REMEDY_ENDING, check_upright, decode, to_picture
 
 SIGNATURE = b"\xff\xd8\xff"
-LOSSY = "give --allow-lossy, knowing that damage cannot be seen in JPEG and that its blocks are taken for anatomy"
+LOSSY = (
+    "give --allow-lossy, knowing that damage cannot be seen in JPEG and that its blocks are taken for anatomy,"
+    " or give the file that it was made from"
+)
 
 
 def read(data: bytes, path: Path, options: FileOptions) -> Picture:

@@ -25,7 +25,10 @@ from tfs_rt.images import RGB
 REMEDY_REWRITE = "write the file again"
 REMEDY_ENDING = "or give it the ending of its own format"
 REMEDY_8_BIT = "write the file again, as 8-bit grey or RGB"
-REMEDY_WINDOW = "give --window LOW:HIGH, in its own values: which of them become black and white is your choice"
+REMEDY_WINDOW = (
+    "give --window LOW:HIGH, in its own values: which of them become black and white is your choice,"
+    " or save it with 8 bits a pixel"
+)
 ORIENTATION = 0x0112  # EXIF
 OPAQUE_ONLY = ("LA", "RGBA", "PA")
 DEEP = ("I;16", "I;16B", "I", "F")

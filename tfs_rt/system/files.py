@@ -225,13 +225,13 @@ def remove_temporaries(folder: Path) -> None:
             _delete_files_and_folder(path)
 
 
-def temporaries_of(folder: Path, names: set[str]) -> set[Path]:
-    """The temporary files that killed writers left in a folder for files of these names."""
+def temporaries_of(folder: Path, names: set[str], prefixes: tuple[str, ...] = ()) -> set[Path]:
+    """The temporary files that killed writers left in a folder for files of these names, or that begin so."""
     starts = {name[:NAME_START] for name in names}
     found = set()
     for path in folder.iterdir() if folder.is_dir() else ():
         match = TEMPORARY.fullmatch(path.name)
-        if match and match[1] in starts and path.is_file():
+        if match and (match[1] in starts or match[1].startswith(prefixes)) and path.is_file():
             found.add(path)
     return found
 

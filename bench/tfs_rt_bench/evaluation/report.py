@@ -118,6 +118,7 @@ def to_json(evaluation: Evaluation) -> dict[str, Any]:
             },
         },
         "problems": [str(error) for error in evaluation.problems],
+        "warnings": evaluation.warnings,
         "notice": RESEARCH_USE,
     }
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -10,10 +9,11 @@ from pathlib import Path
 
 from tfs_rt.cases.case import Case
 from tfs_rt.cases.discover import discover
-from tfs_rt.cases.listing import images_in
-from tfs_rt.cases.load import load_case, read_file
+from tfs_rt.cases.load import ReadingOptions
+from tfs_rt.cases.remedies import only_options, restricted
 from tfs_rt.errors import InputError, NothingFound, TfsRtError, UsageError
 from tfs_rt.images import RGB, resize
+from tfs_rt_bench.evaluation.folders import Images, Sources, image_files, swapped
 from tfs_rt_bench.measures.fusion_metrics import FUSION_METRICS, against_sources
 from tfs_rt_bench.measures.intervals import Comparison, Summary, compare, summarise
 from tfs_rt_bench.measures.metrics import METRICS, Metric, Scores, average_gradient, colour_bias, fidelity, in_head
@@ -29,6 +29,12 @@ class Request:
     truth: Path
     sources: tuple[Path, ...] = ()
     lpips: Lpips | None = None
+    reading: ReadingOptions = field(default_factory=lambda: ReadingOptions(offered=()))  # of the sources
+
+    def reading_of_files(self) -> ReadingOptions:
+        """How results and ground truth are read, which are levels of 8 bits."""
+        offered = tuple(option for option in self.reading.offered or () if option == "--allow-lossy")
+        return ReadingOptions(allow_lossy=self.reading.allow_lossy, offered=offered)
 
 
 @dataclass
@@ -43,6 +49,7 @@ class Evaluation:
     truth_ag: dict[str, float | None]
     problems: list[TfsRtError] = field(default_factory=list)
     resized: int = 0  # cases whose sources had to be
+    warnings: list[str] = field(default_factory=list)  # about the folders
 
     @property
     def metrics(self) -> dict[str, Metric]:
@@ -83,30 +90,28 @@ def evaluate(request: Request, on_case: Callable[[int], None] = lambda cases: No
     """
     # Find each method's files, and the cases that are missing somewhere.
     names = method_names([*request.results, request.truth])[:-1]
-    folders = dict(zip(names, map(image_files, request.results), strict=True))
-    truths = image_files(request.truth)
-    problems = missing(folders, truths)
-    sources = _sources(request.sources, truths, problems)
-    # Score each case that all methods have.
-    scores: dict[str, dict[str, Scores]] = {name: {} for name in names}
-    truth_ag = {}
-    resized = 0
-    for case, truth_file in truths.items():
-        if all(case in files for files in folders.values()):
-            # Read the case's images; a fault leaves the case out for all methods.
+    of_files = request.reading_of_files()
+    methods = {name: Images(image_files(folder), of_files) for name, folder in zip(names, request.results, strict=True)}
+    truths = Images(image_files(request.truth), of_files)
+    problems = missing(methods, truths)
+    sources = _sources(request, truths, problems)
+    # Score each image of each case that all methods have.
+    scored = _Scored({name: {} for name in names}, {})
+    for case in truths.files:
+        if all(images.has(case) for images in methods.values()):
             try:
-                truth = read_file(truth_file)[0]
-                images = {name: _read_result(files[case], truth, truth_file) for name, files in folders.items()}
-                of_case = None if sources is None else _read_sources(case, sources, truth)
+                of_case = truths.slices(case)
             except TfsRtError as error:
                 problems.append(error)
-            else:
-                # Score each method's image.
-                for name, image in images.items():
-                    scores[name][case] = score(image, truth, of_case, request.lpips)
-                truth_ag[case] = average_gradient(truth)
-                resized += of_case is not None and of_case[0].shape != truth.shape
+                of_case = {}
+            for image_id, truth in of_case.items():
+                try:
+                    scored.add(image_id, truth, len(of_case), methods, sources, request.lpips)
+                except TfsRtError as error:
+                    problems.append(error)
         on_case(1)
+    scores = scored.scores
+    truth_ag = scored.truth_ag
     # Refuse an evaluation without any case.
     if not truth_ag:
         said = f" ({problems[0]})" if problems else ""
@@ -119,8 +124,39 @@ def evaluate(request: Request, on_case: Callable[[int], None] = lambda cases: No
         scores=scores,
         truth_ag=truth_ag,
         problems=problems,
-        resized=resized,
+        resized=scored.resized,
+        warnings=[warning] if (warning := swapped(request.results, request.truth)) else [],
     )
+
+
+@dataclass
+class _Scored:
+    """The scores so far."""
+
+    scores: dict[str, dict[str, Scores]]  # keys: method, then image
+    truth_ag: dict[str, float | None]
+    resized: int = 0  # images whose sources had to be
+
+    def add(
+        self,
+        image_id: str,
+        truth: RGB,
+        truth_slices: int,
+        methods: dict[str, Images],
+        sources: Sources | None,
+        lpips: Lpips | None,
+    ) -> None:
+        """Score an image of all methods; a fault leaves it out for all of them."""
+        # Read the images.
+        results = {name: images.image(image_id, truth_slices) for name, images in methods.items()}
+        for name, result in results.items():
+            _check_size(image_id, name, result, truth)
+        of_case = None if sources is None else sources.images(image_id, truth)
+        # Score each method's image.
+        for name, result in results.items():
+            self.scores[name][image_id] = score(result, truth, of_case, lpips)
+        self.truth_ag[image_id] = average_gradient(truth)
+        self.resized += of_case is not None and of_case[0].shape != truth.shape
 
 
 def score(result: RGB, truth: RGB, sources: Sequence[RGB] | None, lpips: Lpips | None) -> Scores:
@@ -145,62 +181,34 @@ def method_names(folders: Sequence[Path]) -> tuple[str, ...]:
     return tuple("/".join(part[-depth:]) for part in parts)
 
 
-def image_files(folder: Path) -> dict[str, Path]:
-    """The images of a folder by case; what cannot be one image of one case is refused."""
-    try:
-        files = images_in(folder)
-    except OSError as error:
-        raise NothingFound(folder, f"cannot be listed ({error.strerror})", "give a folder of images") from error
-    if not files:
-        raise NothingFound(folder, "holds no images", "give a folder that holds <case>.png")
-    counts = Counter(path.stem for path in files)
-    if twice := [case for case, count in counts.items() if count > 1]:
-        raise UsageError(folder, f"holds {counts[twice[0]]} images of {twice[0]}", "keep one")
-    return {path.stem: path for path in files}
-
-
-def missing(folders: dict[str, dict[str, Path]], truths: dict[str, Path]) -> list[TfsRtError]:
+def missing(methods: dict[str, Images], truths: Images) -> list[TfsRtError]:
     """Cases that are missing in one of the places."""
-    unmatched = [
-        InputError(case, f"{name} has no result for it", "left out for all methods")
-        for name, files in folders.items()
-        for case in truths.keys() - files.keys()
-    ]
-    unmatched += [
-        InputError(path, "has no ground truth", "left out")
-        for files in folders.values()
-        for case, path in files.items()
-        if case not in truths
-    ]
+    unmatched: list[TfsRtError] = []
+    for name, images in methods.items():
+        without_result = [case for case in truths.files if not images.has(case)]
+        without_truth = [path for case, path in images.files.items() if not truths.has(case)]
+        unmatched += [
+            InputError(one, f"{name} has no result for it", "left out for all methods") for one in without_result
+        ]
+        unmatched += [InputError(path, "has no ground truth", "left out") for path in without_truth]
     return sorted(unmatched, key=str)
 
 
-def _read_result(file: Path, truth: RGB, truth_file: Path) -> RGB:
-    result = read_file(file)[0]
+def _check_size(image_id: str, name: str, result: RGB, truth: RGB) -> None:
     if result.shape != truth.shape:
         (h, w) = result.shape[:2]
         (height, width) = truth.shape[:2]
-        reason = f"is {w}x{h}, but its ground truth {truth_file.name} is {width}x{height}"
-        raise InputError(file, reason, "score results of the ground truth's size")
-    return result
+        reason = f"is {w}x{h} in {name}, but its ground truth is {width}x{height}"
+        raise InputError(image_id, reason, "score results of the ground truth's size")
 
 
-def _sources(folders: Sequence[Path], truths: dict[str, Path], problems: list[TfsRtError]) -> dict[str, Case] | None:
-    """The cases by id; None if no sources are given."""
-    if not folders:
+def _sources(request: Request, truths: Images, problems: list[TfsRtError]) -> Sources | None:
+    """The cases of the sources; None if no sources are given."""
+    if not request.sources:
         return None
-    found = discover(folders, any_pair=True)
-    problems += [case.error for case in found if not isinstance(case, Case) and case.id in truths]
-    return {case.id: case for case in found if isinstance(case, Case)}
-
-
-def _read_sources(case: str, sources: dict[str, Case], truth: RGB) -> list[RGB]:
-    if case not in sources:
-        raise InputError(case, "the sources have no such case", "name them as the ground truth is named")
-    images = load_case(sources[case], 1, None).images
-    (height, width) = truth.shape[:2]
-    (h, w) = images[0].shape[:2]
-    if height * w != width * h:
-        reason = f"its sources are {w}x{h}, its ground truth is {width}x{height}"
-        raise InputError(f"case {case}", reason, "give sources of the same proportions")
-    return list(images)
+    offered = request.reading.offered
+    with only_options(offered):
+        found = discover(request.sources, any_pair=True)
+    refused = [case for case in found if not isinstance(case, Case) and truths.has(case.id)]
+    problems += [restricted(case.error, offered) for case in refused]
+    return Sources({case.id: case for case in found if isinstance(case, Case)}, request.reading)

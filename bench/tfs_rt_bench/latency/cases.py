@@ -11,7 +11,7 @@ from tfs_rt.cases.load import load_case, read_file
 from tfs_rt.errors import InputError, NothingFound, TfsRtError
 from tfs_rt.images import RGB
 from tfs_rt.models.self_test import CASE_ID, SIDE, synthetic_case
-from tfs_rt_bench.evaluation.score import image_files
+from tfs_rt_bench.evaluation.folders import image_files
 from tfs_rt_bench.latency.machine import ROOT
 from tfs_rt_bench.measures.metrics import SSIM_WINDOW
 

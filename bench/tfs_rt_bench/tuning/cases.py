@@ -10,7 +10,7 @@ from tfs_rt.cases.discover import discover
 from tfs_rt.cases.load import load_case, read_file
 from tfs_rt.errors import InputError, UsageError
 from tfs_rt.images import RGB
-from tfs_rt_bench.evaluation.score import image_files
+from tfs_rt_bench.evaluation.folders import image_files
 from tfs_rt_bench.measures.metrics import SSIM_WINDOW, average_gradient
 from tfs_rt_reference.data.groups import MANIFEST, read_cases, read_groups
 

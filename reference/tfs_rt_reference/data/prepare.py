@@ -6,6 +6,8 @@
     OUT/<split>/x4/<id>_0000.png ...    the same, degraded by Pillow's antialiased bicubic
     OUT/<split>/truth/<id>.png          BitonicX at full resolution
 
+Each slice of a volume is a group of its own, <id>-slice001 and so on, of the volume's patient and split.
+
 Every folder of sources is one that `tfs-rt fuse` and `tfs-rt eval --sources` take. A case is done if its record says so
 and every file has the hash that stands there; anything else is made again, so that a run may be killed and repeated.
 """
@@ -13,11 +15,12 @@ and every file has the hash that stands there; anything else is made again, so t
 from __future__ import annotations
 
 import fcntl
+import glob
 import hashlib
 import json
 import os
 from collections import defaultdict
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -28,8 +31,10 @@ from filelock import BaseFileLock, Timeout
 
 from tfs_rt import __version__
 from tfs_rt.cases.case import Case, FoundCase, RefusedCase
-from tfs_rt.cases.load import Loaded, load_case
+from tfs_rt.cases.load import Loaded, ReadingOptions, load_case
 from tfs_rt.cases.modalities import modality_of
+from tfs_rt.cases.remedies import restricted
+from tfs_rt.cases.slices import slice_ids, volume_of
 from tfs_rt.errors import EnvironmentFault, InputError, TfsRtError, UsageError, first_line
 from tfs_rt.formats.png import encode_png
 from tfs_rt.images import RGB
@@ -47,7 +52,7 @@ from tfs_rt_reference.data.splits import SPLITS, assign_patients, assign_splits
 BUSY = "another tfs-rt prepare is running there"
 
 Record = dict[str, Any]
-Outcome = Record | TfsRtError
+Outcome = list[Record] | TfsRtError  # a record for each slice
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +66,7 @@ class Request:
     val: float = 0.1  # shares of the cases
     test: float = 0.2
     workers: int = 1
+    reading: ReadingOptions = field(default_factory=lambda: ReadingOptions(offered=()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,17 +98,19 @@ def prepare(request: Request, on_outcome: Callable[[str, Outcome], None] = lambd
     assignments = {case: {"patient": patients[case], "split": splits[case]} for case in case_ids}
     # Describe the set: a folder with another recipe is refused.
     recipe = {"tfs-rt": __version__, "truth": "bitonicx", "scales": list(request.scales), "cases": assignments}
+    if (reading := request.reading.recipe()) != ReadingOptions().recipe():
+        recipe["reading"] = reading
     prepared = Prepared()
 
     def record_outcome(case: str, outcome: Outcome) -> None:
         if isinstance(outcome, TfsRtError):
             prepared.failed[case] = outcome
         else:
-            prepared.records[case] = outcome
+            prepared.records.update({record["id"]: record for record in outcome})
         on_outcome(case, outcome)
 
     def prepare_one(case: Case) -> tuple[str, Outcome]:
-        return case.id, _attempt(case, assignments[case.id], request)
+        return case.id, _attempt(case, assignments[case.id], request, assignments.keys())
 
     # Prepare the cases in parallel; refused cases are recorded at once.
     cases = [case for case in request.cases if isinstance(case, Case)]
@@ -110,11 +118,11 @@ def prepare(request: Request, on_outcome: Callable[[str, Outcome], None] = lambd
         _open_set(request.output, recipe)
         for case in request.cases:
             if isinstance(case, RefusedCase):
-                record_outcome(case.id, case.error)
+                record_outcome(case.id, restricted(case.error, request.reading.offered))
         _in_parallel(prepare_one, cases, request.workers, record_outcome)
         # Remove the remains of failed cases, and write the manifest.
         for case in prepared.failed.keys() & assignments.keys():
-            _remove(case, assignments[case]["split"], request)
+            _remove_groups(case, assignments[case]["split"], request, keep=set())
         _write_manifest(request.output, recipe, prepared)
     return prepared
 
@@ -163,9 +171,9 @@ def _in_parallel(
             raise limit_fault(error) or error from None
 
 
-def _attempt(case: Case, place: dict[str, str], request: Request) -> Outcome:
+def _attempt(case: Case, place: dict[str, str], request: Request, case_ids: Collection[str]) -> Outcome:
     try:
-        return _prepare_case(load_case(case, 1, None), place, request)
+        return _prepare_case(load_case(case, 1, None, request.reading), place, request, case_ids)
     except EnvironmentFault:
         raise
     except TfsRtError as error:
@@ -178,28 +186,42 @@ def _attempt(case: Case, place: dict[str, str], request: Request) -> Outcome:
         return InputError(case.id, f"cannot be prepared ({first_line(error)})", "report this case")
 
 
-def _prepare_case(loaded: Loaded, place: dict[str, str], request: Request) -> Record:
+def _prepare_case(loaded: Loaded, place: dict[str, str], request: Request, case_ids: Collection[str]) -> list[Record]:
+    """The records of a case's groups: one for an image, and one for each slice of a volume."""
     case = loaded.case
-    # Check the size.
+    # Check the size, and the names of slices.
     height, width = loaded.size
     if indivisible := [scale for scale in request.scales if height % scale or width % scale]:
         reason = f"{width}x{height} cannot be divided by {indivisible[0]}"
         raise InputError(f"case {case.id}", reason, "crop its three images")
-    # Keep the case if it was prepared from the same sources.
-    modalities = {slot: case.modalities.get(slot) or modality_of(case.files[slot]) for slot in SLOTS}
-    sources = {slot: {**loaded.inputs[slot], "modality": modalities[slot]} for slot in SLOTS}
-    facts = {"id": case.id, **place, "width": width, "height": height, "sources": sources}
-    record_file = request.output / "records" / f"{case.id}.json"
-    names = _names(case.id, place["split"], request.scales)
+    ids = slice_ids(case.id, len(loaded.slices))
+    if taken := [name for name in ids if name != case.id and name in case_ids]:
+        raise InputError(f"case {case.id}", f"has a slice called {taken[0]}, as another case is", "rename one of them")
+    # Prepare each group, and remove those of an earlier volume of more slices.
+    sources = {slot: {**loaded.inputs[slot], "modality": modality_of(case.files[slot])} for slot in SLOTS}
+    records: list[Record] = []
+    for number, (group, images) in enumerate(zip(ids, loaded.slices, strict=True), 1):
+        of_volume = {"volume": case.id, "slice": number} if len(ids) > 1 else {}
+        facts = {"id": group, **of_volume, **place, "width": width, "height": height, "sources": sources}
+        records.append(_prepare_group(facts, images, request))
+    _remove_groups(case.id, place["split"], request, keep=set(ids))
+    return records
+
+
+def _prepare_group(facts: Record, images: Sequence[RGB], request: Request) -> Record:
+    """The record of one group of images (H, W, 3), whose files are written unless they are there."""
+    # Keep the group if it was prepared from the same sources.
+    record_file = request.output / "records" / f"{facts['id']}.json"
+    names = _names(facts["id"], facts["split"], request.scales)
     if record := _already_done(record_file, facts, request.output, names):
         return record
     # Make the images: the sources at each scale, and the ground truth.
     record_file.unlink(missing_ok=True)
-    images = [low_resolution(image, scale) for scale in (1, *request.scales) for image in loaded.images]
-    images.append(bitonicx.fuse(*loaded.images))
+    made = [low_resolution(image, scale) for scale in (1, *request.scales) for image in images]
+    made.append(bitonicx.fuse(*images))
     # Write the images, and last the record.
     files = {}
-    for name, image in zip(names, images, strict=True):
+    for name, image in zip(names, made, strict=True):
         data = encode_png(_drop_equal_channels(image))
         (request.output / name).parent.mkdir(parents=True, exist_ok=True)
         write_file(request.output / name, data)
@@ -254,8 +276,9 @@ def _open_set(output: Path, recipe: Record) -> None:
         for name in (*_names(case, place["split"], tuple(recipe["scales"])), f"records/{case}.json"):
             folder, _, file = name.rpartition("/")
             names[output / folder].add(file)
+    slices = tuple(f"{case}-slice" for case in recipe["cases"])
     for folder, files in names.items():
-        unfinished |= temporaries_of(folder, files)
+        unfinished |= temporaries_of(folder, files, slices)
     for path in unfinished:
         path.unlink()
 
@@ -268,15 +291,28 @@ def _differences(output: Path, recipe: Record) -> list[str]:
     return sorted(key for key in {*earlier, *recipe} if earlier.get(key) != recipe.get(key))
 
 
-def _remove(case: str, split: str, request: Request) -> None:
-    """Delete the earlier files of a case that has failed now, if they are as its record lists them."""
-    record_file = request.output / "records" / f"{case}.json"
+def _remove_groups(case: str, split: str, request: Request, *, keep: Collection[str]) -> None:
+    """Delete the earlier groups of a case, or of the slices of a volume, but for those to keep."""
+    records = request.output / "records"
+    slices = [path.stem for path in records.glob(f"{glob.escape(case)}-slice*.json")]
+    for group in [case, *slices]:
+        belongs = group == case or (volume_of(group) or ("", 0))[0] == case
+        if belongs and group not in keep:
+            _remove(group, case, split, request)
+
+
+def _remove(group: str, case: str, split: str, request: Request) -> None:
+    """Delete a group's earlier files, if they are as its record lists them."""
+    record_file = request.output / "records" / f"{group}.json"
     try:
-        files = json.loads(read_regular(record_file, LIMIT))["files"]
+        record = json.loads(read_regular(record_file, LIMIT))
+        if record.get("volume", group) != case:
+            return  # another case has the name of a slice
+        files = record["files"]
         ours = [
-            name for name in _names(case, split, request.scales) if file_sha256(request.output / name) == files[name]
+            name for name in _names(group, split, request.scales) if file_sha256(request.output / name) == files[name]
         ]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return
     for name in ours:
         (request.output / name).unlink()

@@ -109,7 +109,7 @@ def test_missing_extra_and_unequal_cases_are_named_and_left_out_for_all(folders:
     assert done.code == 3
     assert "a: good has no result for it: left out for all methods" in done.err
     assert "extra.png: has no ground truth: left out" in done.err
-    assert "is 24x24, but its ground truth b.png is 48x48" in done.err
+    assert "b: is 24x24 in bad, but its ground truth is 48x48" in done.err
     report = scored(cli, folders / "good", folders / "bad", folders / "truth", code=3)
     assert report["cases"] == 2
     assert {*report["methods"]["good"]["per_case"]} == {*report["methods"]["bad"]["per_case"]} == {"c", "d"}

@@ -26,7 +26,7 @@ from tfs_rt.formats.dicom.tables import Table, is_little_endian, table_of
 from tfs_rt.formats.idle_window import leaves_nothing_out, repeats_extremes
 from tfs_rt.formats.picture import to_levels
 
-REMEDY = "give one as --window m1=LOW:HIGH (or m2, functional), in the file's own units"
+REMEDY = "give one as --window m1=LOW:HIGH (or m2, functional), in the file's own units, or correct the file's own"
 # Beyond these magnitudes arithmetic overflows.
 HUGE = 1e100
 TINY = 1e-100
