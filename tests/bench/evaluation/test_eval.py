@@ -1,11 +1,13 @@
 """`tfs-rt eval` as a user meets it: any method's folders, what is missing, and figures that say what they leave out."""
 
 import csv
+import itertools
 import json
 import math
 import shutil
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pytest
 from numpy.random import Generator
@@ -250,3 +252,44 @@ def test_the_two_stage_baseline_is_the_measured_one(data: Path, tmp_path: Path, 
     assert report["cases"] == 10
     assert summary["psnr"]["mean"] == pytest.approx(BASELINE[scale][0], abs=0.05)
     assert summary["ssim"]["mean"] == pytest.approx(BASELINE[scale][1], abs=0.001)
+
+
+def write_volume(path: Path, slices: list[np.ndarray]) -> None:
+    """An RGB volume (rows, columns) of slices as a radiologist sees them: x to the left, y to the back."""
+    voxels = np.stack([image.swapaxes(0, 1) for image in slices], axis=2)
+    rgb = np.ascontiguousarray(voxels).view([("R", "u1"), ("G", "u1"), ("B", "u1")])[..., 0]
+    path.parent.mkdir(exist_ok=True)
+    nib.Nifti1Image(rgb, np.diag([-1.0, -1, 1, 1])).to_filename(path)
+
+
+def test_each_slice_of_a_volume_is_scored_against_its_own_truth_in_any_form(folders: Path, cli: Cli) -> None:
+    images = {name: [read_file(folders / name / f"{case}.png")[0] for case in "abc"] for name in ("good", "truth")}
+    for name, slices in images.items():
+        write_volume(folders / f"{name}-volumes" / "v.nii.gz", slices)
+        (folders / f"{name}-slices").mkdir()
+        for number, image in enumerate(slices, 1):
+            (folders / f"{name}-slices" / f"v-slice{number:03d}.png").write_bytes(png(image))
+    expected = [peak_signal_noise_ratio(*pair) for pair in zip(images["truth"], images["good"], strict=True)]
+    for good, truth in itertools.product(("good-volumes", "good-slices"), ("truth-volumes", "truth-slices")):
+        report = scored(cli, folders / good, folders / truth)
+        found = {case: scores["psnr"] for case, scores in report["methods"][good]["per_case"].items()}
+        assert found == {f"v-slice{number:03d}": pytest.approx(expected[number - 1]) for number in (1, 2, 3)}
+    # A volume of other slices is not paired by position.
+    write_volume(folders / "short" / "v.nii.gz", images["good"][:2])
+    done = cli("eval", folders / "short", folders / "truth-volumes")
+    assert done.code == 4
+    assert "is a volume of 2 slices, but its ground truth has 3" in done.err
+
+
+def test_results_and_ground_truth_in_each_others_place_give_a_warning(folders: Path, cli: Cli) -> None:
+    shutil.move(folders / "truth", folders / "set" / "train" / "truth")
+    (folders / "set" / "manifest.json").write_text(json.dumps({"recipe": {}, "complete": True}))
+    truth = folders / "set" / "train" / "truth"
+    assert "the ground truth comes last" not in cli("eval", folders / "good", truth).err
+    assert "was made as ground truth: the ground truth comes last" in cli("eval", truth, folders / "good").err
+
+
+def test_an_option_on_sources_needs_sources(folders: Path, cli: Cli) -> None:
+    done = cli("eval", folders / "good", folders / "truth", "--window", "0:80")
+    assert done.code == 2
+    assert "--window: is for the sources, and none are given" in done.err

@@ -11,6 +11,7 @@ import signal
 from pathlib import Path
 from typing import Any
 
+import nibabel as nib
 import numpy as np
 import pytest
 from PIL import Image
@@ -18,7 +19,7 @@ from PIL import Image
 from support.helpers import Cli, png, write_case
 from tfs_rt.cases.case import Case, FoundCase, RefusedCase
 from tfs_rt.cases.discover import discover
-from tfs_rt.cases.load import read_file
+from tfs_rt.cases.load import ReadingOptions, load_case, read_file
 from tfs_rt.errors import EnvironmentFault, InputError, UsageError
 from tfs_rt.methods.bitonicx import fuse as bitonicx
 from tfs_rt_reference.data.groups import read_groups, read_manifest
@@ -380,3 +381,54 @@ def test_an_id_that_begins_like_a_modality_is_found_again(tmp_path: Path, case: 
     assert isinstance(found, Case)
     prepare(Request(tmp_path / "set", [Case(case, found.files, {"patient": "p"})]))
     assert [c.id for c in discover([tmp_path / "set" / "train" / "x8"])] == [case]
+
+
+def volume_case(folder: Path, depth: int, low: float = 0) -> Path:
+    """A case of three NIfTI volumes of 16 bits, with a functional image of floats that is NaN outside the head."""
+    folder.mkdir(parents=True, exist_ok=True)
+    y, x, z = np.mgrid[0:16, 0:16, 0:depth]
+    head = np.hypot(y - 7.5, x - 7.5) < 6
+    volumes = {"mr-t1": head * (200 + 20 * x + z), "mr-t2": head * (300 + 10 * y), "pet": head * (100.0 + 9 * z + y)}
+    for name, values in volumes.items():
+        stored = np.where(head, values, np.nan if low else 0) if name == "pet" else values.astype(np.int16)
+        nib.Nifti1Image(stored.astype(np.float32 if name == "pet" else np.int16), np.eye(4)).to_filename(
+            folder / f"{name}.nii"
+        )
+    return folder
+
+
+def test_each_slice_of_a_volume_is_a_group_and_those_of_a_longer_one_are_removed(tmp_path: Path) -> None:
+    def prepared(name: str, depth: int) -> dict[str, bytes]:
+        volume_case(tmp_path / "in" / "p1", depth)
+        reading = ReadingOptions(windows={"functional": (0.0, 300.0)})
+        found = discover([tmp_path / "in"], any_pair=True)
+        prepare(Request(tmp_path / name, found, (2,), patient="(p1)", test=0, val=0, reading=reading))
+        return tree(tmp_path / name)
+
+    prepared("set", 4)
+    groups = read_groups(tmp_path / "set", "train")
+    assert [group.id for group in groups] == [f"p1-slice00{number}" for number in (1, 2, 3, 4)]
+    loaded = load_case(discover([tmp_path / "in"])[0], 1, None, ReadingOptions(windows={"functional": (0.0, 300.0)}))
+    for group, images in zip(groups, loaded.slices, strict=True):
+        np.testing.assert_array_equal(group.sources, images)
+        np.testing.assert_array_equal(group.truth, bitonicx.fuse(*images))
+    records = read_manifest(tmp_path / "set")["cases"]
+    assert [(record["volume"], record["slice"]) for record in records] == [("p1", k) for k in (1, 2, 3, 4)]
+    # With fewer slices, the set is that of a first run.
+    assert prepared("set", 3) == prepared("fresh", 3)
+
+
+def test_prepare_takes_the_options_by_which_images_are_read(tmp_path: Path, cli: Cli) -> None:
+    volume_case(tmp_path / "in" / "p1", 2, low=1)
+    arguments = ["prepare", tmp_path / "in", "-o", tmp_path / "set", "--patient", "(p1)", "--scales", "2"]
+    refused = cli(*arguments)
+    assert refused.code == 4
+    assert "give --nan background" in refused.err
+    done = cli(*arguments, "--nan", "background", "--window", "m1=0:500", "--colormap", "hot")
+    assert done.code == 0, done.err
+    assert "1 of 1 cases prepared" in done.err
+    recipe = read_manifest(tmp_path / "set")["recipe"]
+    assert recipe["reading"] == {"windows": {"m1": [0.0, 500.0]}, "colormap": "hot", "nan": "background"}
+    other = cli(*arguments, "--nan", "background")
+    assert other.code == 2
+    assert "differs in reading" in other.err
