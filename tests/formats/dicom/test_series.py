@@ -234,11 +234,17 @@ def test_files_with_a_uid_each_are_one_series_if_they_are_one_stack() -> None:
 
 # --- files that are left out
 
+NOT_AN_IMAGE = changed(
+    {"x": make_dicom(PIXELS, SOPClassUID=uid.BasicTextSRStorage, SeriesInstanceUID=f"{ROOT}.8")},
+    "x",
+    PixelData=None,
+    Rows=None,
+    Columns=None,
+)  # a report
+
 
 def test_files_that_are_not_dicom_by_content_are_left_out() -> None:
-    report = make_dicom(PIXELS, SOPClassUID=uid.BasicTextSRStorage, SeriesInstanceUID=f"{ROOT}.8")
-    report = changed({"report": report}, "report", PixelData=None, Rows=None, Columns=None)["report"]
-    others = {"README": b"Slices of a head.\n", "Thumbs.db": b"\xd0\xcf\x11\xe0" + bytes(600), "report": report}
+    others = {"README": b"Slices of a head.\n", "Thumbs.db": b"\xd0\xcf\x11\xe0" + bytes(600), **NOT_AN_IMAGE}
     assert picture_of({**series(), **others}).subject == picture_of(series()).subject
 
 
@@ -252,6 +258,8 @@ def test_files_that_are_not_dicom_by_content_are_left_out() -> None:
         ("IM0009", series()["IM0001"][:250], "IM0009 "),
         ("IM0009", series()["IM0001"][:-40], r"slice 1 \(IM0009\)"),
         ("IM0009", changed(series(), "IM0001", PixelData=None)["IM0001"], "IM0009 holds no pixels"),
+        ("IM0009", changed(NOT_AN_IMAGE, "x", SOPClassUID="1.2.840.10008.9")["x"], "IM0009 holds no pixels"),
+        ("IM0009", series()["IM0001"].replace(b"PN\x0c", b"Pn\x0c"), "IM0009 is a damaged DICOM file .*Pn"),
     ],
 )
 def test_a_file_that_may_be_a_damaged_slice_is_refused(name: str, data: bytes, words: str) -> None:

@@ -44,7 +44,7 @@ def chosen_series(members: Sequence[Member], wanted: str | None, path: Path) -> 
     """
     found = grouped(members)
     if not found:
-        raise InputError(path, "holds no DICOM image", "give the folder of one series")
+        raise InputError(path, "holds no DICOM image", "give the folder of one DICOM series, or a single file")
     if wanted is None and (scattered := _scattered_series(found)):
         return scattered
     matches = [series for series in found if wanted is None or _is_wanted(series, wanted)]
@@ -92,16 +92,29 @@ def _is_wanted(series: Series, wanted: str) -> bool:
 def _describe(series: Series, all_series: Sequence[Series]) -> str:
     """A series in a few words, without the patient's data."""
     first = series.members[0].dataset
-    count = sum(int(_text(member.dataset, "NumberOfFrames") or 1) for member in series.members)
-    spacing = functional_group(first, 0, "PixelMeasuresSequence").get("PixelSpacing")
+    count = sum(_frames(member.dataset) for member in series.members)
     parts = [
         f"{series.number or 'no number'}: {_text(first, 'Modality') or 'no modality'}",
         _description(first),
         f"{count} slice{'s' if count > 1 else ''} of {first.get('Columns')}x{first.get('Rows')}",
-        f"{float(spacing[1]):.3g}x{float(spacing[0]):.3g} mm" if spacing else "no spacing",
+        _spacing(first),
         f"UID {_short_uid(series.uid, [one.uid for one in all_series])}",
     ]
     return ", ".join(filter(None, parts))
+
+
+def _frames(dataset: Dataset) -> int:
+    text = _text(dataset, "NumberOfFrames")
+    return int(text) if text.isdecimal() else 1
+
+
+def _spacing(dataset: Dataset) -> str:
+    """The distances between columns and rows; the file may not be the one to be read, so that nothing is refused."""
+    try:
+        rows, columns = functional_group(dataset, 0, "PixelMeasuresSequence").PixelSpacing
+        return f"{float(columns):.3g}x{float(rows):.3g} mm"
+    except (AttributeError, TypeError, ValueError):
+        return "no spacing"
 
 
 def _description(dataset: Dataset) -> str:

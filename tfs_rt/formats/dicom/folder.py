@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pydicom import Dataset, uid
+from pydicom.datadict import keyword_for_tag
 
 from tfs_rt.errors import InputError, TfsRtError, first_line
 from tfs_rt.formats.dicom.layout import AGAIN
@@ -54,6 +55,7 @@ def images_of(files: dict[str, bytes], path: Path) -> list[Member]:
         with naming(name, path):
             if not _is_left_out(name, data, path):
                 dataset = parse_any(data, path)
+                _decode_elements(dataset)
                 if _has_image(dataset, path):
                     members.append(Member(name, dataset, str(dataset.file_meta.get("TransferSyntaxUID", ""))))
     return members
@@ -96,8 +98,16 @@ def _has_image(dataset: Dataset, path: Path) -> bool:
         return False
     if any(keyword in dataset for keyword in KEYWORDS):
         return True
-    kind = dataset.get("SOPClassUID")
-    name = kind.name if isinstance(kind, uid.UID) else ""
-    if "Rows" in dataset or not name or ("Image" in name and "Non-Image" not in name):
+    # A damaged file may have lost its pixels, or the name of its class.
+    kind = uid.UID(str(dataset.get("SOPClassUID") or ""))
+    is_known = kind == dataset.file_meta.get("MediaStorageSOPClassUID") and (kind.is_private or kind.name != kind)
+    if "Rows" in dataset or "Image" in kind.name or not is_known:
         raise InputError(path, "holds no pixels", REMOVE)
     return False
+
+
+def _decode_elements(dataset: Dataset) -> None:
+    """Decode the public elements, as pydicom does not before they are used: an error then has the name of the file."""
+    for tag in sorted(dataset.keys()):
+        if not tag.is_private and keyword_for_tag(tag) not in KEYWORDS:
+            _ = dataset[tag]
