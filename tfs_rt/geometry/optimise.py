@@ -40,10 +40,6 @@ class Pose:
         """The pose with numbers of `digits` decimals."""
         return Pose(*(np.round(numbers, digits) for numbers in (self.angles, self.shift, self.centre)))
 
-    def inverse(self) -> Pose:
-        """A pose near the one back: exact in the shift, and in a turn about one axis."""
-        return Pose(-self.angles, -self.shift, self.centre + self.shift)
-
 
 @dataclass(frozen=True, slots=True)
 class Optimum:

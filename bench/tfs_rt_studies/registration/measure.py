@@ -26,7 +26,7 @@ from tfs_rt_studies.registration.anatomy import Anatomy, read_anatomy
 from tfs_rt_studies.registration.page import write_page
 from tfs_rt_studies.registration.scans import HOPELESS, PROTOCOLS, displacement, hopeless, scan
 
-SEED = 2026  # held out: bounds and settings were chosen on seeds 7 and 8
+SEED = 2027  # held out: bounds and settings were chosen on seeds 7, 8 and 2026
 DRAWS = 20
 RERUNS = 2  # of each modality: registered once more
 Record = dict[str, Any]
