@@ -39,7 +39,7 @@ def test_values_of_a_volume_are_those_of_the_file_in_the_order_of_its_slices(vol
     measured = picture.measured
     assert measured
     # The view turns the first two axes round: row 0 is the front, column 0 the right.
-    stored = nib.load(volume_file).get_fdata().astype(np.float32)
+    stored = nib.Nifti1Image.from_filename(volume_file).get_fdata().astype(np.float32)
     turned = np.stack([stored[::-1, ::-1, k].T for k in range(5)])
     known = np.isfinite(turned)
     assert np.array_equal(measured.values[known], turned[known])

@@ -29,8 +29,7 @@ def checked_picture(answer: Any, name: str | None) -> Picture:
     """The picture in an answer; ValueError names the part that is wrong. `name` is the format by the file's ending."""
     if type(answer) is not tuple or len(answer) not in (4, 5):
         raise ValueError("not a picture")
-    # The fifth part is there if the values behind the levels were asked for.
-    slices, facts, subject, frame, *more = answer
+    slices, facts, subject, frame = answer[:4]
     count, height, width = _size(slices)
     own = facts.get("format") if type(facts) is dict else None
     if type(own) is not str or own not in SCHEMAS or (name and own != name):
@@ -39,7 +38,9 @@ def checked_picture(answer: Any, name: str | None) -> Picture:
     for field, part, check in zip(("facts", "subject", "frame"), answer[1:4], checks, strict=True):
         if not check(part):
             raise ValueError(f"its {field} are not those of a {own} file")
-    return Picture(slices, facts, subject, frame, _measured(*more, (count, height, width)) if more else None)
+    # The fifth part is there if the values behind the levels were asked for.
+    measured = _measured(answer[4], (count, height, width)) if len(answer) == 5 else None
+    return Picture(slices, facts, subject, frame, measured)
 
 
 def _measured(answer: Any, shape: tuple[int, int, int]) -> Measured:
