@@ -216,6 +216,7 @@ def test_a_link_to_a_series_goes_without_its_target(tmp_path: Path, series: Path
 
 
 def test_a_folder_of_somebody_else_is_never_replaced(tmp_path: Path, series: Path) -> None:
+    (series / "k" / ".DS_Store").touch()
     check_place(series, "k", "dicom-series")
     check_place(tmp_path, "in", "png")
     for other in ("mine.txt", "0003.dcm", "inner"):

@@ -29,6 +29,7 @@ from tfs_rt.system.files import (
 )
 from tfs_rt.system.os_errors import write_fault
 
+FINDER_FILE = ".DS_Store"  # macOS writes it into every folder that somebody looks at
 Content = bytes | Mapping[str, bytes]  # of a file, or of a folder's files by name
 
 
@@ -63,6 +64,8 @@ def check_place(folder: Path, case_id: str, form: str) -> None:
 def _other_file(folder: Path) -> str | None:
     """The name of an entry that is not a slice of a result; None without one, or without the folder."""
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        if path.name == FINDER_FILE:
+            continue
         if not SERIES_FILE.fullmatch(path.name) or not is_result(path):
             return path.name
     return None
