@@ -118,6 +118,10 @@ def test_a_mosaic_alone_in_a_folder_is_read_as_a_file_and_several_are_refused() 
         (mosaic(header=csa_header(NumberOfImagesInMosaic=[10], SliceNormalVector=[0, 0, 1])), "mosaic of 10 tiles"),
         (mosaic(header=csa_header(NumberOfImagesInMosaic=[0], SliceNormalVector=[0, 0, 1])), "contradict each other"),
         (mosaic(header=csa_header(NumberOfImagesInMosaic=[COUNT], SliceNormalVector=[0, 1, 0])), "along their normal"),
+        (
+            mosaic(header=csa_header(NumberOfImagesInMosaic=[COUNT], SliceNormalVector=[0, 0, "nan"])),
+            "along their normal",
+        ),
         (mosaic(SpacingBetweenSlices=None), "without a place, or without a distance"),
         (mosaic(ImagePositionPatient=None), "without a place, or without a distance"),
     ],

@@ -322,6 +322,7 @@ def test_padding_of_each_slice_is_black_and_mixed_kinds_of_pixels_are_refused() 
     refused(changed(files, "IM0002", Modality="CT"), "has another modality or unit")
     units = changed(series(RescaleSlope=1, RescaleType="HU"), "IM0002", RescaleType="US")
     refused(units, "has another unit than the others")
+    refused(changed(series(RescaleSlope=2), "IM0002", RescaleSlope=None), "has another kind of rescale than the others")
 
 
 def test_a_series_in_colour_keeps_its_colours() -> None:

@@ -27,6 +27,7 @@ SAME = {
     "has another modality or unit than": ("SOPClassUID", "Modality", "Units"),
     "has another frame of reference than": ("FrameOfReferenceUID",),
 }
+RESCALE = ("RescaleSlope", "RescaleIntercept", "ModalityLUTSequence")
 LOCALIZER = "LOCALIZER"  # in Image Type
 
 
@@ -37,6 +38,7 @@ def check_agreement(members: Sequence[Member], path: Path) -> None:
     for words, keywords in SAME.items():
         _check_same(members, words, partial(_values, keywords=keywords), path)
     _check_same(members, "has another unit than", _unit, path)
+    _check_same(members, "has another kind of rescale than", _rescale, path)
 
 
 def _check_same(members: Sequence[Member], words: str, value: Callable[[Dataset], Any], path: Path) -> None:
@@ -53,6 +55,12 @@ def _values(dataset: Dataset, keywords: Sequence[str]) -> list[Any]:
 
 def _unit(dataset: Dataset) -> Any:
     return functional_group(dataset, 0, "PixelValueTransformationSequence").get("RescaleType")
+
+
+def _rescale(dataset: Dataset) -> list[bool]:
+    """The elements of the modality transform that are there: a slice without a slope is not one whose slope is 1."""
+    group = functional_group(dataset, 0, "PixelValueTransformationSequence")
+    return [bool(str(group.get(keyword) or "").strip()) for keyword in RESCALE]
 
 
 def _is_localizer(dataset: Dataset) -> bool:

@@ -75,9 +75,9 @@ def naming(label: str, path: Path) -> Generator[None]:
 
 
 def _joined(reason: str) -> str:
-    """A reason as it goes on after a label: "is empty", but ": its Window Center is ..."."""
-    verb = reason.split(" ", 1)[0] in ("is", "has", "holds", "says", "mixes", "keeps", "does", "inflates", "lies")
-    return reason if verb else f"is refused: {reason}"
+    """A reason as it goes on after a label: "is empty", but "is refused: its Window Center is ..."."""
+    is_verb = reason.split(" ", 1)[0] in ("is", "has", "holds", "says", "mixes", "keeps", "does", "inflates", "lies")
+    return reason if is_verb else f"is refused: {reason}"
 
 
 def _is_left_out(name: str, data: bytes, path: Path) -> bool:

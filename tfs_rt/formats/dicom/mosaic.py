@@ -95,7 +95,7 @@ def _planes(dataset: Dataset, normal: Numbers, count: int, mosaic: tuple[int, in
     # The direction from slice to slice is the normal of the plane, with the sign of the header's.
     upright = np.cross(directions[:3], directions[3:])
     sign = np.sign(upright @ normal)
-    if np.abs(upright - sign * np.array(normal)).max() > PARALLEL:
+    if not np.abs(upright - sign * np.array(normal)).max() <= PARALLEL:  # NaN does not pass
         raise InputError(path, "is a Siemens mosaic whose slices do not lie along their normal", CONVERT)
     # The first tile's corner.
     across = math.isqrt(count - 1) + 1
