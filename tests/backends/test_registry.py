@@ -17,9 +17,12 @@ MODULE = """
 from tfs_rt.backends.ort_cpu import load
 __version__ = "1.0"
 """
-# Python runs it as it starts, so that processes which a command starts have the entry, too
+# Python runs it as it starts, so that processes which a command starts have the entry, too. The other backends are left
+# out: the doctor would examine them for seconds.
 ENTRY = """
 from tfs_rt.backends.registry import BACKENDS, Backend
+for name in set(BACKENDS) - {"ort-cpu"}:
+    del BACKENDS[name]
 BACKENDS["made"] = Backend(
     summary="made by a test",
     module="made_backend",

@@ -120,7 +120,7 @@ def test_what_is_not_promised_without_flock_is_said_once(
     write_case(tmp_path / "in" / "a")
     monkeypatch.setattr("tfs_rt.system.locks.has_flock", lambda folder: False)
     for workers in ([], ["--workers", 2]):
-        done = cli("fuse", tmp_path / "in", "-o", tmp_path / "out", *workers)
+        done = cli("fuse", tmp_path / "in", "-o", tmp_path / "out", "--backend", "ort-cpu", *workers)
         assert (done.code, done.err.count("no locks (flock)")) == (0, 1)
 
 

@@ -458,7 +458,10 @@ def test_a_crop_and_its_truth_show_the_same_place(rng: np.random.Generator) -> N
             assert np.corrcoef(condition[3 * slot].ravel(), truth[0].ravel())[0, 1] > 0.98
 
 
-@pytest.mark.parametrize("mirror", [np.s_[::-1], np.s_[:, ::-1]], ids=["down", "along"])
+@pytest.mark.parametrize(
+    "mirror",
+    [pytest.param(np.s_[::-1], id="down"), pytest.param(np.s_[:, ::-1], id="along", marks=pytest.mark.slow)],
+)
 def test_the_truth_of_a_mirrored_group_is_the_mirrored_truth(data: Path, mirror: tuple) -> None:
     folder = data / "groups" / "tumourTl_k71"
     images = [read_file(folder / f"{name}.png")[0] for name in ("mr-pd", "mr-t2", "spect", "fused_bitonicx_det")]
