@@ -32,11 +32,13 @@ class SharedChild(Child):
     """A child that waits for the next run when it is closed without need to kill it."""
 
     key: Key
+    served = 0  # requests of earlier runs
 
     def close(self, *, kill: bool = False) -> None:
         """Keep the child if it can serve on; else end it."""
+        self.served += self.calls
         main = threading.main_thread()
-        if kill or self._starter is not main or self.connection.has_ended() or self.calls > parent.CALLS // 2:
+        if kill or self._starter is not main or self.connection.has_ended() or self.served > parent.CALLS:
             super().close(kill=kill)
             return
         self.calls = 0
