@@ -127,6 +127,9 @@ def test_functional_values_that_were_cut_off_before_their_colours_are_found(
         (finding,) = input_findings([*images[:2], pseudo_colour(cut, name)])
         assert (finding.guard, finding.measured) == ("saturation", pytest.approx(1, abs=0.05))
         assert "the same brightest colour" in finding.message
+        # What the user's own window cuts off is meant.
+        shown = input_findings([*images[:2], pseudo_colour(cut, name)], with_window=["functional"])
+        assert "saturation" not in {finding.guard for finding in shown}
 
 
 @pytest.mark.parametrize("slot", [0, 1, 2])

@@ -49,8 +49,9 @@ class CaseWork:
     _spreads: dict[int, Array] = field(default_factory=dict)  # likewise, with more than one sample
 
     def __post_init__(self) -> None:
+        with_window = [slot for slot, facts in self.loaded.inputs.items() if facts.get("window_from") == "user"]
         for images in self.loaded.slices:
-            findings = input_findings(images)
+            findings = input_findings(images, with_window=with_window)
             if not self.slot_order_matters:
                 findings = [finding for finding in findings if finding.guard != SLOT_ORDER]
             self.findings.append(list(findings))

@@ -13,7 +13,7 @@ good cases disturbed. So it also tells which faults are not caught, for instance
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -67,9 +67,8 @@ class Thresholds:
     filled: float = 0.25
     # Share of the foreground that is white: 0.56 at most (bone in CT).
     saturated: float = 0.8
-    # Share of a functional image's foreground in one colour at its map's end: 0.022 at most as stored, and 0.5 if a
-    # window as narrow as SUV 0 to 5 cuts off half of a brain, which is right.
-    capped: float = 0.6
+    # Share of a functional image's foreground in one colour at its map's end: 0.022 at most.
+    capped: float = 0.25
     # Brightness of m2 to that of m1: up to 1.06, but for 2 of 69 groups; 1.02 in 151 CT pairs.
     brighter: float = 1.1
     # Share of the area that an anatomical image fills in a slice through the head: 0.16 at least.
@@ -89,8 +88,12 @@ class Thresholds:
 THRESHOLDS = Thresholds()
 
 
-def input_findings(images: Sequence[RGB]) -> list[Finding]:
-    """Findings in the images m1, m2, functional, each (h, w, 3) uint8 of one size."""
+def input_findings(images: Sequence[RGB], *, with_window: Collection[str] = ()) -> list[Finding]:
+    """Findings in the images m1, m2, functional, each (h, w, 3) uint8 of one size.
+
+    `with_window` names the slots whose window the user gave. What such a window cuts off is meant: SUV 0 to 5 may
+    rightly cut off half of a brain.
+    """
     shares = [_foreground_share(image) for image in images]
     if max(shares) < THRESHOLDS.nearly_empty:
         return []
@@ -98,7 +101,7 @@ def input_findings(images: Sequence[RGB]) -> list[Finding]:
     # A fault in the levels of one image also disturbs the guards that compare images: report it alone.
     findings: list[Finding] = []
     for slot in range(len(images)):
-        findings += _level_findings(slot, images[slot], shares)
+        findings += _level_findings(slot, images[slot], shares, may_be_cut=SLOTS[slot] in with_window)
     if findings:
         return findings
     return [*_order_findings(images, shares), *_registration_findings(images, shares)]
@@ -116,8 +119,11 @@ def _foreground_share(image: RGB) -> float:
     return float((brightest(image) > THRESHOLDS.foreground).mean())
 
 
-def _level_findings(slot: int, image: RGB, shares: Sequence[float]) -> Iterator[Finding]:
-    """An image that is empty although the others are not, that has one level, or that is cut off at white."""
+def _level_findings(slot: int, image: RGB, shares: Sequence[float], *, may_be_cut: bool) -> Iterator[Finding]:
+    """An image that is empty although the others are not, that has one level, or that is cut off at white.
+
+    With `may_be_cut` the last of these is no finding.
+    """
     name = SLOTS[slot]
     share = shares[slot]
     remedy = f"check the file of {name}, and the window by which its values became grey levels"
@@ -129,6 +135,8 @@ def _level_findings(slot: int, image: RGB, shares: Sequence[float]) -> Iterator[
     elif _is_constant(image):
         # Report an image of one level.
         yield Finding("constant", 1.0, 1.0, f"{name} has one level in all its pixels", remedy)
+    elif may_be_cut:
+        return
     elif name == "functional":
         # Report a functional image that is cut off at its brightest colour.
         cut = _share_of_end_colour(image) / share
