@@ -67,9 +67,9 @@ def test_options_stand_in_panels(path: tuple[str, ...]) -> None:
     assert len(options) <= MANY or len(panels) >= 4, panels
 
 
-def test_the_options_of_fuse_stand_in_the_five_panels_of_its_concerns() -> None:
+def test_the_options_of_fuse_stand_in_the_panels_of_its_concerns() -> None:
     panels = PANEL.findall(help_text(("fuse",)))
-    assert panels == ["Arguments", "Input", "Model and recipe", "Output", "Many cases", "Trust", "General"]
+    assert panels == ["Arguments", "Input", "Align", "Model and recipe", "Output", "Many cases", "Trust", "General"]
 
 
 @every_command

@@ -12,7 +12,9 @@ MOST = 0.5  # share of the cases that were checked: more of them have the findin
 
 WINDOW = "the window does not fit these images: see the levels in the sidecars, and set them with --window"
 SLOTS = "m1 and m2 are exchanged: m2 is the T2-weighted image"
-REGISTRATION = "the images are not registered to each other: register and resample them onto one grid first"
+REGISTRATION = (
+    "the images are not registered to each other: register and resample them onto one grid first, or give --align"
+)
 MODEL = "the model was not trained for such images, or is a wrong one: compare with --method bitonicx"
 CAUSES = {
     "empty": WINDOW,

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from tfs_rt.batch.question import full_resolution_question
 from tfs_rt.batch.work import CaseWork
+from tfs_rt.cases.align import doubts
 from tfs_rt.cases.load import Loaded
 from tfs_rt.cases.modalities import FLAIR, PLAIN_MR
 from tfs_rt.facts import Facts
@@ -14,6 +15,7 @@ from tfs_rt.formats.registry import place_format
 
 # A result more than so many times larger or smaller than the training images causes a warning.
 SIZE_RATIO = 2
+LEAST_COVERAGE = 0.5  # share of the grid that an aligned image covers; less causes a warning
 ASPECT_TOLERANCE = 0.02  # change of the sides' ratio that causes a warning
 
 # (test of an input's facts, warning in which {} stands for the slots that pass it).
@@ -80,15 +82,20 @@ def size_warnings(loaded: Loaded, trained_size: int | None) -> list[str]:
 
 
 def reading_warnings(loaded: Loaded) -> list[str]:
-    """Warnings about how the inputs were read."""
+    """Warnings about how the inputs of a case were read."""
+    return input_warnings(loaded.inputs)
+
+
+def input_warnings(inputs: dict[str, Facts]) -> list[str]:
+    """Warnings about how inputs were read and aligned, by their facts for the sidecar."""
     warnings: list[str] = []
     for applies, words in SHARED_WARNINGS:
-        slots = [slot for slot, facts in loaded.inputs.items() if applies(facts)]
+        slots = [slot for slot, facts in inputs.items() if applies(facts)]
         if slots:
             warnings.append(words.format(", ".join(slots)))
-    for slot, facts in loaded.inputs.items():
-        warnings += _slot_warnings(slot, facts)
-    return [*warnings, *_place_warnings(loaded)]
+    for slot, facts in inputs.items():
+        warnings += [*_slot_warnings(slot, facts), *_alignment_warnings(slot, facts)]
+    return [*warnings, *_place_warnings(inputs)]
 
 
 def _slot_warnings(slot: str, facts: Facts) -> list[str]:
@@ -116,11 +123,26 @@ def _slot_warnings(slot: str, facts: Facts) -> list[str]:
     return warnings
 
 
-def _place_warnings(loaded: Loaded) -> list[str]:
-    """A warning if the inputs' places in space could not be compared: only files of one format can."""
-    placed = [slot for slot, facts in loaded.inputs.items() if facts["has_place"]]
-    unplaced = [slot for slot in loaded.inputs if slot not in placed]
-    formats = sorted({place_format(facts["format"]) for facts in loaded.inputs.values()})
+def _alignment_warnings(slot: str, facts: Facts) -> list[str]:
+    """Warnings about an alignment that is not to be trusted, or that leaves much of the grid empty."""
+    warnings: list[str] = []
+    if reasons := doubts(facts):
+        onto = facts["alignment"]["onto"]
+        remedy = "look at it before you use it (tfs-rt align makes a page for that)"
+        warnings.append(f"the registration of {slot} (onto {onto}) is not to be trusted: {reasons}: {remedy}")
+    coverage = facts.get("alignment", {}).get("coverage", 1.0)
+    if coverage < LEAST_COVERAGE:
+        warnings.append(f"{slot} covers {coverage:.0%} of the grid: the rest of it is filled with background")
+    return warnings
+
+
+def _place_warnings(inputs: dict[str, Facts]) -> list[str]:
+    """A warning if the inputs' places could not be compared: only files of one format can, unless they were aligned."""
+    if any("alignment" in facts for facts in inputs.values()):
+        return []
+    placed = [slot for slot, facts in inputs.items() if facts["has_place"]]
+    unplaced = [slot for slot in inputs if slot not in placed]
+    formats = sorted({place_format(facts["format"]) for facts in inputs.values()})
     if placed and unplaced:
         reason = f"no position in space is known for {', '.join(unplaced)}, unlike {', '.join(placed)}"
         return [f"{reason}: it was not checked that the inputs show the same place"]

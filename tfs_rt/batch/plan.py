@@ -13,6 +13,7 @@ from tfs_rt.batch.case_errors import reading_error
 from tfs_rt.batch.request import Options
 from tfs_rt.batch.result_files import result_form
 from tfs_rt.batch.work import CaseWork, WorkItem
+from tfs_rt.cases.align import doubts
 from tfs_rt.cases.case import Case, FoundCase
 from tfs_rt.cases.load import Loaded, load_case
 from tfs_rt.errors import LimitReached, TfsRtError
@@ -131,7 +132,7 @@ class Planner:
         sidecar = is_done(self.options.output, case.id, case.files, self.settings)
         if sidecar is None:
             return None
-        if self.options.strict and sidecar.findings:
+        if self.options.strict and (sidecar.findings or any(map(doubts, sidecar.inputs.values()))):
             return None
         if _has_lossy_input(sidecar) and not self.options.request.reading.allow_lossy:
             return None

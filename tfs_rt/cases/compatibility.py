@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import combinations
 from typing import Any
 
@@ -26,10 +27,13 @@ REMEDIES = {
     "patient's name": CHECK_FILES,
     "orientation": "give all three headers one, or none",
 }
-OTHER_REMEDY = "register and resample them onto one grid first"
+OTHER_REMEDY = "register and resample them onto one grid first, or give --align"
+RESAMPLE = "resample them first, or give --align"
 FRAME = "frame of reference"  # key of its UID
 SAME_FRAME = f"{OTHER_REMEDY}, or give --same-frame if they are"
 NAME = "patient's name"
+# Keys of a subject that tell patients apart; the others say where an image lies.
+PERSON = ("patient", "issuer of the patient's id", "patient's birth date", "patient's name")
 IDENTIFIERS = ("patient", "patient's birth date")  # keys: two names are of one patient if both of these agree
 
 
@@ -47,6 +51,40 @@ def check_compatibility(
     _check_subjects(case, pictures, inputs)
     _check_frames_of_reference(case, pictures, inputs, same_frame=same_frame)
     _check_frame_orders(case, pictures)
+
+
+def check_before_alignment(
+    case: Case, pictures: dict[str, Picture], inputs: dict[str, Facts], *, by_headers: bool, same_frame: bool
+) -> None:
+    """Raise InputError if pictures that may lie anywhere cannot be one case: they are of different patients.
+
+    If the headers are to say how they lie to each other, they must also be of one space, or `same_frame` says so.
+    """
+    _check_contents(case, pictures, inputs)
+    _check_modalities(case, pictures, inputs)
+    persons = {
+        slot: replace(picture, subject={key: value for key, value in picture.subject.items() if key in PERSON})
+        for slot, picture in pictures.items()
+    }
+    _check_subjects(case, persons, inputs)
+    if by_headers:
+        _check_one_space(case, pictures, inputs, same_frame=same_frame)
+
+
+def _check_one_space(case: Case, pictures: dict[str, Picture], inputs: dict[str, Facts], *, same_frame: bool) -> None:
+    """Refuse places that do not say that they are measured from one origin, unless the user says it."""
+    spaces = {
+        slot: (place_format(picture.facts["format"]), picture.subject.get(FRAME)) for slot, picture in pictures.items()
+    }
+    first, *others = spaces
+    for slot in others:
+        is_known = spaces[first][0] != "dicom" or spaces[first][1]
+        if spaces[slot] == spaces[first] and is_known:
+            continue
+        if not same_frame:
+            reason = f"{case.files[first].name} and {case.files[slot].name} do not say that they have one {FRAME}"
+            raise InputError(f"case {case.id}", reason, "leave out --no-register, or give --same-frame if they have")
+        inputs[slot].setdefault("same_frame_as", f"{first}, as --same-frame says")
 
 
 def values_agree(a: Any, b: Any) -> bool:
@@ -98,7 +136,7 @@ def _check_sizes(case: Case, pictures: dict[str, Picture]) -> None:
     sizes = {slot: _size(picture) for slot, picture in pictures.items()}
     if len(set(sizes.values())) > 1:
         names = ", ".join(f"{case.files[slot].name} {size}" for slot, size in sizes.items())
-        raise InputError(f"case {case.id}", f"expected 3 images of one size, got {names}", "resample them first")
+        raise InputError(f"case {case.id}", f"expected 3 images of one size, got {names}", RESAMPLE)
 
 
 def _size(picture: Picture) -> str:

@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tfs_rt.cases.align import Aligned, AlignOptions, align
 from tfs_rt.cases.case import Case, FoundCase, RefusedCase
 from tfs_rt.cases.colour import check_anatomical, colour_functional
-from tfs_rt.cases.compatibility import check_compatibility
+from tfs_rt.cases.compatibility import check_before_alignment, check_compatibility
 from tfs_rt.cases.contents import read_content
 from tfs_rt.cases.modalities import AS_T2, modality_of
 from tfs_rt.cases.remedies import only_options
@@ -39,6 +40,7 @@ class ReadingOptions:
     # By slot: the series to read of a folder, by its number or the beginning of its UID.
     series: dict[str, str] = field(default_factory=dict)
     same_frame: bool = False  # frames of reference with different UIDs are one, where the grids agree
+    align: AlignOptions | None = None  # put images of different grids onto one
     offered: tuple[str, ...] | None = None  # options that the command has and remedies may name; None: all
 
     def recipe(self) -> Facts:
@@ -46,7 +48,17 @@ class ReadingOptions:
         windows = {slot: list(window) for slot, window in self.windows.items()}
         missing = {"nan": "background"} if self.nan_is_background else {}
         series = {"series": dict(self.series)} if self.series else {}
-        return {"windows": windows, "colormap": self.colormap, **missing, **series}
+        aligned = {"align": self.align.recipe()} if self.align else {}
+        return {"windows": windows, "colormap": self.colormap, **missing, **series, **aligned}
+
+
+@dataclass(frozen=True, slots=True)
+class ReadCase:
+    """The pictures of a case, which fit each other."""
+
+    pictures: dict[str, Picture]  # by slot
+    inputs: dict[str, Facts]  # by slot, for the sidecar
+    aligned: Aligned | None  # with `ReadingOptions.align`
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,20 +109,8 @@ def _load_case(
 ) -> Loaded:
     if isinstance(case, RefusedCase):
         raise case.error
-
-    # Read the files.
-    pictures: dict[str, Picture] = {}
-    inputs: dict[str, Facts] = {}
-    for slot in SLOTS:
-        pictures[slot], inputs[slot] = _read_input(case, slot, reading, decode)
-
-    # Check that they fit each other and the user's decisions.
-    check_compatibility(case, pictures, inputs, same_frame=reading.same_frame)
-    _check_windows(case, inputs, reading)
-    _check_nan(case, inputs, reading)
-    _note_places(pictures, inputs)
-    if (named := case.modalities.get("m2")) in AS_T2:
-        inputs["m2"]["modality_by_name"] = named
+    read = read_case(case, reading, decode)
+    pictures, inputs = read.pictures, read.inputs
 
     # Check and put on colours.
     for slot in ("m1", "m2"):
@@ -121,11 +121,42 @@ def _load_case(
 
     # Choose the result's size and format.
     count = len(pictures["m1"].slices)
-    size = _result_size(case, inputs["m1"], count, scale, target_size)
-    written = _result_format(case, inputs, count)
+    size = _result_size(case, pictures["m1"].slices[0].shape[:2], count, scale, target_size)
+    written = read.aligned.format if read.aligned else _result_format(case, inputs, count)
     slices = tuple(zip(*(pictures[slot].slices for slot in SLOTS), strict=True))
     frames = {slot: picture.frame for slot, picture in pictures.items()}
     return Loaded(case, slices, inputs, size, frames, written)
+
+
+def read_case(case: Case, reading: ReadingOptions, decode: Decode) -> ReadCase:
+    """Read the three files of a case, align them if that is asked for, and check that they fit each other."""
+    # Read the files.
+    pictures: dict[str, Picture] = {}
+    inputs: dict[str, Facts] = {}
+    for slot in SLOTS:
+        pictures[slot], inputs[slot] = _read_input(case, slot, reading, decode)
+    # Check the user's decisions.
+    _check_windows(case, inputs, reading)
+    _check_nan(case, inputs, reading)
+    # Align them, and check that they fit each other.
+    aligned = _align(case, pictures, inputs, reading) if reading.align else None
+    if aligned:
+        pictures = aligned.pictures
+    check_compatibility(case, pictures, inputs, same_frame=reading.same_frame)
+    _note_places(pictures, inputs)
+    if (named := case.modalities.get("m2")) in AS_T2:
+        inputs["m2"]["modality_by_name"] = named
+    return ReadCase(pictures, inputs, aligned)
+
+
+def _align(case: Case, pictures: dict[str, Picture], inputs: dict[str, Facts], reading: ReadingOptions) -> Aligned:
+    """The pictures on one grid; facts about it go into `inputs`."""
+    options = reading.align or AlignOptions()
+    check_before_alignment(case, pictures, inputs, by_headers=not options.register, same_frame=reading.same_frame)
+    aligned = align(case, pictures, options)
+    for slot, facts in aligned.facts.items():
+        inputs[slot]["alignment"] = facts
+    return aligned
 
 
 def read_file(path: Path) -> tuple[RGB, str]:
@@ -161,6 +192,7 @@ def _read_input(case: Case, slot: str, reading: ReadingOptions, decode: Decode) 
         nan_is_background=reading.nan_is_background,
         modality=modality,
         may_be_ct=slot != "functional",
+        keep_values=reading.align is not None,
     )
     picture = decode(data, path, options)
     height, width = picture.slices[0].shape[:2]
@@ -198,10 +230,10 @@ def _note_places(pictures: dict[str, Picture], inputs: dict[str, Facts]) -> None
 
 
 def _result_size(
-    case: Case, facts: Facts, count: int, scale: int, target_size: tuple[int, int] | None
+    case: Case, shape: tuple[int, int], count: int, scale: int, target_size: tuple[int, int] | None
 ) -> tuple[int, int]:
-    """(H, W) of a result of `count` slices; InputError if it is too large."""
-    height, width = target_size or (facts["height"] * scale, facts["width"] * scale)
+    """(H, W) of a result of `count` slices of images of that shape; InputError if it is too large."""
+    height, width = target_size or (shape[0] * scale, shape[1] * scale)
     if height * width > MAX_PIXELS:
         reason = f"its result would have {width}x{height} pixels, more than 4096x4096"
         raise InputError(f"case {case.id}", reason, "crop it, or give --target-size")

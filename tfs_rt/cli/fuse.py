@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import sys
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from tfs_rt.cli import align_options as align_option
 from tfs_rt.cli import fuse_options as option
 from tfs_rt.cli import reading_options as reading_option
 from tfs_rt.cli.console import Console
@@ -35,6 +37,7 @@ SHARING_OPTIONS = ("--shard", "--workers", "--devices", "--threads")
 EXAMPLES = examples(
     ("Fuse all cases of a folder, with contact sheets", "tfs-rt fuse examples -o results --sheet"),
     ("Fuse one case by its files", "tfs-rt fuse --m1 ct.png --m2 t2.png --functional spect.png -o results"),
+    ("Fuse three DICOM series, each a folder, that were not aligned", "tfs-rt fuse patient -o results --align"),
     ("Fuse a BIDS dataset with four processes", "tfs-rt fuse bids -o bids/derivatives/tfs-rt --workers 4"),
 )
 
@@ -54,6 +57,9 @@ def fuse(  # noqa: PLR0913 - one parameter for each option
     series: reading_option.SeriesOption = None,
     same_frame: reading_option.SameFrame = False,
     allow_lossy: reading_option.AllowLossy = False,
+    align: align_option.Align = False,
+    onto: align_option.Onto = None,
+    no_register: align_option.NoRegister = False,
     model: Model = None,
     scale: option.Scale = None,
     method: option.Method = DEFAULT_METHOD,
@@ -108,6 +114,10 @@ def fuse(  # noqa: PLR0913 - one parameter for each option
     reading = parse_reading(
         window or [], colormap, allow_lossy=allow_lossy, nan=nan, series=series or (), same_frame=same_frame
     )
+    aligning = align_option.parse_fuse_align(
+        onto, align=align, no_register=no_register, same_frame=same_frame, strict=strict
+    )
+    reading = dataclasses.replace(reading, align=aligning)
     single = parse_case(m1, m2, functional, case_id)
     found = find_cases(cases or [], single, output, any_pair=METHODS[method].any_pair, bids=bids or [])
 

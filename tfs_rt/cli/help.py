@@ -10,6 +10,7 @@ from typer.core import TyperCommand, TyperGroup
 
 # Panels, in the order in which `tfs-rt fuse --help` shows them.
 INPUT = "Input"
+ALIGN = "Align"
 MODEL = "Model and recipe"
 OUTPUT = "Output"
 MANY_CASES = "Many cases"

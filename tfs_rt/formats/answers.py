@@ -199,6 +199,7 @@ def _dicom(count: int, height: int, width: int) -> Checks:
         "lossy": _one_of(True, False),
         "attributes": _attributes,
         "deidentified_by": _many(tuple, _many(tuple, _text, 3), 0, VALUES),
+        "resampled": _one_of(False),
     }
     return facts, subject, _record(frame)
 

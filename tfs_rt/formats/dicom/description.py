@@ -104,13 +104,13 @@ def put_made_by(dataset: Dataset, sources: list[Source], text: dict[str, str]) -
 
 
 def put_references(dataset: Dataset, sources: list[Source], index: int | None = None) -> None:
-    """Refer to the source images of one slice, by its index, or of all slices."""
+    """Refer to the source images of one slice, by its index, or of all slices; to all if they were resampled."""
     # A file of several frames is named once, without a frame's number, if all slices are meant.
     references: dict[tuple[str, str, int | None], None] = {}
     for source in sources:
         numbers = source.frame_numbers or (None,) * len(source.instances)
         for number, instance in enumerate(source.instances):
-            if all(instance) and index in (None, number):
+            if all(instance) and (source.resampled or index in (None, number)):
                 references[(*instance, None if index is None else numbers[number])] = None
     dataset.pop("SourceImageSequence", None)  # that of the slice before
     if references:

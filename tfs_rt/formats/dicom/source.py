@@ -54,6 +54,8 @@ class Source:
         default_factory=dict
     )  # by keyword; values that are not valid are left out
     deidentified_by: tuple[tuple[str, str, str], ...] = ()  # codes: value, scheme, meaning
+    # Its image was resampled: a slice of the result comes of several of `instances`, which has a length of its own.
+    resampled: bool = False
 
 
 def source_of(dataset: Dataset, stack: Stack, lossy: bool, path: Path) -> Source:
