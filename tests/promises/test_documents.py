@@ -27,7 +27,7 @@ from tfs_rt.output.contact_sheet import GAP, LABEL, TILE
 README = ROOT / "README.md"
 OF_OTHER_PROGRAMS = {"--extra-index-url", "--fmad"}  # options that documents name without their command
 PACKAGE_ROOTS = ("", "bench", "export", "reference")
-FOLDERS = ("bench", "docs", "examples", "export", "kernels", "reference", "tests", "tfs_rt")
+FOLDERS = ("bench", "deploy", "docs", "examples", "export", "kernels", "reference", "tests", "tfs_rt")
 IN_WHEEL = "tfs_rt/kernels/"  # there alone
 CURRENT = [path for path in DOCUMENTS if path.name != "CHANGELOG.md"]  # a changelog may name what is gone
 VARIABLE = re.compile(

@@ -16,6 +16,7 @@ PACKAGES = {
     "reference": ROOT / "reference" / "tfs_rt_reference",
     "bench": ROOT / "bench" / "tfs_rt_bench",
     "studies": ROOT / "bench" / "tfs_rt_studies",
+    "deploy": ROOT / "deploy",
 }
 RUNTIME = ROOT / "tfs_rt"
 MODULES = sorted(path.relative_to(TESTS) for path in TESTS.rglob("test_*.py"))

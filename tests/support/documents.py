@@ -14,7 +14,7 @@ from markdown_it.token import Token
 
 from support.paths import ROOT
 
-FOLDERS = ("bench", "docs", "engines", "examples", "export", "kernels", "reference", "tests", "tfs_rt")
+FOLDERS = ("bench", "deploy", "docs", "engines", "examples", "export", "kernels", "reference", "tests", "tfs_rt")
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(path for name in FOLDERS for path in (ROOT / name).rglob("*.md"))])
 FRONT_MATTER = re.compile(r"\A---\n(.*?)\n---\n", re.DOTALL)
 SEPARATORS = re.compile(r"\s(?:&&|\|\||\||;)\s")  # between the commands of a line

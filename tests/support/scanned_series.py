@@ -19,8 +19,10 @@ ROOT = "1.2.826.0.1.3680043.8.498"
 PIXELS = np.arange(64, dtype=np.uint16).reshape(8, 8)
 
 
-def series(count: int = COUNT, across: Sequence[float] = AXIAL, /, **changes: Any) -> dict[str, bytes]:
-    """The files of a series by name, whose slice n has values from 100 n; names and numbers run against positions.
+def series(
+    count: int = COUNT, across: Sequence[float] = AXIAL, /, *, pixels: np.ndarray = PIXELS, **changes: Any
+) -> dict[str, bytes]:
+    """The files of a series by name; slice n has 100 n more than `pixels`. Names and numbers run against positions.
 
     A change that is a function is called with the number of the slice.
     """
@@ -43,7 +45,7 @@ def series(count: int = COUNT, across: Sequence[float] = AXIAL, /, **changes: An
             "PixelSpacing": [2, 1.5],
         }
         attributes |= {key: value(n) if callable(value) else value for key, value in changes.items()}
-        files[f"IM{count - n:04}"] = make_dicom(PIXELS + np.uint16(100 * n), **attributes)
+        files[f"IM{count - n:04}"] = make_dicom(pixels + np.uint16(100 * n), **attributes)
     return files
 
 
