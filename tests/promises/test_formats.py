@@ -418,7 +418,7 @@ def test_a_folder_in_a_files_place_and_a_name_without_a_format_say_what_to_do(tm
     (folder / "series").mkdir()
     (folder / "t2.scan").write_bytes(b"")
     for other, words in (
-        ("series", "is a folder without files: give the folder that holds the files of the series"),
+        ("series", "is a folder without files: give the folder that holds the slices themselves"),
         ("t2.scan", "is in no format that is read: convert it to one of PNG"),
     ):
         files = ["--m1", folder / "mr-t1.png", "--m2", folder / other, "--functional", folder / "pet.png"]

@@ -80,6 +80,14 @@ for number, name in enumerate(("mr-t1", "mr-t2", "pet")):
     nibabel.save(nibabel.Nifti1Image(voxels, numpy.eye(4)), "case/" + name + ".nii.gz")
 tfs("fuse case -o a --colormap hot")
 """,
+    "register": """
+import numpy
+from tfs_rt.formats.volume import Volume
+from tfs_rt.geometry.register import register
+values = numpy.random.default_rng(0).random((16, 16, 16)).cumsum(0).cumsum(1).cumsum(2).astype("float32")
+image = Volume(values, numpy.diag([4.0, 4.0, 4.0, 1.0]))
+register(image, image)
+""",
     "cuda": """
 from tfs_rt.backends.cache import open_cache
 from tfs_rt.backends.gpu.compiler import kernel_code

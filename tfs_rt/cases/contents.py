@@ -14,6 +14,7 @@ from tfs_rt.system.resource_limits import limit_fault
 
 MAX_BYTES = 2**30  # of a file, and of all files of a folder
 MAX_FILES = 10_000  # of a folder
+NESTED = "give the folder that holds the slices themselves: its sub-folders are not read"
 SMALLER = "give a folder that holds the files of one series alone"
 
 
@@ -40,7 +41,7 @@ def _read_folder(folder: Path) -> tuple[dict[str, bytes], str]:
     except OSError as error:
         raise _unreadable(folder, error) from error
     if not names:
-        raise InputError(folder, "is a folder without files", "give the folder that holds the files of the series")
+        raise InputError(folder, "is a folder without files", NESTED)
     if len(names) > MAX_FILES:
         raise InputError(folder, f"holds {len(names)} files, more than {MAX_FILES}", SMALLER)
     files: dict[str, bytes] = {}

@@ -39,8 +39,8 @@ def sample(stored: NDArray[Any], slope: float, intercept: float) -> NDArray[np.f
 
 
 def has_air(values: NDArray[np.float64]) -> bool:
-    """True if the values of a file named CT are in HU: some of them are air."""
-    return bool((values <= AIR).any())
+    """True if the values of a file named CT are in HU: some of them are air. Padding below air is in any unit."""
+    return bool(((values <= AIR) & (values >= LEAST_AIR)).any())
 
 
 def is_hounsfield(values: NDArray[np.float64]) -> bool:

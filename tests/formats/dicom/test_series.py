@@ -196,6 +196,21 @@ def test_slices_at_one_place_are_told_apart_in_words(keyword: str, values: tuple
     refused(series(6, ImagePositionPatient=lambda n: [0, 0, STEP * (n % 3)], **changes), f"lie at one place: .*{words}")
 
 
+@pytest.mark.parametrize(("keyword", "values"), [("EchoTime", (10, 90.5)), ("EchoNumbers", (1, 2))])
+def test_two_echoes_are_refused_where_their_slices_alternate(keyword: str, values: tuple[float, float]) -> None:
+    words = rf"slice 1 \(IM0001\) and slice 2 \(IM0002\) are different echoes \({keyword} "
+    # Slices from the same echo, whose times were rounded unlike, are one volume.
+    files = series(6, **{keyword: lambda n: values[n % 2]})
+    assert refused(files, words).remedy.startswith("move the files")
+    assert len(picture_of(series(6, EchoTime=lambda n: 10 + 0.001 * n)).slices) == 6
+
+
+def test_copies_and_positions_that_are_all_the_same_are_called_so() -> None:
+    files = series()
+    assert refused({**files, "copy": files["IM0002"]}, "copies of one image").remedy.startswith("remove one of each")
+    refused(series(ImagePositionPatient=[0, 0, 0]), "all its 5 slices give the same position")
+
+
 # --- several series in a folder
 
 

@@ -230,6 +230,13 @@ def test_ct_without_a_window_is_shown_by_the_head_window_whatever_its_padding(
     np.testing.assert_array_equal(picture(nifti(values), rules, path).slices, expected)
 
 
+def test_padding_alone_does_not_make_a_ct_hounsfield(rng: np.random.Generator) -> None:
+    """Values that lost their intercept are all far above 0: the head window would make them white."""
+    shifted = head(rng) + np.int16(1024)
+    shifted[:, :4] = -2000
+    refused(nifti(shifted), "do not look like HU", HEAD, FileOptions(modality="ct"))
+
+
 def test_values_like_those_of_ct_in_a_file_named_otherwise_are_not_ct(rng: np.random.Generator) -> None:
     unnamed = FileOptions(may_be_ct=True)
     assert picture(nifti(head(rng)), unnamed).facts["window_from"] == "head"

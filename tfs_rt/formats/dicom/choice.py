@@ -44,7 +44,11 @@ def chosen_series(members: Sequence[Member], wanted: str | None, path: Path) -> 
     """
     found = grouped(members)
     if not found:
-        raise InputError(path, "holds no DICOM image", "give the folder of one DICOM series, or a single file")
+        raise InputError(
+            path,
+            "holds no DICOM image",
+            "give the folder that holds the slices themselves: its sub-folders are not read",
+        )
     if wanted is None and (scattered := _scattered_series(found)):
         return scattered
     matches = [series for series in found if wanted is None or _is_wanted(series, wanted)]

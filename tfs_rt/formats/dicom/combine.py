@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -17,9 +18,10 @@ from tfs_rt.formats.dicom.multiframe import Native, frame_groups, is_lossy, mult
 from tfs_rt.formats.dicom.pixels import KEYWORDS
 from tfs_rt.formats.dicom.planes import Plane, functional_group
 from tfs_rt.formats.dicom.series_window import common_window
-from tfs_rt.formats.dicom.stack import ONE_PLACE, ONE_VOLUME, planes_of
+from tfs_rt.formats.dicom.stack import ONE_PLACE, planes_of
 from tfs_rt.formats.picture import FileOptions
 
+APART = "move the files of all but one volume out of the folder"
 PLACED = "export it with the position of each slice, or convert it with dcm2niix"
 # Elements by which slices at one place differ, with words for them.
 DIFFERENCES = {
@@ -36,6 +38,10 @@ DIFFERENCES = {
     "AcquisitionTime": "time points",
     "ContentTime": "time points",
 }
+
+SETTINGS = ("EchoNumbers", "EchoTime", "DiffusionBValue")  # those of them that are the same in all slices of a volume
+ROUNDING = 0.01  # relative difference of two numbers that may be one
+FEWEST = 3  # slices at one place that all lack a position
 
 
 class Combined(NamedTuple):
@@ -68,6 +74,7 @@ def combined(members: Sequence[Member], path: Path, options: FileOptions) -> Com
     # Find the places and the window.
     frames = [frame for member in members for frame in _frames_of(member, path)]
     _check_doubles(frames, path)
+    _check_contrast(members, path)
     window = None if options.window else common_window([(frame.name, _window(frame)) for frame in frames], path)
     # Decode the pixels.
     lossy = any(is_lossy(member.dataset) for member in members)
@@ -132,10 +139,31 @@ def _check_doubles(frames: Sequence[Frame], path: Path) -> None:
         one, other = (found.member.dataset for found in (places[place], frame))
         for keyword, words in DIFFERENCES.items():
             if one.get(keyword) != other.get(keyword):
-                raise InputError(path, f"{pair}: they are different {words}", ONE_VOLUME)
-        raise InputError(
-            path, f"{pair}: one of them is a copy, or of another time point", f"remove it, or {ONE_VOLUME}"
-        )
+                raise InputError(path, f"{pair}: they are different {words}", APART)
+        if frame.member is not places[place].member and one.get("SOPInstanceUID") == other.get("SOPInstanceUID"):
+            raise InputError(path, f"{pair}: they are copies of one image", "remove one of each such pair")
+        if len(frames) >= FEWEST and len({found.plane[0] for found in frames}) == 1:
+            raise InputError(path, f"all its {len(frames)} slices give the same position", PLACED)
+        raise InputError(path, f"{pair}: one of them is a copy, or of another time point", f"remove it, or {APART}")
+
+
+def _check_contrast(members: Sequence[Member], path: Path) -> None:
+    """Refuse slices that differ in a setting of the scanner: they are of several volumes, wherever they lie."""
+    first = members[0]
+    for member in members:
+        for keyword in SETTINGS:
+            one, other = (str(found.dataset.get(keyword) or "none") for found in (first, member))
+            if not _is_near(one, other):
+                reason = f"{first.label} and {member.label} are different {DIFFERENCES[keyword]}"
+                raise InputError(path, f"{reason} ({keyword} {one} and {other})", APART)
+
+
+def _is_near(one: str, other: str) -> bool:
+    """True for two equal values, or two numbers that differ by rounding."""
+    try:
+        return math.isclose(float(one), float(other), rel_tol=ROUNDING)
+    except ValueError:
+        return one == other
 
 
 def _window(frame: Frame) -> Dataset:
