@@ -21,7 +21,7 @@ from numpy.random import Generator
 
 from support.helpers import COMPACT, Cli, Outcome, model_spec, png
 from support.paths import ROOT, SHARED
-from support.shared_work import share_work
+from support.shared_work import share_registration, share_work
 from tfs_rt.cases.case import Case, FoundCase
 from tfs_rt.cli import main
 from tfs_rt.models.bundle import Bundle, load_bundle
@@ -60,6 +60,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return next((i for i, name in enumerate(LONG_FIRST) if path.startswith(name)), len(LONG_FIRST))
 
     items.sort(key=rank)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def registration() -> Iterator[None]:
+    """Measure the registration of the same images once."""
+    with pytest.MonkeyPatch.context() as patch:
+        share_registration(patch)
+        yield
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ def test_failed_batches_are_retried_one_case_at_a_time_with_nothing_else_in_flig
     method = FakeMethod()
     out = tmp_path / "out"
     report = fuse_with(method, write_cases(tmp_path / "in", 7), out, batch=3)
-    assert (report.exit_code, method.most_in_flight) == (0, 2)
+    assert (report.done, method.most_in_flight) == (7, 2)
     assert method.begun[:3] == [("k0+k1+k2", 0), ("k3+k4+k5", 1), ("k0", 0)]
     assert all(before == 0 for ids, before in method.begun if "+" not in ids)
     for i in range(7):

@@ -27,7 +27,7 @@ def test_no_more_than_two_batches_are_read_before_their_results_are_written(
         return load_case(case, *arguments)
 
     monkeypatch.setattr("tfs_rt.batch.plan.load_case", counted)
-    assert fuse_with(FakeMethod(largest_batch=2), source, tmp_path / "out", batch=2).exit_code == 0
+    assert fuse_with(FakeMethod(largest_batch=2), source, tmp_path / "out", batch=2).done == 9
     assert max(ahead) == 4  # two batches of two
 
 

@@ -161,16 +161,24 @@ def test_a_shard_leaves_the_temporary_files_of_another_that_works(begin: Callabl
     assert not list(out.glob(".*.tmp"))
 
 
-def test_workers_give_the_same_bytes_and_say_each_thing_once(tmp_path: Path, source: Path, cli: Cli) -> None:
+def test_workers_give_the_same_bytes_and_say_each_thing_once(
+    tmp_path: Path, source: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They go on from the results of one shard, and import nothing from the folder that the command is called in."""
+    (tmp_path / "study").mkdir()
+    (tmp_path / "study" / "typer.py").write_text("raise SystemExit('not ours')")
+    monkeypatch.chdir(tmp_path / "study")
     assert cli(*FUSE, source, "-o", tmp_path / "one").code == 3
+    first = json.loads(cli(*FUSE, source, "-o", tmp_path / "two", "--shard", "1/2", "--json").out)
+    kept = sum(result["status"] == "done" for result in first["results"])
+    assert 0 < kept < CASES - 1
     done = cli(*FUSE, source, "-o", tmp_path / "two", "--workers", 2, "--json")
     assert done.code == 3
     assert images(tmp_path / "two") == images(tmp_path / "one")
     assert done.err.count("failed k3") == 1
     assert f"{CASES - 1} of {CASES} cases fused" in done.err
+    assert f"{kept} of them already" in done.err
     assert json.loads(done.out)["shards"] == {"1/2": "complete", "2/2": "complete"}
-    again = cli(*FUSE, source, "-o", tmp_path / "two", "--workers", 2)
-    assert f"{CASES - 1} of them already" in again.err
 
 
 @pytest.mark.parametrize(
@@ -178,7 +186,7 @@ def test_workers_give_the_same_bytes_and_say_each_thing_once(tmp_path: Path, sou
     [
         (["--steps", "5000", "--spacing", "t"], 2, "--steps: 5000 steps"),
         (["--model", "nowhere"], 5, "no bundle there"),
-        (["--seed", "1"], 2, "another recipe"),
+        pytest.param(["--seed", "1"], 2, "another recipe", marks=pytest.mark.slow),
         (["--sheet"], 2, "--sheet: "),
         (["--devices", "0"], 2, "--workers: each device"),
     ],
@@ -213,21 +221,14 @@ def test_a_worker_that_ends_in_no_known_way_is_a_fault(
     tmp_path: Path, source: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Reports of an earlier run do not stand for it."""
-    assert cli(*FUSE, source, "-o", tmp_path / "out", "--workers", 2).code == 3
+    for shard in ("1/2", "2/2"):
+        cli(*FUSE, source, "-o", tmp_path / "out", "--shard", shard)
+    assert json.loads((tmp_path / "out" / "report.json").read_text())["ended"] == "complete"
     monkeypatch.setattr("tfs_rt.batch.workers.CODE", "raise SystemExit(143)")
     done = cli(*FUSE, source, "-o", tmp_path / "out", "--workers", 2, "--overwrite")
     assert (done.code, "worker 1/2: ended with exit code 143: run the command again" in done.err) == (6, True)
     monkeypatch.setattr("tfs_rt.batch.workers.CODE", "pass")
     assert cli(*FUSE, source, "-o", tmp_path / "out", "--workers", 2, "--overwrite").code == 4
-
-
-def test_a_worker_imports_nothing_from_the_folder_it_is_called_in(
-    tmp_path: Path, source: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "study").mkdir()
-    (tmp_path / "study" / "typer.py").write_text("raise SystemExit('not ours')")
-    monkeypatch.chdir(tmp_path / "study")
-    assert cli(*FUSE, source, "-o", tmp_path / "out", "--workers", 2).code == 3
 
 
 @pytest.mark.parametrize("content", ["pipe", '{"cases": "x"}', '{"results": [{}]}', "[]", "\xff"])
@@ -268,7 +269,10 @@ def working(tmp_path: Path, source: Path) -> Iterator[subprocess.Popen[str]]:
         process.kill()
 
 
-@pytest.mark.parametrize(("signum", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGKILL, -9)])
+@pytest.mark.parametrize(
+    ("signum", "code"),
+    [(signal.SIGTERM, 143), pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow), (signal.SIGKILL, -9)],
+)
 def test_workers_end_with_the_run_that_started_them(
     tmp_path: Path, working: subprocess.Popen[str], signum: int, code: int
 ) -> None:

@@ -99,7 +99,7 @@ def check_results_are_whole(folder: Path) -> None:
         ("nothing", {"seed": 1, "samples": 2, "shard": Shard(1, 1)}),
     ],
 )
-@pytest.mark.parametrize("every", [pytest.param(1, marks=pytest.mark.slow, id="all"), pytest.param(9, id="a ninth")])
+@pytest.mark.parametrize("every", [pytest.param(1, marks=pytest.mark.slow, id="all"), pytest.param(17, id="a few")])
 def test_a_run_killed_at_any_operation_and_run_again_gives_the_undisturbed_tree(
     begin: Callable[..., Run], source: Path, tmp_path: Path, earlier: str, options: dict[str, Any], every: int
 ) -> None:
@@ -128,7 +128,7 @@ def test_a_run_killed_at_any_operation_and_run_again_gives_the_undisturbed_tree(
         assert not [path for path in out.rglob("*") if TEMPORARY.fullmatch(path.name)]
 
 
-@pytest.mark.parametrize("every", [pytest.param(1, marks=pytest.mark.slow, id="all"), pytest.param(9, id="a ninth")])
+@pytest.mark.parametrize("every", [pytest.param(1, marks=pytest.mark.slow, id="all"), pytest.param(17, id="a few")])
 def test_a_run_that_writes_a_series_is_stopped_at_any_operation_and_resumed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, every: int
 ) -> None:
@@ -187,7 +187,7 @@ def test_a_file_is_flushed_before_it_is_renamed_and_its_folder_after(begin: Call
 
 @pytest.mark.parametrize("name", ["write", "fsync", "replace", "unlink", "mkdir"])
 @pytest.mark.parametrize(("code", "stays"), [(errno.ENOSPC, True), (errno.EIO, False)])
-@pytest.mark.parametrize("every", [pytest.param(1, marks=pytest.mark.slow, id="all"), pytest.param(3, id="a third")])
+@pytest.mark.parametrize("every", [pytest.param(1, marks=pytest.mark.slow, id="all"), pytest.param(6, id="a sixth")])
 def test_a_full_or_broken_disk_ends_a_run_that_can_be_resumed(
     begin: Callable[..., Run], tmp_path: Path, name: str, code: int, stays: bool, every: int
 ) -> None:
@@ -247,16 +247,17 @@ def test_every_option_that_decides_pixels_is_part_of_the_recipe(source: Path, tm
     given = {"--scale": 4, "--steps": 1, "--seed": 0, "--sampler": "ddim", "--target-size": 64, "--model": "tfs-rt/x4"}
     other = {"--steps": 2, "--seed": 1, "--sampler": "dpmpp-2m", "--target-size": 72, "--eta": 1}
     out = ["-o", tmp_path / "out"]
+    case = source / "k0"
     flat = [word for item in given.items() for word in item]
-    assert cli("fuse", source, *out, *flat).code == 3
+    assert cli("fuse", case, *out, *flat).code == 0
     for option, value in other.items():
         changed = [word for item in (given | {option: value}).items() for word in item]
-        refused = cli("fuse", source, *out, *changed)
+        refused = cli("fuse", case, *out, *changed)
         assert refused.code == 2, option
         assert "holds results of another recipe" in refused.err
-    assert cli("fuse", source, *out, "--method", "bitonicx", "--scale", 2).code == 2
-    assert cli("fuse", source, "-o", tmp_path / "two", "--method", "bitonicx", "--scale", 2).code == 3
-    again = cli("fuse", source, "-o", tmp_path / "two", "--method", "bitonicx", "--scale", 4)
+    assert cli("fuse", case, *out, "--method", "bitonicx", "--scale", 2).code == 2
+    assert cli("fuse", case, "-o", tmp_path / "two", "--method", "bitonicx", "--scale", 2).code == 0
+    again = cli("fuse", case, "-o", tmp_path / "two", "--method", "bitonicx", "--scale", 4)
     assert again.code == 2
     assert "scale: 2 there, 4 now" in again.err
 
@@ -324,7 +325,7 @@ def test_odd_files_in_the_output_folder_end_in_one_line(
     path = out / name
     (path.rename(tmp_path / "away") if path.is_dir() else path.unlink())
     ODD[odd](path)
-    for command in (["verify", out], ["status", out], ["fuse", source, "-o", out, "--overwrite"]):
+    for command in (["verify", out], ["status", out], ["fuse", source / "k0", "-o", out, "--overwrite"]):
         done = cli(*command)
         assert done.code in (0, 3, 4, 6), (command, done)
         assert "internal error" not in done.err
@@ -357,7 +358,7 @@ def test_an_invalid_sidecar_with_a_right_digest_is_not_trusted(
     assert begin(out, resume=True).fuse().done == 3 if "versions" not in change else True
     (out / "k0.json").write_bytes(with_digest(without_digest(out / "k1.json") | {"case": "k0"} | change))
     assert cli("verify", out).code == 3
-    assert cli("fuse", source, "-o", out, "--overwrite").code == 3
+    assert cli("fuse", source / "k0", "-o", out, "--overwrite").code == 0
 
 
 def without_digest(sidecar: Path) -> dict[str, Any]:
@@ -406,7 +407,7 @@ def test_one_run_at_a_time_writes_to_a_folder(begin: Callable[..., Run], tmp_pat
 def test_of_runs_that_start_together_one_works_and_the_others_are_refused(tmp_path: Path, source: Path) -> None:
     line = ["fuse", str(source), "-o", str(tmp_path / "out"), "--backend", "ort-cpu"]
     command = [sys.executable, "-m", "tfs_rt", *line]
-    processes = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(3)]
+    processes = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(2)]
     ends = [(process.communicate(timeout=60)[1], process.returncode) for process in processes]
     assert {code for _, code in ends} <= {3, 6}
     assert 3 in {code for _, code in ends}
@@ -423,7 +424,8 @@ def test_a_disk_without_room_is_reported_before_the_first_case(
     assert not list((tmp_path / "out").glob("*.png"))
 
 
-def test_verify_finds_every_flipped_bit(begin: Callable[..., Run], tmp_path: Path) -> None:
+@pytest.mark.parametrize("flips", [120, pytest.param(500, marks=pytest.mark.slow)])
+def test_verify_finds_every_flipped_bit(begin: Callable[..., Run], tmp_path: Path, flips: int) -> None:
     out = tmp_path / "out"
     rng = np.random.default_rng(0)
     begin(out).fuse()
@@ -434,7 +436,7 @@ def test_verify_finds_every_flipped_bit(begin: Callable[..., Run], tmp_path: Pat
     (out / "k0.json").write_bytes(text.replace(b"\n", b"\r\n"))
     assert [c.case for c in verification.verify(out) if c.verdict == "bad"] == ["k0"]
     (out / "k0.json").write_bytes(text)
-    for i in range(500):
+    for i in range(flips):
         path = out / f"k{(0, 1, 3)[i % 3]}{('.png', '.json')[i % 2]}"
         data = path.read_bytes()
         changed = bytearray(data)
@@ -614,7 +616,7 @@ def test_an_image_carries_its_provenance_as_text(begin: Callable[..., Run], sour
 @pytest.mark.parametrize(
     ("cases", "bad"),
     [
-        (50, 5),
+        (20, 3),
         pytest.param(200, 1, marks=pytest.mark.slow),
         pytest.param(200, 20, marks=pytest.mark.slow),
         pytest.param(200, 100, marks=pytest.mark.slow),

@@ -4,14 +4,18 @@
   run of the same command, environment and limit.
 * A shipped model takes 0.2 seconds to be checked, loaded and tried out.
 * Typer's command takes 0.06 seconds to be made of all functions' signatures.
+
+Every test shares one more: three images take 10 milliseconds to be tried at all shifts and turns, and most cases of the
+tests are the same three images.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from importlib.util import find_spec
 
@@ -21,6 +25,8 @@ from typer.main import get_command
 
 from support.paths import ROOT
 from tfs_rt.backends.host import HostEngine
+from tfs_rt.cases.registration import Displacement, displacements
+from tfs_rt.images import RGB
 from tfs_rt.models.bundle import Bundle, load_bundle
 from tfs_rt.sandbox import parent
 from tfs_rt.sandbox.process import Child, StartingChild, child_environment
@@ -112,3 +118,19 @@ def shipped_engine(name: str, threads: str | None) -> HostEngine:
 def typer_command(app: typer.Typer) -> object:
     """The command of an application."""
     return get_command(app)
+
+
+def share_registration(patch: pytest.MonkeyPatch) -> None:
+    """Measure the registration of the same images once."""
+    patch.setattr("tfs_rt.cases.guards.displacements", shared_displacements)
+
+
+def shared_displacements(images: Sequence[RGB]) -> list[Displacement]:
+    """`tfs_rt.cases.registration.displacements`, once for the same images."""
+    key = tuple((image.shape, hashlib.sha256(image.tobytes()).digest()) for image in images)
+    if key not in measured:
+        measured[key] = displacements(images)
+    return measured[key]
+
+
+measured: dict[tuple[tuple[tuple[int, ...], bytes], ...], list[Displacement]] = {}
