@@ -245,11 +245,15 @@ def test_a_stretched_result_is_made_with_a_warning(tmp_path: Path, cli: Cli) -> 
     )
 
 
-@pytest.mark.parametrize(("signum", "code", "word"), [("SIGINT", 130, "interrupted"), ("SIGTERM", 143, "terminated")])
+@pytest.mark.parametrize(
+    ("signum", "code", "word"),
+    [("SIGINT", 130, "interrupted"), pytest.param("SIGTERM", 143, "terminated", marks=pytest.mark.slow)],
+)
 def test_a_signal_ends_a_run_with_its_code_and_a_report(tmp_path: Path, signum: str, code: int, word: str) -> None:
     for i in range(40):
         write_case(tmp_path / "in" / f"k{i:02d}", size=64)
-    command = [sys.executable, "-m", "tfs_rt", "fuse", str(tmp_path / "in"), "-o", str(tmp_path / "out")]
+    line = ["fuse", "--backend", "ort-cpu", str(tmp_path / "in"), "-o", str(tmp_path / "out")]
+    command = [sys.executable, "-m", "tfs_rt", *line]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     while not list((tmp_path / "out").glob("*.json")):
         time.sleep(0.02)

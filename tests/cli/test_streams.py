@@ -31,6 +31,11 @@ def source(tmp_path: Path) -> Path:
     return tmp_path / "in"
 
 
+def slow_except(quick: str) -> list[object]:
+    """All losses, of which one is tried in the quick tests."""
+    return [loss if loss == quick else pytest.param(loss, marks=pytest.mark.slow) for loss in LOSSES]
+
+
 @contextmanager
 def lost_stream(loss: str) -> Generator[int | None]:
     """A descriptor to which nothing can be written; None stands for none."""
@@ -70,7 +75,7 @@ def run(*arguments: object, **lost: str) -> tuple[int, str, str]:
 
 
 @LINUX
-@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("loss", slow_except("a full disk"))
 def test_a_lost_stderr_changes_nothing_else(tmp_path: Path, source: Path, loss: str) -> None:
     code, out, _ = run(*FUSE, source, "-o", tmp_path / "out", "--json", "-v", stderr=loss)
     assert code == 3
@@ -86,7 +91,7 @@ def test_workers_go_on_when_stderr_is_lost(tmp_path: Path, source: Path) -> None
 
 
 @LINUX
-@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("loss", slow_except("a closed terminal"))
 def test_a_lost_report_is_exit_code_6_after_the_work(tmp_path: Path, source: Path, loss: str) -> None:
     code, _, err = run(*FUSE, source, "-o", tmp_path / "out", "--json", stdout=loss)
     assert code == 6
@@ -97,16 +102,20 @@ def test_a_lost_report_is_exit_code_6_after_the_work(tmp_path: Path, source: Pat
 
 
 @LINUX
-def test_a_run_with_no_stream_left_does_its_work(tmp_path: Path, source: Path) -> None:
+@pytest.mark.parametrize("loss", ["a closed descriptor", pytest.param("a full disk", marks=pytest.mark.slow)])
+def test_a_run_with_no_stream_left_does_its_work(tmp_path: Path, source: Path, loss: str) -> None:
     out = tmp_path / "out"
-    lost = {"stdin": "a closed descriptor", "stdout": "a full disk", "stderr": "a full disk"}
-    code, _, _ = run(*FUSE, source, "-o", out, **lost)
-    assert code == 3
+    lost = {"stdin": "a closed descriptor", "stdout": loss, "stderr": loss}
+    code, _, _ = run(*FUSE, source, "-o", out, "--json", **lost)
+    assert code == 6
     assert json.loads((out / "report.json").read_text())["done"] == 1
 
 
 @LINUX
-@pytest.mark.parametrize("arguments", [("--version",), ("fuse", "--help"), ("inspect", "tfs-rt/x4", "--json")])
+@pytest.mark.parametrize(
+    "arguments",
+    [("--version",), pytest.param(("fuse", "--help"), marks=pytest.mark.slow), ("inspect", "tfs-rt/x4", "--json")],
+)
 def test_text_is_lost_on_a_full_disk_but_not_by_a_reader_that_has_seen_enough(arguments: tuple[str, ...]) -> None:
     code, _, err = run(*arguments, stdout="a full disk")
     assert (code, err.count("tfs-rt: stdout: the output is incomplete (No space left on device): free space")) == (6, 1)

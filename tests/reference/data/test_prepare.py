@@ -21,10 +21,28 @@ from tfs_rt.cases.case import Case, FoundCase, RefusedCase
 from tfs_rt.cases.discover import discover
 from tfs_rt.cases.load import ReadingOptions, load_case, read_file
 from tfs_rt.errors import EnvironmentFault, InputError, UsageError
+from tfs_rt.images import RGB
 from tfs_rt.methods.bitonicx import fuse as bitonicx
 from tfs_rt_reference.data.groups import read_groups, read_manifest
 from tfs_rt_reference.data.prepare import Request, prepare
 from tfs_rt_reference.data.splits import assign_patients, assign_splits
+
+
+@pytest.fixture(autouse=True)
+def shared_truth(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fuse the same three images once: most groups of these tests are the same three images."""
+    monkeypatch.setattr(bitonicx, "fuse", fuse_once)
+
+
+def fuse_once(*images: RGB) -> RGB:
+    key = tuple((image.shape, image.tobytes()) for image in images)
+    if key not in truths:
+        truths[key] = fuse(*images)
+    return truths[key]
+
+
+fuse = bitonicx.fuse  # which the fixture replaces
+truths: dict[tuple[tuple[tuple[int, ...], bytes], ...], RGB] = {}
 
 
 def made_cases(folder: Path, count: int = 4) -> list[FoundCase]:
