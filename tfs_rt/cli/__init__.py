@@ -15,6 +15,7 @@ from typing import Annotated
 import typer
 
 from tfs_rt.cli import (
+    align,
     bench,
     build,
     cache,
@@ -74,6 +75,7 @@ def _add_command(function: Callable[..., None], panel: str, epilog: str, name: s
 
 
 _add_command(fuse.fuse, FUSE_COMMANDS, fuse.EXAMPLES)
+_add_command(align.align, FUSE_COMMANDS, align.EXAMPLES)
 _add_command(status.status, FUSE_COMMANDS, status.EXAMPLES)
 _add_command(verify.verify, FUSE_COMMANDS, verify.EXAMPLES)
 _add_command(examples.examples, FUSE_COMMANDS, examples.EXAMPLES)

@@ -60,6 +60,19 @@ class Console:
             for warning in result["warnings"]:
                 self._warning_of_case(case_id, warning)
 
+    def aligned(self, row: dict[str, Any]) -> None:
+        """A case of `tfs-rt align`: its failure, or its warnings and, if verbose, where it was written."""
+        if row["status"] == "failed":
+            self._failure(row["id"], **row["error"])
+            return
+        case_id = escape(printable(row["id"], 60))
+        if self.verbose and not self.quiet:
+            already = " already" if row["status"] == "kept" else ""
+            self.stderr.print(f"done {case_id}{already}: {escape(printable(row['folder']))}")
+        if not self.quiet:
+            for warning in row["warnings"]:
+                self._warning_of_case(case_id, warning)
+
     def _warning_of_case(self, case_id: str, warning: str) -> None:
         """A case's warning; a question about the whole run is asked once."""
         if not is_question(warning):

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+# Signs between DICOM's coordinates (to the left, to the back) and those of NIfTI (to the right, to the front).
+LPS_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 Matrix = NDArray[np.floating]  # float64; numpy's types call an inverse any floating
 
 

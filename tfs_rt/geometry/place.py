@@ -11,16 +11,12 @@ from tfs_rt.errors import InputError
 from tfs_rt.formats.dicom.placement import is_placed
 from tfs_rt.formats.picture import Picture
 from tfs_rt.formats.registry import place_format
-from tfs_rt.formats.volume import Grid, Matrix, Volume
+from tfs_rt.formats.volume import LPS_RAS, Grid, Matrix, Volume
 from tfs_rt.geometry.grid import image_without_spacing
 
-# Signs between DICOM's coordinates (to the left, to the back) and those of NIfTI (to the right, to the front).
-LPS_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 FLAT = 1.0  # mm: thickness of a single slice that does not say its own
 PLACE = ("rows", "columns", "planes", "spacing", "thickness", "frame_of_reference")  # fields of a DICOM frame
 OF_PLACE = ("PatientOrientation", "PositionReferenceIndicator")  # attributes that describe a place
-ALIGNED = 2  # NIfTI's code of a form: aligned to another file
-MM = 2  # NIfTI's code of the unit of length
 
 
 def volume_of(picture: Picture, grid: Grid) -> Volume:
@@ -94,6 +90,7 @@ def moved_dicom_frame(own: dict[str, Any], place: dict[str, Any], attributes: di
 def nifti_frame(grid: Grid) -> dict[str, Any]:
     """The frame of a NIfTI volume whose stored axes are those of the grid: columns, rows, slices."""
     from tfs_rt.formats.nifti.space import UNTURNED, Frame
+    from tfs_rt.formats.nifti.values import ALIGNED, MM
 
     depth, height, width = grid.shape
     none = {"quatern_b": 0.0, "quatern_c": 0.0, "quatern_d": 0.0}
