@@ -61,7 +61,9 @@ def list_series(pacs: DICOMwebClient, studies: Iterable[str]) -> list[Dataset]:
 
 def list_instances(pacs: DICOMwebClient, series: Dataset) -> set[str]:
     """The SOP Instance UIDs that the server has of a series."""
-    answer = pacs.search_for_instances(series.StudyInstanceUID, series.SeriesInstanceUID, get_remaining=True)
+    # By a filter: some servers answer with an error if a path names a series that they do not have.
+    only = {"SeriesInstanceUID": series.SeriesInstanceUID}
+    answer = pacs.search_for_instances(series.StudyInstanceUID, search_filters=only, get_remaining=True)
     return {str(Dataset.from_json(item).SOPInstanceUID) for item in answer}
 
 
@@ -180,7 +182,7 @@ def fuse_study(options: argparse.Namespace, folder: Path) -> str:
     listed = list_series(pacs, options.study)
     chosen = {slot: choose(listed, slot, getattr(options, slot)) for slot in SLOTS}
     contents = [fetch(pacs, chosen[slot], folder / slot) for slot in SLOTS]
-    # Fuse them. The result's UIDs depend on the name of the case, so the name stands for all files and their slots.
+    # Fuse them. The name stands for all files, so that a folder may keep the results of several studies.
     case = "pacs-" + hashlib.sha256(json.dumps(contents).encode()).hexdigest()[:32]
     output = options.output or folder / "fused"
     files = fuse(folder, case, output, options.fuse_options)

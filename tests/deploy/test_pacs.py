@@ -1,6 +1,6 @@
 """A hospital round trip: a real PACS (Orthanc) has three series, and gets the fused series.
 
-Skipped without Orthanc or the package dicomweb-client. It takes about 5 seconds of processor time.
+Skipped without Orthanc or the packages dicomweb-client and simpleitk. It takes about 5 seconds of processor time.
 """
 
 from __future__ import annotations
@@ -26,8 +26,9 @@ from pydicom import Dataset, config, dcmread, uid
 
 from support.helpers import Outcome
 from support.paths import ROOT
-from support.scanned_series import OBLIQUE, series
+from support.scanned_series import OBLIQUE, STEP, series
 
+pytest.importorskip("SimpleITK")
 requests = pytest.importorskip("requests")
 web = pytest.importorskip("dicomweb_client")
 
@@ -42,6 +43,16 @@ CLASSES = {
     "functional": ("PT", uid.PositronEmissionTomographyImageStorage),
 }
 CHOICE = ("--m1", "CT", "--m2", "MR:t2", "--functional", UIDS["functional"])
+ALIGN = ("--", "--scale", "2", "--align", "--no-register")
+ACROSS = np.reshape(OBLIQUE, (2, 3))  # along a row, and along a column
+SPACING = np.array([2.0, 1.5])  # mm between rows, and between columns
+FIRST = np.array([-10.0, -20.0, 5.0])  # the centre of the first pixel
+COARSE: dict[str, Any] = {
+    "PixelSpacing": (2 * SPACING).tolist(),
+    "ImagePositionPatient": lambda n: (
+        FIRST + SPACING[1] / 2 * ACROSS[0] + SPACING[0] / 2 * ACROSS[1] + n * STEP * np.cross(*ACROSS)
+    ).tolist(),
+}
 SIZE = 64  # pixels: results of 128x128 are not so small that they cause a warning
 
 PLUGIN = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
@@ -63,8 +74,12 @@ def pixels_of(slot: str) -> NDArray[np.uint16]:
 
 
 def made_series(slot: str, **changes: Any) -> list[Dataset]:
-    """An oblique series of three slices, as the PACS receives it."""
+    """An oblique series of three slices, as the PACS receives it; the functional one has pixels of twice the size."""
     modality, sop_class = CLASSES[slot]
+    pixels = pixels_of(slot)
+    if slot == "functional":
+        pixels = pixels.reshape(SIZE // 2, 2, SIZE // 2, 2).mean(axis=(1, 3)).astype(np.uint16)
+        changes |= COARSE
     series_uid = changes.get("SeriesInstanceUID", UIDS[slot])
     attributes = {
         "Modality": modality,
@@ -76,7 +91,7 @@ def made_series(slot: str, **changes: Any) -> list[Dataset]:
         "WindowWidth": 1300,
         **changes,
     }
-    files = series(3, OBLIQUE, pixels=pixels_of(slot), **attributes)
+    files = series(3, OBLIQUE, pixels=pixels, **attributes)
     return [dcmread(io.BytesIO(data)) for data in files.values()]
 
 
@@ -184,7 +199,7 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def first(run: Run, kept: Path) -> Outcome:
-    return run("-o", kept, "--", "--scale", "2")
+    return run("-o", kept, *ALIGN)
 
 
 @pytest.fixture(scope="module")
@@ -202,10 +217,9 @@ def corner(head: Dataset) -> NDArray[np.float64]:
 
 
 def test_the_fused_series_is_in_the_study_of_its_sources_and_at_their_place(pacs: Pacs, fused: str) -> None:
-    slices = pacs.fetch(fused)
-    assert len(slices) == 3
-    for made, *sources in zip(slices, *(pacs.fetch(series_uid) for series_uid in UIDS.values()), strict=True):
-        source = sources[0]
+    resampled = {head.SOPInstanceUID for head in pacs.fetch(UIDS["functional"])}
+    slices = zip(pacs.fetch(fused), pacs.fetch(UIDS["m1"]), pacs.fetch(UIDS["m2"]), strict=True)
+    for made, source, other in slices:
         assert (made.StudyInstanceUID, made.PatientID, made.PatientName) == (STUDY, "X1", "Phantom^Head")
         assert (made.Rows, made.Columns) == (2 * SIZE, 2 * SIZE)
         assert made.FrameOfReferenceUID == source.FrameOfReferenceUID
@@ -213,7 +227,7 @@ def test_the_fused_series_is_in_the_study_of_its_sources_and_at_their_place(pacs
         assert np.allclose(np.array(made.PixelSpacing) * 2, source.PixelSpacing, atol=1e-6)
         assert np.allclose(corner(made), corner(source), atol=1e-4)
         named = {item.ReferencedSOPInstanceUID for item in made.SourceImageSequence}
-        assert named == {head.SOPInstanceUID for head in sources}
+        assert named == {source.SOPInstanceUID, other.SOPInstanceUID, *resampled}
 
 
 @pytest.mark.usefixtures("fused")
@@ -233,7 +247,7 @@ def test_a_second_run_stores_what_is_missing_and_nothing_twice(pacs: Pacs, run: 
     before = (pacs.count("series"), pacs.count("instances"))
     pacs.delete(pacs.fetch(fused)[1])
     assert pacs.count("instances") == before[1] - 1
-    again = run("--", "--scale", "2")
+    again = run(*ALIGN)
     assert (again.code, again.out) == (0, f"{fused}\n"), again.err
     assert (pacs.count("series"), pacs.count("instances")) == before
 
