@@ -161,19 +161,19 @@ def _align(case: Case, pictures: dict[str, Picture], inputs: dict[str, Facts], r
 
 def read_file(path: Path) -> tuple[RGB, str]:
     """An image (H, W, 3) uint8 and its file's SHA-256; InputError if it cannot be read as a single slice."""
-    slices, sha256 = read_slices(path, ReadingOptions(offered=()))
-    first, *more = slices
+    picture, sha256 = read_alone(path, ReadingOptions(offered=()))
+    first, *more = picture.slices
     if more:
         raise InputError(path, f"is a volume of {len(more) + 1} slices", "give a single slice")
     return first, sha256
 
 
-def read_slices(path: Path, reading: ReadingOptions, decode: Decode = read_picture) -> tuple[tuple[RGB, ...], str]:
-    """The slices (H, W, 3) uint8 of a file or of a folder with a DICOM series, and its SHA-256."""
+def read_alone(path: Path, reading: ReadingOptions, decode: Decode = read_picture) -> tuple[Picture, str]:
+    """The picture of a file or of a folder with a DICOM series that is of no case, and its SHA-256."""
     data, sha256 = read_content(path)
     options = FileOptions(allow_lossy=reading.allow_lossy, nan_is_background=reading.nan_is_background)
     with only_options(reading.offered):
-        return decode(data, path, options).slices, sha256
+        return decode(data, path, options), sha256
 
 
 def _read_input(case: Case, slot: str, reading: ReadingOptions, decode: Decode) -> tuple[Picture, Facts]:

@@ -13,12 +13,14 @@ from pathlib import Path
 
 from tfs_rt.cases.case import Case
 from tfs_rt.cases.listing import image_stem, images_in
-from tfs_rt.cases.load import Loaded, ReadingOptions, load_case, read_slices
+from tfs_rt.cases.load import Loaded, ReadingOptions, load_case, read_alone
 from tfs_rt.cases.slices import slice_ids, volume_of
 from tfs_rt.errors import InputError, NothingFound, TfsRtError, UsageError
+from tfs_rt.formats.picture import Picture
 from tfs_rt.images import RGB
 from tfs_rt.output.folder import REPORT, SERIES_FILE, SHEETS, SPREAD, result_folders
 from tfs_rt.output.sidecar import read_sidecar
+from tfs_rt_bench.evaluation.places import place_problem
 from tfs_rt_reference.data.groups import MANIFEST, read_manifest
 
 NOT_RESULTS = (SHEETS, SPREAD)
@@ -29,7 +31,6 @@ FULL_RESOLUTION = "full resolution"
 RESULTS = "results"
 # (role of a folder given as results, role of the one given as ground truth) that are in each other's place.
 SWAPPED = ((TRUTH, RESULTS), (TRUTH, ""), (FULL_RESOLUTION, RESULTS))
-Slices = Sequence[RGB]  # each (H, W, 3) uint8
 
 
 @dataclass
@@ -38,18 +39,18 @@ class Images:
 
     files: dict[str, Path]  # by case
     reading: ReadingOptions
-    last: tuple[Path | None, Slices] = field(default=(None, ()))
+    last: tuple[Path | None, Picture | None] = field(default=(None, None))
 
     def slices(self, case: str) -> dict[str, RGB]:
         """The images of a case's file by id: one, or one for each slice of a volume."""
-        slices = self._read(self.files[case])
+        slices = self.picture(self.files[case]).slices
         return dict(zip(slice_ids(case, len(slices)), slices, strict=True))
 
     def image(self, image_id: str, truth_slices: int) -> RGB:
         """One image, from its own file or from that of its volume, which must have as many slices as the truth."""
         # Its own file.
         if image_id in self.files:
-            slices = self._read(self.files[image_id])
+            slices = self.picture(self.files[image_id]).slices
             if len(slices) > 1:
                 reason = f"is a volume of {len(slices)} slices, but its ground truth is one image"
                 raise InputError(self.files[image_id], reason, "give results of the ground truth's size")
@@ -58,13 +59,19 @@ class Images:
         volume, index = volume_of(image_id) or ("", 0)
         if volume not in self.files:
             raise InputError(image_id, "has no result", "left out for all methods")
-        slices = self._read(self.files[volume])
+        slices = self.picture(self.files[volume]).slices
         if truth_slices > 1 and len(slices) != truth_slices:
             reason = f"is a volume of {len(slices)} slices, but its ground truth has {truth_slices}"
             raise InputError(self.files[volume], reason, "give results of the ground truth's size")
         if index >= len(slices):
             raise InputError(self.files[volume], f"has no slice {index + 1}", "give the volume of this ground truth")
         return slices[index]
+
+    def place_problem(self, case: str, truths: Images) -> str:
+        """A reason to doubt that a case's file lies where its ground truth does; empty if none is known."""
+        if case not in self.files:
+            return ""
+        return place_problem(self.picture(self.files[case]), truths.picture(truths.files[case]))
 
     def has(self, case: str) -> bool:
         """True if there is a file for a case of another folder: its own, its volume's or those of its slices."""
@@ -79,11 +86,13 @@ class Images:
         found = [volume_of(case) for case in self.files]
         return {volume for volume, _ in filter(None, found)}
 
-    def _read(self, path: Path) -> Slices:
-        if self.last[0] != path:
-            slices, _ = read_slices(path, self.reading)
-            self.last = (path, slices)
-        return self.last[1]
+    def picture(self, path: Path) -> Picture:
+        """The picture of a file or a series."""
+        last, picture = self.last
+        if picture is None or last != path:
+            picture, _ = read_alone(path, self.reading)
+            self.last = (path, picture)
+        return picture
 
 
 @dataclass
@@ -121,7 +130,11 @@ def image_files(folder: Path) -> dict[str, Path]:
     except OSError as error:
         raise NothingFound(folder, f"cannot be listed ({error.strerror})", "give a folder of images") from error
     if not files:
-        raise NothingFound(folder, "holds no images", "give a folder that holds <case>.png")
+        raise NothingFound(
+            folder,
+            "holds no images",
+            "give a folder that holds <case>.png, or the slices of volumes as <case>-slice001.png",
+        )
     counts = Counter(image_stem(path.name) for path in files)
     if twice := [case for case, count in counts.items() if count > 1]:
         raise UsageError(folder, f"holds {counts[twice[0]]} images of {twice[0]}", "keep one")
@@ -140,7 +153,7 @@ def _series_in(folder: Path) -> list[Path]:
     return found
 
 
-def swapped(results: Sequence[Path], truth: Path) -> str | None:
+def swapped(results: Sequence[Path], truth: Path) -> list[str]:
     """A warning if results and ground truth seem to stand in each other's place, by what their own files say.
 
     PSNR and most measures are the same either way round, so that the figures would not show it.
@@ -149,10 +162,10 @@ def swapped(results: Sequence[Path], truth: Path) -> str | None:
     of_truth = _role(truth)
     for folder, role in zip(results, roles, strict=True):
         if (role, of_truth) in SWAPPED:
-            return f"{folder} was made as ground truth: the ground truth comes last, after the results"
+            return [f"{folder} was made as ground truth: the ground truth comes last, after the results"]
     if of_truth == RESULTS and RESULTS not in roles:
-        return f"{truth} holds results of tfs-rt fuse, unlike the folders before it: the ground truth comes last"
-    return None
+        return [f"{truth} holds results of tfs-rt fuse, unlike the folders before it: the ground truth comes last"]
+    return []
 
 
 def _role(folder: Path) -> str:

@@ -14,10 +14,12 @@ from tfs_rt.cases.remedies import only_options, restricted
 from tfs_rt.errors import InputError, NothingFound, TfsRtError, UsageError
 from tfs_rt.images import RGB, resize
 from tfs_rt_bench.evaluation.folders import Images, Sources, image_files, swapped
+from tfs_rt_bench.evaluation.places import place_warnings
 from tfs_rt_bench.measures.fusion_metrics import FUSION_METRICS, against_sources
 from tfs_rt_bench.measures.intervals import Comparison, Summary, compare, summarise
 from tfs_rt_bench.measures.metrics import METRICS, Metric, Scores, average_gradient, colour_bias, fidelity, in_head
 
+NAMED = "name results as the ground truth is named, and the slices of a volume CASE-slice001, CASE-slice002, ..."
 Lpips = Callable[[RGB, RGB], float | None]
 
 
@@ -97,10 +99,12 @@ def evaluate(request: Request, on_case: Callable[[int], None] = lambda cases: No
     sources = _sources(request, truths, problems)
     # Score each image of each case that all methods have.
     scored = _Scored({name: {} for name in names}, {})
+    places: list[tuple[str, str, str]] = []
     for case in truths.files:
         if all(images.has(case) for images in methods.values()):
             try:
                 of_case = truths.slices(case)
+                places += [(name, case, images.place_problem(case, truths)) for name, images in methods.items()]
             except TfsRtError as error:
                 problems.append(error)
                 of_case = {}
@@ -115,7 +119,7 @@ def evaluate(request: Request, on_case: Callable[[int], None] = lambda cases: No
     # Refuse an evaluation without any case.
     if not truth_ag:
         said = f" ({problems[0]})" if problems else ""
-        raise NothingFound(request.truth, f"no case could be scored{said}", "name results as the ground truth is named")
+        raise NothingFound(request.truth, f"no case could be scored{said}", NAMED)
     return Evaluation(
         methods=names,
         truth=request.truth,
@@ -125,7 +129,7 @@ def evaluate(request: Request, on_case: Callable[[int], None] = lambda cases: No
         truth_ag=truth_ag,
         problems=problems,
         resized=scored.resized,
-        warnings=[warning] if (warning := swapped(request.results, request.truth)) else [],
+        warnings=[*swapped(request.results, request.truth), *place_warnings(places)],
     )
 
 

@@ -281,6 +281,18 @@ def test_each_slice_of_a_volume_is_scored_against_its_own_truth_in_any_form(fold
     assert "is a volume of 2 slices, but its ground truth has 3" in done.err
 
 
+def test_volumes_at_different_places_are_scored_with_a_warning(folders: Path, cli: Cli) -> None:
+    slices = [read_file(folders / "truth" / f"{case}.png")[0] for case in "abc"]
+    for name in ("here", "same"):
+        write_volume(folders / name / "v.nii.gz", slices)
+    volume = nib.Nifti1Image.from_filename(folders / "here" / "v.nii.gz")
+    (folders / "turned").mkdir()
+    nib.Nifti1Image(volume.dataobj, np.eye(4)).to_filename(folders / "turned" / "v.nii.gz")
+    words = "here and its ground truth, case v: their headers give different places; slices were compared in their"
+    assert words in cli("eval", folders / "here", folders / "turned").err
+    assert "different places" not in cli("eval", folders / "here", folders / "same").err
+
+
 def test_results_and_ground_truth_in_each_others_place_give_a_warning(folders: Path, cli: Cli) -> None:
     shutil.move(folders / "truth", folders / "set" / "train" / "truth")
     (folders / "set" / "manifest.json").write_text(json.dumps({"recipe": {}, "complete": True}))

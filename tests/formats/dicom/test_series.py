@@ -200,7 +200,8 @@ def test_slices_at_one_place_are_told_apart_in_words(keyword: str, values: tuple
 def test_two_echoes_are_refused_where_their_slices_alternate(keyword: str, values: tuple[float, float]) -> None:
     words = rf"slice 1 \(IM0001\) and slice 2 \(IM0002\) are different echoes \({keyword} "
     # Slices from the same echo, whose times were rounded unlike, are one volume.
-    files = series(6, **{keyword: lambda n: values[n % 2]})
+    changes: dict[str, Any] = {keyword: lambda n: values[n % 2]}
+    files = series(6, **changes)
     assert refused(files, words).remedy.startswith("move the files")
     assert len(picture_of(series(6, EchoTime=lambda n: 10 + 0.001 * n)).slices) == 6
 
