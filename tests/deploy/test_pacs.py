@@ -50,7 +50,7 @@ FIRST = np.array([-10.0, -20.0, 5.0])  # the centre of the first pixel
 COARSE: dict[str, Any] = {
     "PixelSpacing": (2 * SPACING).tolist(),
     "ImagePositionPatient": lambda n: (
-        FIRST + SPACING[1] / 2 * ACROSS[0] + SPACING[0] / 2 * ACROSS[1] + n * STEP * np.cross(*ACROSS)
+        FIRST + SPACING[1] / 2 * ACROSS[0] + SPACING[0] / 2 * ACROSS[1] + n * STEP * np.cross(ACROSS[0], ACROSS[1])
     ).tolist(),
 }
 SIZE = 64  # pixels: results of 128x128 are not so small that they cause a warning

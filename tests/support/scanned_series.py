@@ -19,13 +19,12 @@ ROOT = "1.2.826.0.1.3680043.8.498"
 PIXELS = np.arange(64, dtype=np.uint16).reshape(8, 8)
 
 
-def series(
-    count: int = COUNT, across: Sequence[float] = AXIAL, /, *, pixels: np.ndarray = PIXELS, **changes: Any
-) -> dict[str, bytes]:
+def series(count: int = COUNT, across: Sequence[float] = AXIAL, /, **changes: Any) -> dict[str, bytes]:
     """The files of a series by name; slice n has 100 n more than `pixels`. Names and numbers run against positions.
 
-    A change that is a function is called with the number of the slice.
+    A change is an attribute, or the function that gives it by the slice's number; `pixels` replaces those of slice 0.
     """
+    pixels = changes.pop("pixels", PIXELS)
     normal = np.cross(across[:3], across[3:])
     files: dict[str, bytes] = {}
     for n in range(count):
