@@ -109,7 +109,7 @@ def fetch(pacs: DICOMwebClient, series: Dataset, folder: Path) -> list[str]:
 
 
 def fuse(folder: Path, case: str, output: Path, options: list[str]) -> list[Path]:
-    """Fuse the series in the folder's folders; the files of the result, and its warnings."""
+    """Fuse the series in the folders m1, m2 and functional of `folder`; the files of the result."""
     command = [sys.executable, "-m", "tfs_rt", "fuse", *options, "--id", case, "-o", str(output)]
     for slot in SLOTS:
         command += [f"--{slot}", str(folder / slot)]
