@@ -57,6 +57,11 @@ def test_a_student_has_its_teachers_network_and_says_x0(
     network = dataclasses.replace(spec.architecture, sigma_data=0.0)
     assert (student.architecture, student.schedule, student.scale) == (network, spec.schedule, spec.scale)
     assert (spec.prediction, student.prediction) == ("eps", "x0")
+
+
+@pytest.mark.slow  # its graph is traced anew; the quick tests export the teacher
+def test_a_student_exports(cli: Cli, made_set: Path, teacher: Path, tmp_path: Path) -> None:
+    _distil(made_set, teacher, tmp_path / "run", config={"iterations": 1})
     exported = cli("export", tmp_path / "run" / "model.safetensors", "-o", tmp_path / "bundle", "--steps", "1")
     assert exported.code == 0, exported.err
 

@@ -82,9 +82,7 @@ def run(made_set: Path, output: Path, *, config: Config, stop: int = 10**9, **re
     train(Request([made_set], output, config, **request), watch)
 
 
-def test_the_command_trains_a_checkpoint_that_exports_and_a_log_with_its_curves(
-    cli: Cli, made_set: Path, tmp_path: Path
-) -> None:
+def test_the_command_trains_a_checkpoint_and_a_log_with_its_curves(cli: Cli, made_set: Path, tmp_path: Path) -> None:
     settings = [f"--set={key}={value}" for key, value in SMALL.items()]
     outcome = cli("train", made_set, "-o", tmp_path / "run", *settings)
     assert outcome.code == 0, outcome.err
@@ -97,6 +95,11 @@ def test_the_command_trains_a_checkpoint_that_exports_and_a_log_with_its_curves(
     assert (loaded.spec.prediction, loaded.spec.scale, loaded.spec.sigma_range) == ("x0", 4, (2.0, 80.0))
     start = loaded.network.condition_skip.weight[:, 6:, 0, 0]
     assert torch.allclose(start, torch.eye(3), atol=0.1)  # a few small steps away from the functional image
+
+
+@pytest.mark.slow  # its graph is traced anew; of trained checkpoints, test_distillation exports the teacher
+def test_a_trained_checkpoint_that_says_x0_exports(cli: Cli, made_set: Path, tmp_path: Path) -> None:
+    run(made_set, tmp_path / "run", config=small(iterations=1))
     exported = cli("export", tmp_path / "run" / "model.safetensors", "-o", tmp_path / "bundle", "--steps", "1")
     assert exported.code == 0, exported.err
 
