@@ -1,13 +1,15 @@
 """Functions of test modules on the fake GPU: our `libcuda.so.1` under the unmodified cuda-core.
 
-A process has one libcuda for good, so each run is a process of its own, whose loader finds ours first. What passes here
-holds for the host's side (order, arguments, lifetimes, capture and replay), never for a GPU's.
+A process has one libcuda for good, so each run is a process of its own, whose loader finds ours first. It is forked
+from a process that has imported the program and has not yet loaded libcuda: the imports take two seconds. What passes
+here holds for the host's side (order, arguments, lifetimes, capture and replay), never for a GPU's.
 """
 
 from __future__ import annotations
 
 import atexit
 import ctypes
+import gc
 import json
 import os
 import shutil
@@ -22,8 +24,12 @@ from typing import Any
 
 import pytest
 
+from support.shared_work import share_command
+
 SUPPORT = Path(__file__).resolve().parent
 SOURCE = SUPPORT / "fake_cuda" / "fake_cuda.cpp"
+STREAMS = ("stdout", "stderr")  # files with the output of the last run
+PROGRAM = ("tfs_rt.cli", "tfs_rt.batch.run", "tfs_rt.backends.trt.backend", "numpy.ma")
 
 
 def run(
@@ -43,17 +49,22 @@ def run(
     """
     if not find_spec("cuda") or not find_spec("cuda.core"):
         pytest.skip("cuda-core is not installed: pip install 'tfs-rt[cuda]'")
-    paths = {
-        "LD_LIBRARY_PATH": str(_library().parent if driver else _no_library().parent),
-        "PYTHONPATH": os.pathsep.join([str(SUPPORT.parent), str(SUPPORT.parent.parent)]),
-    }
+    library = _library().parent if driver else _no_library().parent
+    environment = os.environ | _paths(library) | (env or {})
     if kernels:
-        paths["TFS_FAKE_CUDA_KERNELS"] = str(kernels)
-    command = [sys.executable, "-W", "error", __file__, target, json.dumps(arguments)]
-    ended = subprocess.run(command, env=os.environ | paths | (env or {}), capture_output=True, text=True, check=False)
-    if ended.returncode or "Exception ignored" in ended.stderr:
-        pytest.fail(f"{target} on the fake GPU ended with {ended.returncode}:\n{ended.stdout}{ended.stderr}", False)
-    return json.loads(ended.stdout.splitlines()[-1])
+        environment["TFS_FAKE_CUDA_KERNELS"] = str(kernels)
+    # Let the process with this libcuda fork a process for the run, and wait for its end.
+    request = {"target": target, "arguments": arguments, "environment": environment, "folder": str(_folder())}
+    server = _server(library)
+    assert server.stdin
+    assert server.stdout
+    server.stdin.write(json.dumps(request) + "\n")
+    server.stdin.flush()
+    code = server.stdout.readline().strip()
+    said, errors = ((_folder() / name).read_text() for name in STREAMS)
+    if code != "0" or "Exception ignored" in errors:
+        pytest.fail(f"{target} on the fake GPU ended with {code}:\n{said}{errors}", False)
+    return json.loads(said.splitlines()[-1])
 
 
 def counter(name: str) -> int:
@@ -111,12 +122,58 @@ def _folder() -> Path:
     return Path(folder)
 
 
-def _main(target: str, arguments: str) -> None:
-    module, function = target.split(":")
-    returned = getattr(import_module(module), function)(**json.loads(arguments))
-    assert "torch" not in sys.modules, "the runtime on a GPU does without torch"
-    sys.stdout.write(f"\n{json.dumps(returned)}\n")
+def _paths(library: Path) -> dict[str, str]:
+    """Where a process finds libcuda and the tests' modules."""
+    modules = os.pathsep.join([str(SUPPORT.parent), str(SUPPORT.parent.parent)])
+    return {"LD_LIBRARY_PATH": str(library), "PYTHONPATH": modules}
+
+
+@cache
+def _server(library: Path) -> subprocess.Popen[str]:
+    """A process that forks a process for each run with one libcuda; it ends when its input does."""
+    command = [sys.executable, "-W", "error", __file__]
+    environment = os.environ | _paths(library)
+    server = subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert server.stdin
+    atexit.register(server.wait)
+    atexit.register(server.stdin.close)  # called first
+    return server
+
+
+def _serve() -> None:
+    """Fork a process for each request and say its exit code; in that process, run what was asked for."""
+    for name in ("cuda.core", *PROGRAM):
+        import_module(name)
+    share_command()
+    gc.freeze()  # a collection would make each process copy these modules
+    for line in iter(sys.stdin.readline, ""):
+        request = json.loads(line)
+        module, function = request["target"].split(":")
+        target = getattr(import_module(module), function)
+        child = os.fork()
+        if not child:
+            _begin_run(Path(request["folder"]), request["environment"])
+            returned = target(**request["arguments"])
+            assert "torch" not in sys.modules, "the runtime on a GPU does without torch"
+            sys.stdout.write(f"\n{json.dumps(returned)}\n")
+            return
+        _, status = os.waitpid(child, 0)
+        sys.stdout.write(f"{os.waitstatus_to_exitcode(status)}\n")
+        sys.stdout.flush()
+
+
+def _begin_run(folder: Path, environment: dict[str, str]) -> None:
+    """Give this process the environment of its run, and files in place of the server's pipes."""
+    with (
+        Path(os.devnull).open() as nothing,
+        (folder / STREAMS[0]).open("w") as out,
+        (folder / STREAMS[1]).open("w") as errors,
+    ):
+        for number, stream in enumerate((nothing, out, errors)):
+            os.dup2(stream.fileno(), number)
+    os.environ.clear()
+    os.environ.update(environment)
 
 
 if __name__ == "__main__":
-    _main(*sys.argv[1:])
+    _serve()

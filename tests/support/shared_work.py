@@ -26,6 +26,7 @@ from typer.main import get_command
 from support.paths import ROOT
 from tfs_rt.backends.host import HostEngine
 from tfs_rt.cases.registration import Displacement, displacements
+from tfs_rt.cli import app
 from tfs_rt.images import RGB
 from tfs_rt.models.bundle import Bundle, load_bundle
 from tfs_rt.sandbox import parent
@@ -90,6 +91,12 @@ def share_work(patch: pytest.MonkeyPatch) -> None:
     if find_spec("llvmlite"):
         real_load()
         patch.setattr("tfs_rt.backends.winograd.backend.load", load)
+
+
+def share_command() -> None:
+    """Make Typer's command now, for this process and those that it forks."""
+    typer.main.get_command = typer_command
+    typer_command(app)
 
 
 @cache

@@ -10,6 +10,7 @@ import inspect
 import io
 import json
 import re
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -39,11 +40,14 @@ def fuse(
     from tfs_rt.backends.cache import open_cache
     from tfs_rt.backends.gpu.cuda_device import CudaDevice
     from tfs_rt.backends.trt import engine_store as engines
+    from tfs_rt.batch import common_finding
     from tfs_rt.cli import main
     from tfs_rt.methods.diffusion import Pipeline
     from tfs_rt.models.bundle import load_bundle
 
-    Pipeline.self_test = lambda self: None  # the network here is none of the model's
+    # The network here is not the model's: do not test its images, nor end with 3 for what the guards find in most.
+    Pipeline.self_test = lambda self: None
+    common_finding.FEWEST = 100
     devices: list[CudaDevice] = []
 
     class Known(CudaDevice):
@@ -82,6 +86,14 @@ def fuse(
     return told
 
 
+def compile_kernels() -> None:
+    """Compile the kernels into the cache: half a second, which each run would take."""
+    from tfs_rt.backends.cache import open_cache
+    from tfs_rt.backends.gpu.compiler import kernel_code
+
+    kernel_code("8.9", open_cache())
+
+
 # --------------------------------------------------------------------------- here
 
 
@@ -92,9 +104,18 @@ def kernels(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "host.so"
 
 
+@pytest.fixture(scope="module")
+def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache with the compiled kernels for the fake GPU."""
+    folder = tmp_path_factory.mktemp("compiled") / "cache"
+    fake_gpu.run("backends.trt.test_network:compile_kernels", env={"TFS_RT_CACHE": str(folder)})
+    return folder
+
+
 @pytest.fixture
-def command(tmp_path: Path, kernels: Path, x4: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+def command(tmp_path: Path, kernels: Path, compiled: Path, x4: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setenv("TFS_RT_CACHE", str(tmp_path / "cache"))
+    shutil.copytree(compiled, tmp_path / "cache")
 
     def run(*arguments: str, flavour: str = "tensorrt-rtx", **changes: Any) -> dict[str, Any]:
         environment: dict[str, Any] = {key: changes.pop(key) for key in ("env", "driver") if key in changes}
@@ -126,7 +147,7 @@ def cases(folder: Path, sizes: list[int]) -> list[Path]:
 def test_fuse_on_the_gpu_gives_the_images_of_the_cpus_loop(
     command: Any, tmp_path: Path, x4: Path, flavour: str
 ) -> None:
-    made = cases(tmp_path / "in", [16, 16, 16, 12, 16])
+    made = cases(tmp_path / "in", [16, 16, 12])
     ended = command(str(tmp_path / "in"), "--batch", "2", "--steps", "8", flavour=flavour)
     assert ended["code"] == 0, ended
     assert not ended["report"]
