@@ -76,6 +76,12 @@ def rng() -> Generator:
 
 
 @pytest.fixture
+def shared_models(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Load a shipped model once for all tests that ask for this."""
+    share_work(monkeypatch)
+
+
+@pytest.fixture
 def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Cli:
     """Run a command as the program does; its exit code and what it said."""
     share_work(monkeypatch)

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from support.helpers import Cli
 from tfs_rt.cases.case import Case, FoundCase
@@ -19,20 +20,24 @@ from tfs_rt_studies import pages
 from tfs_rt_studies.accuracy import page as study
 from tfs_rt_studies.accuracy.page import BASELINE, Study, single_image_upsampler, write_page
 
-pytestmark = pytest.mark.usefixtures("shared_graphs")
+pytestmark = pytest.mark.usefixtures("shared_graphs", "shared_models")
 
+SIDE = 48
 SETTINGS = ["architecture.inner_channel=16", "architecture.norm_groups=4", "architecture.res_blocks=1", "batch=2"]
 SETTINGS += ["crop=32", "iterations=1", "precision=fp32"]
 
 
 @pytest.fixture
 def tested(made_set: Path, tmp_path: Path) -> Path:
-    """The made set with one of its groups as the test split."""
+    """A set of a quarter of two groups of the made set, with one of them as the test split."""
+    (tmp_path / "in").mkdir()
     cases: list[FoundCase] = []
     for split, group in (("train", "k0"), ("test", "k1")):
-        files: dict[str, Path] = dict(
-            zip(SLOTS, sorted((made_set / "train" / "x1").glob(f"{group}_*.png")), strict=True)
-        )
+        files: dict[str, Path] = {}
+        for slot, source in zip(SLOTS, sorted((made_set / "train" / "x1").glob(f"{group}_*.png")), strict=True):
+            files[slot] = tmp_path / "in" / source.name
+            with Image.open(source) as image:
+                image.crop((0, 0, SIDE, SIDE)).save(files[slot])
         cases.append(Case(group, files, {"patient": group, "split": split}))
     prepare(Request(tmp_path / "set", cases))
     return tmp_path / "set"
@@ -69,7 +74,7 @@ def test_the_page_shows_what_fusing_and_scoring_by_hand_gives(
     assert ("SR3 of each image, then BitonicX" in rows) == bool(bundles)
     (group,) = read_groups(tested, "test")
     low = [low_resolution(image, 4) for image in group.sources]
-    error = bitonicx.fuse(*(resize(image, (96, 96)) for image in low)).astype(float) - group.truth
+    error = bitonicx.fuse(*(resize(image, (SIDE, SIDE)) for image in low)).astype(float) - group.truth
     assert float(rows[BASELINE][0]) == pytest.approx(np.mean(error**2), abs=0.01)
     assert "(accuracy-x4.jpg)" in page
     assert (tmp_path / "docs" / "accuracy-x4.jpg").stat().st_size > 10_000

@@ -105,6 +105,7 @@ def test_samples_are_counted_in_doublings() -> None:
     assert counts_up_to(2) == [2]
 
 
+@pytest.mark.usefixtures("shared_models")
 def test_the_page_is_made_from_a_set(made_set: Path, x4: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pages, "shipped_bundles", lambda: {"x4": x4})
     monkeypatch.setattr(calibration, "read_groups", lambda root, split: pages.read_groups(root, "val"))  # has no test

@@ -24,6 +24,7 @@ def test_the_worst_window_holds_the_largest_error() -> None:
     assert worst(result[:30, :20], truth[:30, :20]) == (slice(0, 20), slice(0, 20))
 
 
+@pytest.mark.usefixtures("shared_models")
 def test_the_page_has_every_split_and_modality(
     made_set: Path, x4: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
