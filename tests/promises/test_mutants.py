@@ -42,7 +42,7 @@ def project(tmp_path: Path) -> Path:
         ({"tests": ("tests.py::test_wrongly",)}, "fails without it"),
         ({"tests": ("tests.py::test_slowly",)}, "too slow"),
         ({"tests": ("tests.py::test_absent",)}, "no such tests"),
-        ({"tests": ("tests.py", "-k", "absent")}, "no such tests"),
+        pytest.param({"tests": ("tests.py", "-k", "absent")}, "no such tests", marks=pytest.mark.slow),
         ({"old": "a * b"}, "does not apply"),
         ({"old": "a"}, "does not apply"),  # it stands there three times
         ({"file": "absent.py"}, "does not apply"),

@@ -25,8 +25,8 @@ from tfs_rt.images import RGB
 from tfs_rt.sampling.engine import ImageBatch
 from tfs_rt_studies.discovery_times import LAYOUTS
 
-FEW = 40
-MANY = 160
+FEW = 20
+MANY = 80
 LINEAR = MANY / FEW * 1.05  # what is done once makes it less; one call in 20 may be of a sort that is a little more
 
 

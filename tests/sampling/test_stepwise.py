@@ -14,7 +14,7 @@ from tfs_rt.sampling.stepwise import fuse_batch
 from tfs_rt.sampling.tables import step_table
 from tfs_rt.spec import Prediction
 
-STEPS = 50
+STEPS = 16
 
 
 def is_caught(prediction: Prediction, sampler: dict, value: float, at: int) -> bool:

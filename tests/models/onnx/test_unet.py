@@ -323,7 +323,7 @@ def test_a_weight_that_is_not_finite_is_refused(shipped: Bundle, model: ModelPro
 
 
 @pytest.mark.filterwarnings("default")
-@pytest.mark.parametrize("backend", ["winograd", "ort-cpu"])
+@pytest.mark.parametrize("backend", ["winograd", pytest.param("ort-cpu", marks=pytest.mark.slow)])
 def test_huge_weights_end_in_one_line(shipped: Bundle, model: ModelProto, tmp_path: Path, backend: str) -> None:
     """They are finite, and what is computed of them is not; NumPy would warn of that, on stderr."""
     if importlib.util.find_spec(BACKENDS[backend]) is None:
