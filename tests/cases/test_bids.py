@@ -53,12 +53,6 @@ def test_entities_are_read_and_contrast_enhanced_t1_is_a_modality_of_its_own(
     assert [modality_of(file) for file in found.files.values()] == [modality, "mr-t2", "spect"]
 
 
-def test_t1_with_and_without_contrast_medium_are_two_modalities(tmp_path: Path) -> None:
-    write_session(tmp_path / "raw", "sub-x", ("T1w", "T2w", "ce-gd_T1w", "pet"))
-    found = find(tmp_path / "raw")["sub-x_desc-fused_T2w"]
-    assert "found 3 anatomical images in sub-x_T1w.nii.gz, sub-x_T2w.nii.gz, sub-x_ce-gd_T1w.nii.gz" in refusal(found)
-
-
 @pytest.mark.parametrize(
     ("folder", "name", "words"),
     [
@@ -200,10 +194,32 @@ def test_anatomy_of_the_subject_goes_with_each_session_without_its_own(tmp_path:
 def test_anatomy_of_another_session_is_taken_on_request_alone(tmp_path: Path) -> None:
     touch_images(tmp_path, "sub-1_ses-mr_T1w", "sub-1_ses-mr_T2w", "sub-1_ses-pet_pet")
     for case in find(tmp_path).values():
-        assert "give --bids anat-ses=mr, if all images were resampled onto one grid" in refusal(case)
+        assert "give --bids anat-ses=mr, and --align unless all images are on one grid" in refusal(case)
     (found,) = choose(tmp_path, anat_session="mr").items()
     assert found[0] == "sub-1_ses-pet_desc-fused_T2w"
     assert stems(found[1]) == ["sub-1_ses-mr_T1w", "sub-1_ses-mr_T2w", "sub-1_ses-pet_pet"]
+
+
+def test_the_label_of_one_modality_leaves_the_others_alone_but_for_sessions_without_it(tmp_path: Path) -> None:
+    touch_images(tmp_path, "sub-1_acq-hi_T1w", "sub-1_acq-lo_T1w", "sub-1_acq-tse_T2w", "sub-1_pet")
+    touch_images(tmp_path, "sub-2_acq-lo_T1w", "sub-2_acq-tse_T2w", "sub-2_pet")
+    found = choose(tmp_path, acq="hi")
+    assert stems(found["sub-1_acq-hi_desc-fused_T2w"]) == ["sub-1_acq-hi_T1w", "sub-1_acq-tse_T2w", "sub-1_pet"]
+    assert "--bids leaves none of" in refusal(found["sub-2_desc-fused_T2w"])
+
+
+def test_t1_with_and_without_contrast_are_told_apart_by_ce(tmp_path: Path) -> None:
+    touch_images(tmp_path, "sub-1_T1w", "sub-1_ce-gd_T1w", "sub-1_T2w", "sub-1_pet")
+    (case,) = find(tmp_path).values()
+    assert "choose one by --bids ce=gd, or ce=none" in refusal(case)
+    (enhanced,) = choose(tmp_path, ce="gd").values()
+    assert stems(enhanced) == ["sub-1_ce-gd_T1w", "sub-1_T2w", "sub-1_pet"]
+    (native,) = choose(tmp_path, ce="none").values()
+    assert stems(native) == ["sub-1_T1w", "sub-1_T2w", "sub-1_pet"]
+
+
+def test_a_session_of_a_dataset_is_a_source(raw: Path) -> None:
+    assert tuple(find(raw / "sub-02" / "ses-b")) == IDS[2:]
 
 
 def test_subjects_and_sessions_are_chosen_too(raw: Path) -> None:

@@ -33,11 +33,17 @@ NAMING = f"name the images of a session {PATTERN}"
 
 
 def dataset_of(folder: Path) -> Path | None:
-    """The dataset that a folder is, or that it is a subject of; None if it looks like neither."""
+    """The dataset that a folder is, or that it is a subject or session of; None if it looks like none of them."""
     if (folder / DESCRIPTION).is_file() or any(map(_holds_data, _folders(folder, "sub-"))):
         return folder
-    is_subject = folder.name.startswith("sub-") and _holds_data(folder)
-    return folder.parent if is_subject else None
+    subject = _subject_of(folder)
+    is_part = subject.name.startswith("sub-") and _holds_data(folder)
+    return subject.parent if is_part else None
+
+
+def _subject_of(folder: Path) -> Path:
+    """The subject's folder of a session's, and any other folder itself."""
+    return folder.parent if folder.name.startswith("ses-") and folder.parent.name.startswith("sub-") else folder
 
 
 def _recognises(source: Source) -> bool:
@@ -47,11 +53,13 @@ def _recognises(source: Source) -> bool:
 def _find_cases(source: Source) -> Iterator[FoundCase]:
     dataset = dataset_of(source.path)
     is_dataset = dataset == source.path
-    subjects = _folders(source.path, "sub-") if is_dataset else [source.path]
+    subjects = _folders(source.path, "sub-") if is_dataset else [_subject_of(source.path)]
     candidates: list[Candidate] = []
     for subject in subjects:
         sessions = _sessions(subject, dataset, source.bids)
         candidates += share_anatomy(sessions, source.bids, by_options=source.has_options)
+    if source.path.name.startswith("ses-"):
+        candidates = [candidate for candidate in candidates if candidate.folder == source.path]
     included = [candidate for candidate in candidates if source.bids.includes(candidate.id)]
     if candidates and not included:
         raise UsageError(
@@ -117,7 +125,10 @@ def _checked(candidate: Candidate, source: Source) -> Candidate:
         return replace(
             candidate, problem=Problem(f"{label} is not a valid BIDS label", "write only letters and digits")
         )
-    for modality, files in candidate.images.items():
+    groups = dict(candidate.images)
+    if {"mr-t1", "mr-gad", "mr-t2"} <= groups.keys():
+        groups["T1w"] = [*groups["mr-t1"], *groups["mr-gad"]]
+    for modality, files in groups.items():
         found = differences(files) if len(files) > 1 else {}
         if found and not candidate.hint:
             names = ", ".join(file.name for file in files)

@@ -2,6 +2,7 @@
 
 An entity is a key and a label, as `run-1`. An image without the entity stays if no image of its modality in the session
 has it, except for `space`: an image without it is in its own space. In `space=T1w` it is native anatomy that has none.
+An entity of one acquisition (`acq-mprage`) leaves the modalities alone in which no image has the label, if another has.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ ENTITIES = (
 NUMBERS = ("run", "echo", "flip", "inv", "split")  # their labels are numbers: 01 is 1
 OF_FOLDERS = ("sub", "ses")  # choose subjects and sessions, not images in them
 NOT_IN_RESULTS = ("sub", "ses", "desc")  # a result has its own
+# Say how one modality was acquired, so that the others have labels of their own.
+OF_ACQUISITION = ("task", "acq", "trc", "rec", "mod", "echo", "flip", "inv", "mt", "part")
 NONE = "none"  # stands for images without the entity
 ANAT_SESSION = "anat-ses"  # a key of ours: the session of the anatomical images
 KEYS = (*ENTITIES, ANAT_SESSION)
@@ -47,8 +50,7 @@ class BidsChoice:
         for key, label in self.labels.items():
             if key in OF_FOLDERS:
                 continue
-            for modality, files in chosen.items():
-                chosen[modality] = _select(files, key, label, is_anatomical=modality not in FUNCTIONAL)
+            chosen = _chosen_by(chosen, key, label)
         return {modality: files for modality, files in chosen.items() if files}
 
     @property
@@ -62,7 +64,7 @@ class BidsChoice:
         words: list[str] = []
         for key in [key for key in ENTITIES if key in self.labels and key not in NOT_IN_RESULTS]:
             found = [_entities(file).get(key) for files in images.values() for file in files]
-            words += [f"{key}-{label}" for label in found if label][:1]
+            words += [f"{key}-{label}" for label in found if label and _is_same(key, label, self.labels[key])][:1]
         return words
 
     def check_used(self, files: Iterable[Path]) -> None:
@@ -85,6 +87,26 @@ def differences(files: Iterable[Path]) -> dict[str, list[str]]:
         if len(labels) > 1:
             found[key] = sorted(labels, key=lambda label: (label != NONE, label))
     return found
+
+
+def _chosen_by(images: Images, key: str, label: str) -> dict[str, list[Path]]:
+    """The images that one entity chooses, by modality."""
+    chosen = {
+        modality: _select(files, key, label, is_anatomical=modality not in FUNCTIONAL)
+        for modality, files in images.items()
+    }
+    # T1 with a contrast medium is chosen in place of T1 without.
+    if key == "ce" and label != NONE and chosen.get("mr-gad"):
+        chosen["mr-t1"] = []
+    # A label that is of one modality alone says nothing about the others.
+    has_label = any(_has_label(file, key, label) for files in images.values() for file in files)
+    if key in OF_ACQUISITION and has_label:
+        chosen = {modality: files or images[modality] for modality, files in chosen.items()}
+    return chosen
+
+
+def _has_label(file: Path, key: str, label: str) -> bool:
+    return _is_same(key, _entities(file).get(key, NONE), label)
 
 
 def _select(files: list[Path], key: str, label: str, *, is_anatomical: bool) -> list[Path]:

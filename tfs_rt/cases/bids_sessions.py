@@ -62,7 +62,7 @@ def _with_hint(session: Candidate, sessions: Sequence[Candidate], *, by_options:
     reason = f"found 0 {missing} images in it, only {found} ones; {missing} ones are in {places}"
     anatomy = session if found == "anatomical" else others[0]
     label = anatomy.folder.name.removeprefix("ses-")
-    option = f"give --bids {ANAT_SESSION}={label}, if all images were resampled onto one grid, or {LIST_IT}"
+    option = f"give --bids {ANAT_SESSION}={label}, and --align unless all images are on one grid, or {LIST_IT}"
     return replace(session, hint=Problem(reason, option if by_options else LIST_IT))
 
 

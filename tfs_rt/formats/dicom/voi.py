@@ -26,7 +26,8 @@ from tfs_rt.formats.dicom.tables import Table, is_little_endian, table_of
 from tfs_rt.formats.idle_window import leaves_nothing_out, repeats_extremes
 from tfs_rt.formats.picture import to_levels
 
-REMEDY = "give one as --window m1=LOW:HIGH (or m2, functional), in the file's own units, or correct the file's own"
+BY_OPTION = "give a window as --window m1=LOW:HIGH (or m2, functional), in the file's own units"
+REMEDY = f"{BY_OPTION}, or correct the file's own"
 # Beyond these magnitudes arithmetic overflows.
 HUGE = 1e100
 TINY = 1e-100
@@ -121,7 +122,7 @@ def _own_window(pixels: Pixels, index: int) -> Voi | None:
         centre = number(group, "WindowCenter", path)
         width = number(group, "WindowWidth", path)
     except InputError as error:
-        raise InputError(path, error.reason, f"{error.remedy}, or {REMEDY}") from error
+        raise InputError(path, error.reason, f"{error.remedy}, or {BY_OPTION}") from error
     if centre is None or width is None:
         return None
     function = str(group.get("VOILUTFunction") or "LINEAR").strip().upper()
