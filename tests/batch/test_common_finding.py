@@ -51,7 +51,7 @@ def test_a_run_whose_results_are_all_wrong_ends_with_exit_code_3_and_says_so(tmp
     written = json.loads((tmp_path / "out" / "report.json").read_text())
     assert (report.done, report.exit_code) == (3, 3)
     assert written["common_finding"]["cases"] == 3
-    assert "--method bitonicx" in written["common_finding"]["likely_cause"]
+    assert "another --method or --model" in written["common_finding"]["likely_cause"]
     again = fuse_with(FakeMethod(), source, tmp_path / "out")  # all kept: their sidecars name the guards
     assert (again.kept, again.exit_code) == (3, 3)
     strict = fuse_with(FakeMethod(), source, tmp_path / "strict", strict=True)

@@ -15,7 +15,7 @@ SLOTS = "m1 and m2 are exchanged: m2 is the T2-weighted image"
 REGISTRATION = (
     "the images are not registered to each other: register and resample them onto one grid first, or give --align"
 )
-MODEL = "the model was not trained for such images, or is a wrong one: compare with --method bitonicx"
+METHOD = "the method or its model does not suit these images: compare with another --method or --model"
 CAUSES = {
     "empty": WINDOW,
     "constant": WINDOW,
@@ -23,11 +23,11 @@ CAUSES = {
     "slot order": SLOTS,
     "registration": REGISTRATION,
     "rotation": REGISTRATION,
-    "constant result": MODEL,
-    "clipped result": MODEL,
-    "brightness": MODEL,
-    "likeness": MODEL,
-    "colours": MODEL,
+    "constant result": METHOD,
+    "clipped result": METHOD,
+    "brightness": METHOD,
+    "likeness": METHOD,
+    "colours": METHOD,
 }  # the likely cause by the guard that finds something in most cases
 
 
