@@ -95,7 +95,8 @@ def evaluate(request: Request, on_case: Callable[[int], None] = lambda cases: No
     of_files = request.reading_of_files()
     methods = {name: Images(image_files(folder), of_files) for name, folder in zip(names, request.results, strict=True)}
     truths = Images(image_files(request.truth), of_files)
-    problems = missing(methods, truths)
+    unmatched = missing(methods, truths)
+    problems = [*unmatched]
     sources = _sources(request, truths, problems)
     # Score each image of each case that all methods have.
     scored = _Scored({name: {} for name in names}, {})
@@ -118,8 +119,7 @@ def evaluate(request: Request, on_case: Callable[[int], None] = lambda cases: No
     truth_ag = scored.truth_ag
     # Refuse an evaluation without any case.
     if not truth_ag:
-        said = f" ({problems[0]})" if problems else ""
-        raise NothingFound(request.truth, f"no case could be scored{said}", NAMED)
+        raise _nothing_scored(request.truth, problems[len(unmatched) :], unmatched)
     return Evaluation(
         methods=names,
         truth=request.truth,
@@ -131,6 +131,15 @@ def evaluate(request: Request, on_case: Callable[[int], None] = lambda cases: No
         resized=scored.resized,
         warnings=[*swapped(request.results, request.truth), *place_warnings(places)],
     )
+
+
+def _nothing_scored(truth: Path, faults: Sequence[TfsRtError], unmatched: Sequence[TfsRtError]) -> NothingFound:
+    """The error with the first fault of a case that all have; if none is at fault, with the first without a partner."""
+    reason = "no case could be scored"
+    if faults:
+        return NothingFound(truth, f"{reason} ({faults[0].subject}: {faults[0].reason})", faults[0].remedy)
+    said = f" ({unmatched[0].subject}: {unmatched[0].reason})" if unmatched else ""
+    return NothingFound(truth, f"{reason}{said}", NAMED)
 
 
 @dataclass

@@ -172,6 +172,14 @@ def test_what_cannot_be_read_is_named(folders: Path, cli: Cli, spoil, code: int,
     assert words in done.err
 
 
+def test_without_a_score_the_fault_of_a_case_that_all_have_is_named(folders: Path, cli: Cli) -> None:
+    (folders / "good" / "extra.png").write_bytes((folders / "good" / "a.png").read_bytes())
+    shutil.move(folders / "sources" / "a", folders / "other" / "z")
+    done = cli("eval", folders / "good", folders / "truth", "--sources", folders / "other")
+    assert done.code == 4
+    assert "no case could be scored (a: the sources have no such case): name them as the ground truth" in done.err
+
+
 def test_wrong_use_is_said_in_one_line(folders: Path, cli: Cli) -> None:
     assert "only one folder is given" in cli("eval", folders / "good").err
     twice = cli("eval", folders / "good", folders / "good", folders / "truth")
