@@ -78,9 +78,8 @@ def test_one_child_serves_many_calls_and_is_replaced_after_its_share(
     [("crash", "ended the process that reads it .SIGSEGV"), ("leave", "exit status 3"), ("unplain", "not plain data")],
 )
 def test_a_child_that_dies_names_the_file_and_the_next_call_has_another(call: Sandbox, how: str, words: str) -> None:
-    for _ in range(2):
-        refused(call, words, how)
-        assert call(PATH, "echo", 1) == 1
+    refused(call, words, how)
+    assert call(PATH, "echo", 1) == 1
 
 
 @pytest.mark.parametrize("how", ["hang", "spin", "stop"])
@@ -96,10 +95,11 @@ def test_a_child_that_hangs_is_ended_in_time(call: Sandbox, how: str, monkeypatc
 
 @linux
 def test_time_on_the_processor_is_limited_by_itself(call: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    call.close()  # a new child cannot have been broken by an earlier file, and is asked once
     monkeypatch.setattr(call, "cpu_seconds", 0)
     started = time.monotonic()
     refused(call, "0 of a processor", "spin")
-    assert time.monotonic() - started < 30  # two children of a second each: the file may be innocent of the first
+    assert time.monotonic() - started < 20  # of `seconds`; the child has a second of the processor
 
 
 @linux
