@@ -283,6 +283,13 @@ def test_a_file_that_may_be_a_damaged_slice_is_refused(name: str, data: bytes, w
     refused({**files, name: data}, words)
 
 
+def test_a_slice_without_the_header_of_a_file_is_refused_with_the_conversion() -> None:
+    files = series()
+    for name in ("IM0003", "IM0003.dcm"):
+        error = refused({**files, name: files["IM0003"][132:]}, f"{name} is DICOM without a file's header")
+        assert error.remedy.startswith("add it with dcmconv")
+
+
 def test_a_folder_without_an_image_is_refused() -> None:
     refused({"README": b"nothing"}, "holds no DICOM image")
 

@@ -17,7 +17,7 @@ from pydicom.datadict import keyword_for_tag
 from tfs_rt.errors import InputError, TfsRtError, first_line
 from tfs_rt.formats.dicom.layout import AGAIN
 from tfs_rt.formats.dicom.pixels import KEYWORDS
-from tfs_rt.formats.dicom.read import is_dicom, parse_any
+from tfs_rt.formats.dicom.read import is_dicom, parse_any, refuse_headless
 
 DICOM_ENDINGS = (".dcm", ".dicom", ".dic", ".ima")
 # First bytes of other kinds of files: Thumbs.db, PDF, PNG, JPEG, GIF, BMP, TIFF, ZIP, gzip, Windows programs, SQLite.
@@ -84,6 +84,7 @@ def _is_left_out(name: str, data: bytes, path: Path) -> bool:
     """True for a file of another kind than DICOM; InputError for one that may be a damaged slice."""
     if is_dicom(data):
         return False
+    refuse_headless(data, path)
     if name.lower().endswith(DICOM_ENDINGS):
         raise InputError(path, "is empty" if not data else "is not a DICOM file", REMOVE)
     is_text = bool(data) and not data[:LOOKED_AT].translate(None, TEXT_BYTES)

@@ -37,6 +37,9 @@ SIGNATURE = b"DICM"
 # Bytes of a deflated file: as many as a file may have that is not deflated.
 MAX_INFLATED = 2**28
 CHUNK = 2**16
+# The first bytes of a dataset without a header: an element of group 2 or 8 whose number is small.
+FIRST_GROUPS = tuple(bytes([group, 0, element, 0]) for group in (2, 8) for element in (0, 1, 5, 8, 0x10, 0x16))
+HEADLESS = "add it with dcmconv (DCMTK) IN OUT, or export the images again as DICOM files (PS3.10)"
 META = 2  # the group of the elements before the dataset
 CAPTURES = (
     uid.SecondaryCaptureImageStorage,
@@ -138,6 +141,12 @@ def is_dicom(data: bytes) -> bool:
     return data[PREAMBLE : PREAMBLE + len(SIGNATURE)] == SIGNATURE
 
 
+def refuse_headless(data: bytes, path: Path) -> None:
+    """InputError for DICOM without the header of a file, as old scanners store it: it begins with its elements."""
+    if data.startswith(FIRST_GROUPS):
+        raise InputError(path, "is DICOM without a file's header (no DICM after 128 bytes)", HEADLESS)
+
+
 def parse_any(data: bytes, path: Path) -> Dataset:
     """The dataset of a DICOM file, an image or not; InputError if it inflates to too much."""
     _check_deflated(data, path)
@@ -149,6 +158,7 @@ def _parse(data: bytes, path: Path) -> Dataset:
     if not data:
         raise InputError(path, "is empty", AGAIN)
     if not is_dicom(data):
+        refuse_headless(data, path)
         reason = "is not a DICOM file (no DICM after 128 bytes)"
         raise InputError(path, reason, "export it as a DICOM file (PS3.10), or give it the ending of its own format")
     dataset = parse_any(data, path)
