@@ -36,20 +36,20 @@ h1 { font-size: 1.4rem } h2 { font-size: 1.1rem; margin-top: 2rem }
 img { display: block; width: 100%; max-width: 630px; height: auto }
 .one { color: #b35f00 } .two { color: #007a99 }
 @media (prefers-color-scheme: dark) { .one { color: #ff8c00 } .two { color: #00c8ff } }
-.flicker { position: relative; display: block; max-width: 630px; cursor: pointer }
-.flicker span { display: block; min-height: 1.5em }
-.flicker .picture { position: relative }
+.flicker { display: block; max-width: 630px; cursor: pointer }
+.flicker input { width: 1.2rem; height: 1.2rem; vertical-align: middle }
+.flicker .picture { display: block; position: relative }
 .flicker .second { position: absolute; inset: 0; visibility: hidden }
 .flicker .name-2 { display: none }
-.flicker input { width: 1.2rem; height: 1.2rem; vertical-align: middle }
-.flicker:has(input:checked) .second { visibility: visible }
-.flicker:has(input:checked) .name-2 { display: inline } .flicker:has(input:checked) .name-1 { display: none }
+.flicker input:checked ~ .picture .second { visibility: visible }
+.flicker input:checked ~ .name-2 { display: inline } .flicker input:checked ~ .name-1 { display: none }
 @media (hover: hover) {
-  .flicker:hover .second { visibility: visible }
-  .flicker:hover .name-2 { display: inline } .flicker:hover .name-1 { display: none }
-  .flicker:hover:has(input:checked) .second { visibility: hidden }
-  .flicker:hover:has(input:checked) .name-2 { display: none }
-  .flicker:hover:has(input:checked) .name-1 { display: inline }
+  .flicker:hover input:not(:checked) ~ .picture .second { visibility: visible }
+  .flicker:hover input:not(:checked) ~ .name-2 { display: inline }
+  .flicker:hover input:not(:checked) ~ .name-1 { display: none }
+  .flicker:hover input:checked ~ .picture .second { visibility: hidden }
+  .flicker:hover input:checked ~ .name-2 { display: none }
+  .flicker:hover input:checked ~ .name-1 { display: inline }
 }
 .wide { overflow-x: auto }
 table { border-collapse: collapse } th, td { border: 1px solid var(--line); padding: .3rem .6rem; text-align: left }
@@ -94,7 +94,7 @@ def _lines(case_id: str, aligned: Aligned, slots: Sequence[str], names: dict[str
     one, two = (escape(names[slot]) for slot in moved)
     yield "<h2>Edges</h2>"
     yield f'<p>{escape(names[target])}, with the edges of <b class="one">{one}</b> (orange) and of'
-    yield f'<b class="two">{two}</b> (blue). They should lie on its outlines.</p>'
+    yield f'<b class="two">{two}</b> (blue). Where both show one border, the lines should lie on it.</p>'
     yield _image(with_edges(mosaics[target], layers), f"Slices of {names[target]} with edges of the others")
     for slot in moved:
         yield from _flicker(mosaics[target], mosaics[slot], names[target], names[slot])
@@ -119,8 +119,8 @@ def _verdict(name: str, target: str, facts: Facts) -> str:
 def _flicker(target: RGB, aligned: RGB, target_name: str, name: str) -> Iterator[str]:
     """Two mosaics in one place, of which a box chooses one."""
     yield f"<h2>{escape(target_name)} and {escape(name)} in turn</h2>"
-    yield '<label class="flicker"><span><input type="checkbox"> Hover, tap, or press the space bar here. Shown:'
-    yield f'<b class="name-1">{escape(target_name)}</b><b class="name-2">{escape(name)}</b></span>'
+    yield '<label class="flicker"><input type="checkbox"> Hover, tap, or press the space bar here. Shown:'
+    yield f'<b class="name-1">{escape(target_name)}</b><b class="name-2">{escape(name)}</b>'
     yield f'<span class="picture">{_image(target, f"Slices of {target_name}")}'
     yield f'<span class="second">{_image(aligned, f"The same slices of {name}, aligned")}</span></span></label>'
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 OFFERED = (
     *(name for name in reading_option.OFFERED if name != "--colormap"),
-    *("--onto", "--no-register", "--strict", "--output", "--bids", "--id"),
+    *("--onto", "--no-register", "--strict", "--output", "--bids", "--id", "--m1", "--m2", "--functional"),
 )  # options that remedies may name
 EXAMPLES = examples(
     ("Align three DICOM series, each a folder, and look at the page", "tfs-rt align patient -o aligned"),
