@@ -398,8 +398,15 @@ def test_all_that_is_called_of_tensorrt_exists() -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
-@pytest.mark.parametrize(("name", "code", "word"), [("SIGINT", 130, "interrupted"), ("SIGTERM", 143, "terminated")])
-@pytest.mark.parametrize("phase", [1, 5])
+@pytest.mark.parametrize(
+    ("name", "code", "word", "phase"),
+    [
+        ("SIGINT", 130, "interrupted", 1),
+        pytest.param("SIGINT", 130, "interrupted", 5, marks=pytest.mark.slow),
+        pytest.param("SIGTERM", 143, "terminated", 1, marks=pytest.mark.slow),
+        ("SIGTERM", 143, "terminated", 5),
+    ],
+)
 def test_a_signal_ends_a_build_and_leaves_nothing_to_be_found(
     bundle: Bundle, cache: Cache, cli: Cli, name: str, code: int, word: str, phase: int
 ) -> None:
