@@ -233,6 +233,8 @@ def encrypted(state: dict[str, Any]) -> bytes:
     return bytes(data)
 
 
+KILLED = ("a key that is hashed 2^40 times",)  # the child, at the limit of its time
+
 Maker = Callable[[dict[str, Any]], bytes]
 ARCHIVES: dict[str, tuple[Maker, str | None]] = {
     "compressed members": (lambda s: rezipped(s, compression=zipfile.ZIP_DEFLATED), "compressed"),
@@ -342,7 +344,7 @@ def limits() -> Iterator[None]:
     """No child may take more than it is allowed, and this process may not grow."""
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(contents._child(), "cpu_seconds", 2)  # 10 by default: nothing here needs more
+        patch.setattr(contents._child(), "cpu_seconds", 1)  # 10 by default: nothing here needs more
         yield
     contents._child().close()
     unit = 1024 if sys.platform == "linux" else 1  # of ru_maxrss
@@ -374,6 +376,8 @@ def test_what_the_hostile_archives_are_made_of_is_taken(state: dict[str, Any], f
 @pytest.mark.parametrize("what", [*PICKLES, *ARCHIVES, *SAFETENSORS, *KINDS])
 def test_a_hostile_checkpoint_is_refused_and_runs_nothing(what: str, state: dict[str, Any], folder: Path) -> None:
     path, words = hostile(what, state, folder)
+    if what in KILLED:
+        contents._child().close()  # a file is tried again only if the child has served before: it may have been broken
     started = time.monotonic()
     with pytest.raises(ModelError, match=words) as caught:
         read_contents(path)

@@ -39,7 +39,7 @@ CACHES = {  # what may be left: compiled code and the folders for it, which tell
     **{"": OUR_CACHE, "cuda": OUR_CACHE, "rtx": OUR_CACHE},
     **{"imports": NUMBA, "fusion": NUMBA, "train": [*TORCH, *NUMBA], "metrics": NUMBA, "export": TORCH},
 }
-SLOW = ("", "openvino", "export", "train", "fusion", "metrics", "cuda", "rtx")
+SLOW = ("", "openvino", "export", "train", "fusion", "metrics", "register", "cuda", "rtx")
 USES = {
     "": "tfs('doctor --json')",
     "cpu": f"tfs('fuse {CASE} -o a --backend ort-cpu'); tfs('fuse {CASE} -o b --backend winograd')",
@@ -178,8 +178,10 @@ def test_a_session_is_made_after_onnx_runtimes_own_switch_is_off(monkeypatch: py
     assert calls == ["off", "session"]
 
 
-def test_no_module_of_ours_sends_or_writes_anything_when_it_is_imported(tmp_path: Path) -> None:
-    names = [name for name in modules() if not name.endswith("__main__")]
+@pytest.mark.parametrize("package", ["tfs_rt.", pytest.param("tfs_rt", marks=pytest.mark.slow)])
+def test_no_module_of_ours_sends_or_writes_anything_when_it_is_imported(package: str, tmp_path: Path) -> None:
+    """The runtime's modules, and in the slow tests those of all packages."""
+    names = [name for name in modules() if name.startswith(package) and not name.endswith("__main__")]
     code = f"""
 from importlib import import_module
 for name in {names!r}:

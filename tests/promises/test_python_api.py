@@ -231,9 +231,7 @@ os._exit(0)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
-@pytest.mark.parametrize(
-    "backend", ["winograd", "ort-cpu", "openvino", pytest.param("torch", marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize("backend", ["winograd", "ort-cpu", "openvino", pytest.param("torch", marks=pytest.mark.slow)])
 def test_a_process_forked_while_other_threads_fuse_can_fuse(backend: str) -> None:
     command = [sys.executable, "-W", "ignore", "-c", FORKS, backend]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
