@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterator, Sequence
+from functools import cache
 from typing import Any
 
 import pytest
@@ -37,6 +38,11 @@ every_command = pytest.mark.parametrize("path", COMMANDS, ids=lambda path: " ".j
 
 
 def help_text(path: tuple[str, ...], columns: int = 80) -> str:
+    return rendered_help(path, columns)
+
+
+@cache
+def rendered_help(path: tuple[str, ...], columns: int) -> str:
     outcome = CliRunner().invoke(app, [*path, "--help"], env={"COLUMNS": str(columns)})
     assert outcome.exit_code == 0, outcome.output
     return outcome.output
