@@ -329,6 +329,16 @@ def test_windows_that_differ_become_the_one_that_holds_them_all() -> None:
     refused(curved, "has another kind of window", FileOptions())
 
 
+def test_a_window_that_shows_next_to_nothing_of_a_volume_is_refused() -> None:
+    """As one slice with a window far from the others makes it."""
+    own = FileOptions()
+    odd = series(WindowCenter=lambda n: 1e6 if n == 2 else 250, WindowWidth=500)
+    assert "--window" in refused(odd, "so wide that it shows less than 8 levels", own).remedy
+    refused(series(WindowCenter=0, WindowWidth=1e30), "so wide that", own)
+    refused(series(Modality="CT", WindowCenter=1e9, WindowWidth=10), "has none of its values inside", own)
+    assert picture_of(series(WindowCenter=750, WindowWidth=1500), own).facts["window_from"] == "file"
+
+
 def test_a_decimal_comma_in_a_window_is_refused_by_its_slice() -> None:
     files = series(WindowCenter="28.3", WindowWidth=100)
     files["IM0002"] = files["IM0002"].replace(b"28.3", b"28,3")

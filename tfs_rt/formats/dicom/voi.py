@@ -28,6 +28,7 @@ from tfs_rt.formats.picture import to_levels
 
 BY_OPTION = "give a window as --window m1=LOW:HIGH (or m2, functional), in the file's own units"
 REMEDY = f"{BY_OPTION}, or correct the file's own"
+LEAST_LEVELS = 8  # of 255 that a window must show of a volume, for anything to be seen
 # Beyond these magnitudes arithmetic overflows.
 HUGE = 1e100
 TINY = 1e-100
@@ -105,7 +106,8 @@ def own_windows(pixels: Pixels) -> list[Voi]:
     own = [window for window in found if window]
     if own and len(own) != count:
         raise InputError(pixels.path, f"has a window for {len(own)} of its {count} frames only", REMEDY)
-    if own and not pixels.is_ct and pixels.unit != "HU":  # a slice of air in CT is black by right
+    # One slice of air in CT is black by right.
+    if own and (count > 1 or not (pixels.is_ct or pixels.unit == "HU")):
         _check_visible(own, pixels)
     return [] if own and _are_idle(own, pixels) else own
 
@@ -143,16 +145,25 @@ def _own_window(pixels: Pixels, index: int) -> Voi | None:
 
 
 def _check_visible(windows: list[Voi], pixels: Pixels) -> None:
-    """InputError for a file's own windows that show different values as one level, black or white, in all frames."""
+    """InputError for a file's own windows that show all frames as black, white or next to one grey.
+
+    A single slice may be dark by right, as above the head: there only a window without any value inside is refused.
+    """
+    least = LEAST_LEVELS if len(windows) > 1 else 0
     differs = False
+    fault = "has none of its values inside"
     for window, values in zip(windows, pixels.image_values(), strict=True):
         if not isinstance(window, Window) or window.sigmoid or not values.size:
             return
-        if values.min() < window.high and values.max() > window.low:
-            return
-        differs = differs or bool(np.ptp(values))
+        low, high = float(values.min()), float(values.max())
+        if low < window.high and high > window.low:
+            shown = min(high, window.high) - max(low, window.low)
+            if shown * 255 >= least * (window.high - window.low):
+                return
+            fault = f"is so wide that it shows less than {least} levels of grey"
+        differs = differs or low < high
     if differs:
-        raise InputError(pixels.path, f"its own {windows[0].words} has none of its values inside", REMEDY)
+        raise InputError(pixels.path, f"its own {windows[0].words} {fault}", REMEDY)
 
 
 def _are_idle(windows: list[Voi], pixels: Pixels) -> bool:
