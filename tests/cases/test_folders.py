@@ -161,3 +161,10 @@ def test_a_source_without_cases_says_that_names_need_endings(tmp_path: Path) -> 
     (tmp_path / "IM0001").write_bytes(b"")
     with pytest.raises(NothingFound, match=r"\.dcm for DICOM"):
         find(tmp_path)
+
+
+def test_masks_beside_folders_of_cases_are_no_cases(tmp_path: Path) -> None:
+    for name in ("p1", "masks/p1", "GT/p1", "map_2"):
+        write_case(tmp_path / name)
+    assert set(find(tmp_path)) == {"p1", "map_2"}
+    assert set(find(tmp_path / "masks")) == {"p1"}

@@ -117,3 +117,10 @@ def test_ids_of_nnunet_cases_may_hold_a_modality(tmp_path: Path) -> None:
     found = find(tmp_path)
     assert sorted(found) == ["pet_7", "spect_8"]
     assert all(isinstance(case, Case) for case in found.values())
+
+
+def test_two_images_of_one_modality_are_named_together(tmp_path: Path) -> None:
+    for name in ("pre_t1.png", "post_t1.png", "t2.png", "pet.png"):
+        (tmp_path / name).touch()
+    (case,) = find(tmp_path).values()
+    assert "found 2 images of mr-t1 (post_t1.png (mr-t1), pre_t1.png (mr-t1)); expected one" in refusal(case)

@@ -19,7 +19,7 @@ from tfs_rt.cases import modality_folders, named_images, nnunet
 from tfs_rt.cases.bids import BIDS, dataset_of
 from tfs_rt.cases.case import FoundCase, Problem
 from tfs_rt.cases.listing import Listing, image_stem, is_dicom_image, list_folder, shorten
-from tfs_rt.cases.modalities import MODALITIES, any_exact, any_modality, exact_modality, parse
+from tfs_rt.cases.modalities import MODALITIES, any_exact, any_modality, exact_modality, is_called_something_else, parse
 from tfs_rt.cases.pairing import LIST_IT, Candidate, is_whole, pair
 from tfs_rt.cases.places import TOO_DEEP, Place, Walk, source_place
 from tfs_rt.cases.source import Source, SourceKind
@@ -119,12 +119,15 @@ def _candidates_in(place: Place, listing: Listing, places: list[Place], walk: Wa
     if any_exact(names):
         return [replace(candidate, hint=_misplaced(listing, candidate.images)) for candidate in own]
 
-    # Look into the other folders, but for masks and the like beside folders of modalities.
+    # Look into the other folders, but for masks and the like beside folders with images of modalities.
     taken = {folder.place for folder in folders}
     others = [other for other in places if other not in taken]
     if by_folder:
         others = [other for other in others if not parse(other.folder.name).is_something_else]
-    inner = [found for other in others for found in _below(other, walk)]
+    made = [other for other in others if is_called_something_else(other.folder.name)]
+    inner = [found for other in others if other not in made for found in _below(other, walk)]
+    if not any(candidate.images for candidate in [*own, *by_folder, *inner]):
+        inner += [found for other in made for found in _below(other, walk)]
 
     # Beside what they hold, only whole cases count.
     if any(candidate.images for candidate in [*by_folder, *inner]):

@@ -57,7 +57,8 @@ MORE_EXACT = {
 SOMETHING_ELSE = frozenset(
     (
         *("mask", "masks", "seg", "segs", "segmentation", "segmentations", "dseg", "probseg", "label", "labels", "roi"),
-        *("overlay", "fused", "fusion", "map", "maps", "thumb", "thumbnail", "preview"),
+        *("overlay", "fused", "fusion", "map", "maps", "thumb", "thumbnail", "preview", "gt", "groundtruth"),
+        *("scout", "localizer", "localiser", "topogram", "mip", "sinogram"),
         *("dwi", "adc", "dti", "swi", "mra", "tof", "bold", "asl", "t2star"),
     )
 )
@@ -151,6 +152,11 @@ def modality_of(file: Path) -> str | None:
 def is_called_by_modality(name: str) -> bool:
     """True if a name holds nothing but the words for one modality, as `pet.png` and `SPECT-Tc` do."""
     return exact_modality(name) is not None or (parse(name).modality is not None and not parse(name).rest)
+
+
+def is_called_something_else(name: str) -> bool:
+    """True if a name holds nothing but words for something made of images, as `masks` and `GT` do."""
+    return all(word.lower() in SOMETHING_ELSE for word in SEPARATORS.split(name)[::2])
 
 
 def any_exact(names: Iterable[str]) -> bool:

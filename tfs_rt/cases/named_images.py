@@ -45,6 +45,8 @@ def candidates(place: Place, names: Sequence[str], *, any_pair: bool) -> list[Ca
         (group,) = groups.values()
         added = [name for name in group if modality_of_name(name) not in own.images]
         return [_candidate(place, others, [*bare, *added])]
+    if groups and all(len(group) == 1 for group in groups.values()):
+        return [_candidate(place, others, names)]
     return [own, *(_candidate(place, unknown, group, with_key=True) for group in groups.values())]
 
 
