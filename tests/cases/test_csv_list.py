@@ -14,6 +14,7 @@ from support.helpers import Cli, png
 from tfs_rt.cases.case import Case, RefusedCase
 from tfs_rt.cases.csv_list import protect, read_list, to_csv, unprotect
 from tfs_rt.cases.discover import discover
+from tfs_rt.cases.file_lookup import FileLookup
 from tfs_rt.errors import NothingFound, UsageError
 
 Form = Literal["NFC", "NFD"]
@@ -107,7 +108,7 @@ def test_a_csv_is_read_relative_to_itself(tmp_path: Path) -> None:
 def test_a_csv_without_its_columns_is_refused(tmp_path: Path) -> None:
     table = tmp_path / "cases.csv"
     table.write_text("id,m1,functional\na,b,c\n")
-    with pytest.raises(UsageError, match="has 0 columns 'm2'"):
+    with pytest.raises(UsageError, match="has no column 'm2'"):
         find(table)
     table.write_text("id m1 m2 functional\na b c d\n")
     with pytest.raises(UsageError, match="first line: id m1 m2 functional.*with commas, semicolons or tabs"):
@@ -130,7 +131,7 @@ def test_a_csv_without_its_columns_is_refused(tmp_path: Path) -> None:
 )
 def test_columns_whose_slot_is_in_doubt_are_not_taken(tmp_path: Path, header: str) -> None:
     (tmp_path / "list.csv").write_text(f"{header}\n{','.join('abcde'[: header.count(',') + 1])}\n")
-    with pytest.raises(UsageError, match="has 0 columns .*or name modalities, as id,ct,mr-t2,pet"):
+    with pytest.raises(UsageError, match="has no column .*or name modalities, as id,ct,mr-t2,pet"):
         discover([tmp_path / "list.csv"])
 
 
@@ -215,3 +216,48 @@ def test_an_evaluation_writes_no_formula(tmp_path: Path, cli: Cli, rng: np.rando
     assert {row["method"] for row in rows} == {"'=cmd"}
     assert {row["case"] for row in rows} == {"'=1+1", "'@x", "plain"}
     assert all(float(row["psnr"]) for row in rows)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "Patient ID;MRT T1;MRT T2;PET",
+        "fall;t1_path;t2_path;pet_path",
+        ";id;m1;m2;functional",
+        "participant_id;t1;t2;pet",
+    ],
+)
+def test_a_list_may_have_the_columns_of_other_programs(tmp_path: Path, header: str) -> None:
+    images = [touched(tmp_path / name).name for name in ("t1.png", "t2.png", "pet.png")]
+    number = ["0"] if header.startswith(";") else []
+    (tmp_path / "cases.csv").write_text(header + "\n" + ";".join([*number, "a", *images]) + "\n")
+    (case,) = discover([tmp_path / "cases.csv"])
+    assert isinstance(case, Case)
+    assert (case.id, [file.name for file in case.files.values()]) == ("a", images)
+
+
+def test_a_path_may_have_other_capitals_or_begin_with_the_home_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    image = touched(tmp_path / "home" / "Img" / "T1.PNG")
+    lookup = FileLookup()
+    assert lookup.find(tmp_path, "~/Img/T1.PNG") == image
+    assert lookup.find(tmp_path, "home\\img\\t1.png") == image
+    touched(tmp_path / "home" / "Img" / "t1.PNG")
+    assert not FileLookup().find(tmp_path, "home/img/t1.png").exists()  # two files have the name
+
+
+@pytest.mark.parametrize(
+    ("data", "words"), [(b"PK\x03\x04", "workbook"), ("id,m1,m2,functional\nä,a,b,c".encode("latin-1"), "UTF-8")]
+)
+def test_a_file_that_is_no_text_in_utf_8_says_how_to_save_it(tmp_path: Path, data: bytes, words: str) -> None:
+    (tmp_path / "cases.csv").write_bytes(data)
+    with pytest.raises(UsageError, match=f"{words}.*save it as CSV UTF-8"):
+        discover([tmp_path / "cases.csv"])
+
+
+def touched(path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch()
+    return path

@@ -168,3 +168,10 @@ def test_masks_beside_folders_of_cases_are_no_cases(tmp_path: Path) -> None:
         write_case(tmp_path / name)
     assert set(find(tmp_path)) == {"p1", "map_2"}
     assert set(find(tmp_path / "masks")) == {"p1"}
+
+
+def test_a_file_of_an_unknown_format_is_named_where_its_modality_is_missing(tmp_path: Path) -> None:
+    for name in ("t1.npy", "t2.png", "fdg.png"):
+        (tmp_path / name).write_bytes(b"")
+    (case,) = find(tmp_path).values()
+    assert "format neither their ending nor their content says (t1.npy)" in refusal(case)

@@ -19,7 +19,7 @@ def duplicate_problem(places: Sequence[str]) -> Problem | None:
     """The problem of an id that several cases have; None if one has it. `places` says where these cases are."""
     if len(places) < 2:
         return None
-    reason = f"{len(places)} cases have this id ({shorten(places)})"
+    reason = f"{len(places)} cases have this id ({shorten(list(dict.fromkeys(places)))})"
     return Problem(reason, "rename all but one, or list them in a CSV under ids of their own")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from pathlib import Path
 
 from tfs_rt.errors import InputError
@@ -15,6 +16,7 @@ from tfs_rt.system.resource_limits import limit_fault
 MAX_BYTES = 2**30  # of a file, and of all files of a folder
 MAX_FILES = 10_000  # of a folder
 NESTED = "give the folder that holds the slices themselves: its sub-folders are not read"
+WINDOWS_PATH = re.compile(r"(?<=/)[A-Za-z]:[\\/].*")  # below the folder of the list that names it
 SMALLER = "give a folder that holds the files of one series alone"
 
 
@@ -58,4 +60,13 @@ def _read_folder(folder: Path) -> tuple[dict[str, bytes], str]:
 def _unreadable(path: Path, error: OSError) -> Exception:
     """The error for a path that the system does not let us read."""
     reason = f"cannot be read ({reason_of(error)})"
-    return limit_fault(error) or InputError(path, reason, "check the path")
+    remedy = "check the path"
+    if isinstance(error, FileNotFoundError):
+        remedy = "check the path: in a CSV it is relative to the folder of the CSV"
+        if os.path.islink(path):  # noqa: PTH114 - is_symlink raises
+            reason = f"is a link to a file that is not there ({reason_of(error)})"
+            remedy = "fetch the file, as by datalad get, or correct the link"
+        elif drive := WINDOWS_PATH.search(str(path)):
+            reason = f"is the path {drive[0]!r} of a Windows machine"
+            remedy = "write the path that the file has on this machine"
+    return limit_fault(error) or InputError(path, reason, remedy)

@@ -3,7 +3,8 @@
 The text is UTF-8, or UTF-16 with its byte order mark. Commas, semicolons or tabs separate cells, or the sign in a first
 line `sep=;`. A row of empty cells, or of invisible characters, is left out.
 
-Columns may be named by modality instead of m1, m2 and functional (`id,ct,t2,pet`), and id may be `case` or `subject`.
+Columns may be named by modality instead of m1, m2 and functional (`id,ct,t2,pet`, `ct_path`), and id may be `case`,
+`subject`, `patient_id` and the like. A first column without a name, as pandas writes it, is left out.
 
 A cell of text that a spreadsheet program would compute, such as `=1+1` or `@SUM(A1)`, is written with an apostrophe
 before it, which reading removes again.
@@ -22,7 +23,7 @@ from pathlib import Path
 
 from tfs_rt.cases.case import Case, FoundCase, Problem, RefusedCase
 from tfs_rt.cases.file_lookup import FileLookup
-from tfs_rt.cases.modalities import is_called_by_modality, modality_of_name
+from tfs_rt.cases.modalities import SEPARATORS, is_called_by_modality, modality_of_name
 from tfs_rt.cases.pairing import anatomical_slots, functional_slot
 from tfs_rt.cases.source import Source, SourceKind
 from tfs_rt.errors import InputError, UsageError, first_line
@@ -31,13 +32,22 @@ from tfs_rt.system.files import read_regular
 
 ENDINGS = (".csv", ".tsv", ".txt")  # spreadsheet programs write tabs into the last two
 REQUIRED = ("id", *SLOTS)
-ID_COLUMNS = ("case", "case_id", "subject", "name")  # stand for `id`, if one of them alone is there
+# Stand for `id`, if one of them alone is there; words are joined by `_`.
+ID_COLUMNS = (
+    *("case", "case_id", "subject", "subject_id", "sub", "participant", "participant_id", "patient", "patient_id"),
+    *("name", "fall", "fall_id", "patienten_id"),
+)
+# May stand beside a modality in the name of its column.
+FILE_WORDS = ("path", "file", "filename", "image", "scan", "pfad", "datei", "bild")
 HEADER_REMEDY = (
     "its first line must be id,m1,m2,functional, or name modalities, as id,ct,mr-t2,pet, "
     "with commas, semicolons or tabs between them"
 )
+SAVE_AS_UTF8 = "save it as CSV UTF-8 in the spreadsheet program"
 LIMIT = 2**28  # bytes
-SEPARATORS = ",;\t"
+LONGEST_LINE = 100  # characters of a first line in a message
+ARCHIVE = b"PK\x03\x04"  # begins a workbook
+CELL_SEPARATORS = ",;\t"
 DECLARED = re.compile(r"\"?sep=(.)\"?(?:\r\n|\r|\n)", re.IGNORECASE)
 # A formula begins a cell. It may also follow a semicolon or a tab, which separate cells in another program.
 FORMULA = r"(?=[' ]*[=+\-@＝＋－＠])"  # noqa: RUF001 - full-width signs begin a formula, too
@@ -88,15 +98,18 @@ def _read(path: Path) -> tuple[Header, list[Row]]:
         reader = csv.reader(lines, delimiter=separator, strict=True)
         lines_before = 1 if declared else 0
         rows = [(reader.line_num + lines_before, cells) for cells in reader if any(map(_is_visible, cells))]
+    except UnicodeDecodeError as error:
+        raise UsageError(path, "is not text in UTF-8", SAVE_AS_UTF8) from error
     except (OSError, ValueError, csv.Error) as error:
-        raise UsageError(path, f"cannot be read as CSV ({first_line(error)})", "save it as UTF-8 CSV") from error
+        raise UsageError(path, f"cannot be read as CSV ({first_line(error)})", SAVE_AS_UTF8) from error
 
     # The first row names the columns; each name occurs once.
     (_, first), *rest = rows or [(1, [])]
     header = _header(first)
     for name in dict.fromkeys((*REQUIRED, *filter(None, header.names))):
         if header.names.count(name) != 1:
-            reason = f"has {header.names.count(name)} columns {name!r} (first line: {separator.join(first)})"
+            count = f"{header.names.count(name)} columns" if name in header.names else "no column"
+            reason = f"has {count} {name!r} (first line: {separator.join(first)[:LONGEST_LINE]})"
             raise UsageError(path, reason, HEADER_REMEDY)
     return header, [_row(line, header.names, cells) for line, cells in rest]
 
@@ -104,7 +117,7 @@ def _read(path: Path) -> tuple[Header, list[Row]]:
 def _header(first: Sequence[str]) -> Header:
     """The columns that a first line names. A modality stands for a slot if there is no doubt about which."""
     names = [name.strip().lower() for name in first]
-    ids = [name for name in names if name in ID_COLUMNS]
+    ids = [name for name in names if "_".join(SEPARATORS.split(name)[::2]) in ID_COLUMNS]
     renamed: dict[str, str] = {}
     if "id" not in names and len(ids) == 1:
         renamed[ids[0]] = "id"
@@ -112,8 +125,9 @@ def _header(first: Sequence[str]) -> Header:
     # Find the columns of modalities for slots that have no column.
     columns: dict[str, str] = {}
     for name in names:
-        modality = modality_of_name(name)
-        if modality and is_called_by_modality(name):
+        plain = " ".join(word for word in SEPARATORS.split(name)[::2] if word not in FILE_WORDS)
+        modality = modality_of_name(plain)
+        if modality and is_called_by_modality(plain):
             columns[modality] = name
     slots: dict[str, str] = {}
     if "functional" not in names:
@@ -176,6 +190,8 @@ def unprotect(cell: str) -> str:
 
 def _read_text(path: Path) -> str:
     data = read_regular(path, LIMIT)
+    if data.startswith(ARCHIVE):
+        raise ValueError("it is a workbook or another archive")
     is_wide = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     return data.decode("utf-16" if is_wide else "utf-8-sig")
 
@@ -183,12 +199,12 @@ def _read_text(path: Path) -> str:
 def _guess_separator(text: str) -> str:
     """The separator with which the first line with a word has the columns of a list; the first one if none has."""
     lines = io.StringIO(text, newline="")
-    first = next((line for line in lines if _is_visible(line, SEPARATORS)), "")
-    for separator in SEPARATORS:
+    first = next((line for line in lines if _is_visible(line, CELL_SEPARATORS)), "")
+    for separator in CELL_SEPARATORS:
         (names,) = csv.reader([first], delimiter=separator)
         if set(REQUIRED) <= set(_header(names).names):
             return separator
-    return SEPARATORS[0]
+    return CELL_SEPARATORS[0]
 
 
 def _is_visible(text: str, ignored: str = "") -> bool:
@@ -210,7 +226,7 @@ def _row(line: int, header: list[str], cells: list[str]) -> Row:
         column = header[number] if number < len(header) else ""
         if column:
             by_column[column] = text
-        elif text:
+        elif text and number > 0:  # a first column without a name numbers the rows
             extra.append(text)
     return Row(line, by_column, extra)
 

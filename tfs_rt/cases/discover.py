@@ -30,6 +30,7 @@ from tfs_rt.output import bids_derivative
 from tfs_rt.output.conflicts import OutputFolder
 from tfs_rt.system.files import fold_name, real_path
 
+WORKBOOKS = (".xlsx", ".xls", ".xlsm", ".ods", ".numbers")
 # The first kind that recognises a source reads it. If it allows later kinds, they are tried, too.
 KINDS: tuple[SourceKind, ...] = (CSV_LIST, BIDS, NNUNET, FOLDERS)
 
@@ -122,6 +123,8 @@ def _kinds_of(source: Source) -> list[SourceKind]:
 
 
 def _remedy_for_file(source: Source) -> str:
+    if source.path.suffix.lower() in WORKBOOKS:
+        return "save it as CSV UTF-8 in the spreadsheet program, and give that file"
     if source.has_options:
         return "give single images as --m1 A --m2 B --functional C"
     return "give the folder that holds it, or list its case in a CSV with id,m1,m2,functional"

@@ -19,7 +19,15 @@ from tfs_rt.cases import modality_folders, named_images, nnunet
 from tfs_rt.cases.bids import BIDS, dataset_of
 from tfs_rt.cases.case import FoundCase, Problem
 from tfs_rt.cases.listing import Listing, image_stem, is_dicom_image, list_folder, shorten
-from tfs_rt.cases.modalities import MODALITIES, any_exact, any_modality, exact_modality, is_called_something_else, parse
+from tfs_rt.cases.modalities import (
+    MODALITIES,
+    any_exact,
+    any_modality,
+    is_called_by_modality,
+    is_called_something_else,
+    modality_of_name,
+    parse,
+)
 from tfs_rt.cases.pairing import LIST_IT, Candidate, is_whole, pair
 from tfs_rt.cases.places import TOO_DEEP, Place, Walk, source_place
 from tfs_rt.cases.source import Source, SourceKind
@@ -114,20 +122,16 @@ def _candidates_in(place: Place, listing: Listing, places: list[Place], walk: Wa
         beside = {modality for candidate in own for modality in candidate.images}
         by_folder = modality_folders.candidates(place, folders, beside, walk)
     own, by_folder = _completed(own, by_folder, any_pair=walk.any_pair)
+    own = [replace(candidate, hint=_misplaced(listing, candidate.images)) for candidate in own]
 
     # A folder with files that are called exactly by modality is a case, whatever lies beside them.
     if any_exact(names):
-        return [replace(candidate, hint=_misplaced(listing, candidate.images)) for candidate in own]
+        return own
 
-    # Look into the other folders, but for masks and the like beside folders with images of modalities.
+    # Look into the other folders.
     taken = {folder.place for folder in folders}
     others = [other for other in places if other not in taken]
-    if by_folder:
-        others = [other for other in others if not parse(other.folder.name).is_something_else]
-    made = [other for other in others if is_called_something_else(other.folder.name)]
-    inner = [found for other in others if other not in made for found in _below(other, walk)]
-    if not any(candidate.images for candidate in [*own, *by_folder, *inner]):
-        inner += [found for other in made for found in _below(other, walk)]
+    inner = _candidates_below(others, [*own, *by_folder], walk, beside_folders=bool(by_folder))
 
     # Beside what they hold, only whole cases count.
     if any(candidate.images for candidate in [*by_folder, *inner]):
@@ -137,6 +141,22 @@ def _candidates_in(place: Place, listing: Listing, places: list[Place], walk: Wa
     if not own and (problem := _misplaced(listing)):
         own = [Candidate(place.case_id, place.folder, problem=problem)]
     return _with_unknown_series(place, [*own, *by_folder], inner, walk)
+
+
+def _candidates_below(
+    places: list[Place], found: list[Candidate], walk: Walk, *, beside_folders: bool
+) -> list[Candidate]:
+    """The candidates in folders. Folders of masks and the like count only if there are no images of modalities else.
+
+    `found` holds the candidates beside the folders; `beside_folders` is true if some are of modalities' folders.
+    """
+    if beside_folders:
+        places = [place for place in places if not parse(place.folder.name).is_something_else]
+    made = [place for place in places if is_called_something_else(place.folder.name)]
+    inner = [candidate for place in places if place not in made for candidate in _below(place, walk)]
+    if not any(candidate.images for candidate in [*found, *inner]):
+        inner += [candidate for place in made for candidate in _below(place, walk)]
+    return inner
 
 
 def _completed(
@@ -204,9 +224,9 @@ def _misplaced(listing: Listing, present: Collection[str] = ()) -> Problem | Non
 
 
 def _is_of_missing_modality(name: str, present: Collection[str]) -> bool:
-    """True for a file such as `ct.dat` or `ct`, if there is no image of that modality."""
+    """True for a file such as `ct.dat` or `t1`, if there is no image of that modality."""
     stem, ending = os.path.splitext(name)  # noqa: PTH122 - a string
-    modality = exact_modality(stem)
+    modality = modality_of_name(stem) if is_called_by_modality(stem) else None
     return modality is not None and modality not in present and ending.lower() not in BESIDE
 
 
