@@ -313,7 +313,7 @@ def test_quality_takes_the_tiers_recipe_as_options_would(small: Path, tmp_path: 
 @pytest.mark.slow
 def test_workers_take_the_tiers_recipe(small: Path, tmp_path: Path, cli: Cli) -> None:
     write_case(tmp_path / "in" / "a")
-    tiered(small, best=(OWN, 2))
+    tiered(small, fast=(OWN, 1), balanced=(OWN, 1), best=(OWN, 2))
     sharded = cli("fuse", tmp_path / "in", "-o", tmp_path / "w", "--model", small, "--quality", "best", "--workers", 2)
     assert sharded.code == 0, sharded.err
     assert json.loads((tmp_path / "w" / "a.json").read_text())["samples"] == 2
