@@ -34,8 +34,15 @@ def test_a_known_displacement_is_found_and_trusted(registered: Registration, hea
     assert registered.figures.turn_degrees == pytest.approx(6, abs=0.5)
 
 
-def test_registered_again_it_is_the_same_bytes(registered: Registration, fixed: Volume, moving: Volume) -> None:
+def test_registered_again_with_other_threads_it_is_the_same_bytes(
+    registered: Registration, fixed: Volume, moving: Volume
+) -> None:
+    threads = pytest.importorskip("SimpleITK").ProcessObject
+    before = threads.GetGlobalDefaultNumberOfThreads()
+    threads.SetGlobalDefaultNumberOfThreads(7)
     again = register(fixed, moving)
+    assert threads.GetGlobalDefaultNumberOfThreads() == 7
+    threads.SetGlobalDefaultNumberOfThreads(before)
     assert again.transform.tobytes() == registered.transform.tobytes()
     assert again.parameters == registered.parameters
     assert all(number == round(number, 6) for number in registered.parameters)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from tfs_rt.formats.volume import Matrix
-from tfs_rt.geometry.itk import simpleitk
+from tfs_rt.geometry.itk import one_thread, simpleitk
 from tfs_rt.geometry.pyramid import Pyramid, itk_image
 
 BINS = 32
@@ -90,7 +90,8 @@ def _execute(method: Any, images: tuple[Any, Any], start: Pose) -> Optimum | Non
     transform = _itk_transform(start, images[0].GetDimension())
     method.SetInitialTransform(transform, inPlace=True)
     try:
-        method.Execute(*images)
+        with one_thread():
+            method.Execute(*images)
     except RuntimeError:  # ITK: too few samples map inside the moving image
         return None
     return Optimum(_pose(transform, start), -method.GetMetricValue(), method.GetOptimizerIteration())
