@@ -5,6 +5,8 @@ from __future__ import annotations
 AS_STORED = "8-bit levels as stored"
 # Key in the text of an image that is not a result, but shows a property of one.
 SHOWS = "tfs-rt:shows"
+# Of 255 that a window must show of a volume, for anything to be seen; one slice may be dark by right.
+LEAST_LEVELS = 8
 
 
 def window_words(window: tuple[float, float], source: str = "given") -> str:

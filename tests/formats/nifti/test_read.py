@@ -199,6 +199,15 @@ def test_without_a_window_the_header_decides_and_then_the_data(rng: np.random.Ge
         )
 
 
+def test_a_window_that_shows_next_to_nothing_of_a_volume_does_not_count(rng: np.random.Generator) -> None:
+    """One slice may be dark by right: its volume may be brighter elsewhere."""
+    values = rng.integers(0, 100, (8, 8, 3)).astype(np.int16)
+    wide = {"cal_min": 0.0, "cal_max": 4000.0}
+    assert picture(nifti(values, **wide)).facts["window_from"] == "data"
+    assert picture(nifti(values[..., :1], **wide)).facts["window_from"] == "file"
+    assert picture(nifti(values, cal_min=0.0, cal_max=2000.0)).facts["window_from"] == "file"
+
+
 def head(rng: np.random.Generator) -> np.ndarray:
     """A CT of sorts in HU: padding, air, fat to blood, bone."""
     values = rng.integers(-80, 90, (16, 16, 6)).astype(np.int16)

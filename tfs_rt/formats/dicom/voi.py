@@ -24,11 +24,11 @@ from tfs_rt.formats.dicom.pixels import stored_bits
 from tfs_rt.formats.dicom.planes import by_frame, functional_group
 from tfs_rt.formats.dicom.tables import Table, is_little_endian, table_of
 from tfs_rt.formats.idle_window import leaves_nothing_out, repeats_extremes
+from tfs_rt.formats.levels import LEAST_LEVELS
 from tfs_rt.formats.picture import to_levels
 
 BY_OPTION = "give a window as --window m1=LOW:HIGH (or m2, functional), in the file's own units"
 REMEDY = f"{BY_OPTION}, or correct the file's own"
-LEAST_LEVELS = 8  # of 255 that a window must show of a volume, for anything to be seen
 # Beyond these magnitudes arithmetic overflows.
 HUGE = 1e100
 TINY = 1e-100

@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 
 from tfs_rt.formats import hounsfield
 from tfs_rt.formats.idle_window import Span, leaves_nothing_out, repeats_extremes
-from tfs_rt.formats.levels import window_words
+from tfs_rt.formats.levels import LEAST_LEVELS, window_words
 from tfs_rt.formats.picture import FileOptions
 
 PERCENTILES = (0.5, 99.5)
-# Share of the voxels that must lie inside a window, and of the window that they must span.
+# Share of the voxels that must lie inside a window, and of the window that those of one slice must span.
 FEWEST = 1e-3
 
 
@@ -95,7 +95,8 @@ def _is_idle(shown: Span, stored: Span, volume: NDArray[Any], scale: tuple[float
     span = min(shown[1], extremes[1]) - max(shown[0], extremes[0])
     low, high = _scaled([(end - scale[1]) / scale[0] for end in shown], (1.0, 0.0))
     inside = float(((volume > low) & (volume < high)).mean())
-    return inside < FEWEST or span < FEWEST * (shown[1] - shown[0])
+    least = LEAST_LEVELS / 255 if min(volume.shape) > 1 else FEWEST
+    return inside < FEWEST or span < least * (shown[1] - shown[0])
 
 
 def _scaled(values: Any, scale: tuple[float, float]) -> Span:
