@@ -32,9 +32,11 @@ if TYPE_CHECKING:
 
 
 # Folders and files whose tests take long, the longest first: begun early, they leave short ones for the end, and both
-# test processes end together.
+# test processes end together. The second file has numba compile both methods while the first needs no numba: if both
+# processes met them at the same time, both would compile them, 18 seconds each.
 LONG_FIRST = (
     "export/test_half.py",
+    "methods/test_two_stage.py",
     "promises/test_crashes.py",
     "reference/training",
     "export",
