@@ -33,6 +33,7 @@ SOURCES = (
     "reference/tfs_rt_reference/network.py",
     "tests/support/traced_graphs.py",
 )
+TRACE = exporter_graph._trace  # the tracer itself, also where graphs are shared already
 
 
 @dataclass
@@ -49,7 +50,6 @@ class KeptProgram:
 @contextlib.contextmanager
 def shared_graphs(folder: Path) -> Generator[None]:
     """Let the exporter trace each architecture once for all processes that share the folder."""
-    trace = exporter_graph._trace
 
     def traced(network: nn.Module, example: dict[str, Tensor], shapes: dict[str, Any]) -> KeptProgram:
         file = folder / f"{graph_key(network, shapes)}.onnx"
@@ -57,7 +57,7 @@ def shared_graphs(folder: Path) -> Generator[None]:
             if not file.exists():
                 template = with_distinct_weights(network)
                 with collector_off():
-                    trace(template, example, shapes).save(file.with_suffix(".part"), external_data=False)
+                    TRACE(template, example, shapes).save(file.with_suffix(".part"), external_data=False)
                 file.with_suffix(".part").rename(file)
         return with_weights_of(network, ir.load(file))
 
