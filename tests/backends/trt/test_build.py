@@ -512,7 +512,7 @@ def test_an_engine_that_does_not_fit_is_refused(bundle: Bundle, cache: Cache, ki
     assert "\n" not in str(caught.value)
 
 
-BUILT = ("none", "too small a batch")
+BUILT = ("too small a batch",)  # "none" is built below, by the command that can be pasted
 
 
 @pytest.mark.parametrize(
