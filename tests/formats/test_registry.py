@@ -185,6 +185,8 @@ GIF = saved(PALETTE, "GIF")
         ("a.bmp", BMP[:28] + bytes([16]) + BMP[29:], "compression 0, 16 bits"),
         ("a.bmp", BMP[:18] + b"\0\0\0\x7f" + BMP[22:], "truncated BMP"),
         ("a.bmp", BMP[:14] + bytes([99]) + BMP[15:], "malformed header"),
+        ("a.png", b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "pointer of Git LFS"),
+        ("a.nii.gz", b"\r\n<!DOCTYPE html><html>", "holds a web page"),
     ],
 )
 def test_a_picture_of_unclear_meaning_is_refused(name: str, data: bytes, words: str) -> None:

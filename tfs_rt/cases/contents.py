@@ -66,7 +66,7 @@ def _unreadable(path: Path, error: OSError) -> Exception:
         if os.path.islink(path):  # noqa: PTH114 - is_symlink raises
             reason = f"is a link to a file that is not there ({reason_of(error)})"
             remedy = "fetch the file, as by datalad get, or correct the link"
-        elif drive := WINDOWS_PATH.search(str(path)):
-            reason = f"is the path {drive[0]!r} of a Windows machine"
+        elif WINDOWS_PATH.search(str(path)):
+            reason = "is a path of a Windows machine"
             remedy = "write the path that the file has on this machine"
     return limit_fault(error) or InputError(path, reason, remedy)

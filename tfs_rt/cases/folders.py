@@ -38,8 +38,8 @@ from tfs_rt.output.marks import is_result_folder
 
 BESIDE = (".json", ".txt", ".csv", ".tsv", ".xml", ".md", ".log")  # endings of files that may lie beside images
 NAMING = (
-    f"name files or folders by modality ({', '.join(MODALITIES)}), with the ending of their format (.dcm for DICOM), "
-    "or give a CSV with id,m1,m2,functional"
+    f"name files or folders by modality, as p1_ct.png ({', '.join(MODALITIES)}), "
+    "with the ending of their format (.dcm for DICOM), or give a CSV with id,m1,m2,functional"
 )
 LABELS = ("labelsTr", "labelsTs")  # of an nnU-Net dataset: segmentations, not images
 MIXED = "holds images of one case and folders of others"
@@ -220,7 +220,7 @@ def _misplaced(listing: Listing, present: Collection[str] = ()) -> Problem | Non
     if not unknown:
         return None
     reason = f"holds files whose format neither their ending nor their content says ({', '.join(unknown)})"
-    return Problem(reason, "give the files the ending of their format, .dcm for DICOM")
+    return Problem(reason, "convert them to PNG or NIfTI, or give the files the ending of their format, .dcm for DICOM")
 
 
 def _is_of_missing_modality(name: str, present: Collection[str]) -> bool:

@@ -39,7 +39,7 @@ SYNONYMS: dict[str, tuple[str, ...]] = {
     "mr-t2": ("t2", "t2w", "mrt2", "t2-weighted"),
     FLAIR: ("flair", "t2flair", "t2f", "mrflair", "t2-flair", "flair-t2"),
     PLAIN_MR: ("mr", "mri", "mrt", "irm"),
-    "pet": ("pet", "fdg", "suv", "18f-fdg", "fdg-18f", "f18-fdg", "amyloid", "pib", "florbetapir", "av45"),
+    "pet": ("pet", "tep", "fdg", "suv", "18f-fdg", "fdg-18f", "f18-fdg", "amyloid", "pib", "florbetapir", "av45"),
     "spect": (
         *("spect", "nm", "tc99m", "99mtc", "mibi", "sestamibi", "hmpao", "tl201", "201tl", "datscan"),
         *("spect-tc", "spect-tl", "tc-spect", "tl-spect", "tc-99m", "99m-tc", "tl-201", "spect-tc99m", "spect-tl201"),

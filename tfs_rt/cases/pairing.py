@@ -149,6 +149,8 @@ def _missing(candidate: Candidate, reason: str, remedy: str) -> Problem:
     if not candidate.other_images:
         return Problem(reason, remedy)
     unknown = f"{_unknown(candidate.other_images)} does not name a modality"
+    if all(len(parse(name).modalities) > 1 for name in candidate.other_images):
+        return Problem(f"{reason}; {unknown}", f"rename it by one modality alone, or {LIST_IT}")
     return Problem(f"{reason}; {unknown}", f"rename it by its modality (known: {KNOWN}), or {LIST_IT}")
 
 

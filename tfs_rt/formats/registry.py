@@ -137,6 +137,14 @@ IMAGE_ENDINGS = (*NAMES, *conversions.CONVERSIONS)
 # DICOM is known by its content where a file's ending says nothing.
 DICOM_SIGNATURE = b"DICM"
 DICOM_START = 128  # bytes before the signature
+# Beginnings of text that stands in a file's place, in small letters, with the reason and the remedy.
+WEB_PAGE = ("holds a web page, as downloads that failed do", "download it again")
+NOT_FETCHED = {
+    b"version https://git-lfs": ("is a pointer of Git LFS, not the file itself", "fetch it by git lfs pull"),
+    b"<!doctype html": WEB_PAGE,
+    b"<html": WEB_PAGE,
+}
+LONGEST_START = 200  # bytes
 
 
 def place_format(name: str) -> str:
@@ -153,6 +161,11 @@ def read_picture(data: Content, path: Path, options: FileOptions) -> Picture:
     if isinstance(data, dict):
         entry = FORMATS[FOLDER_FORMAT]
         return import_optional(entry.folder_reader, str(path), entry.remedy).read(data, path, options)
+    # A file that stands for one that was not fetched.
+    for start, (reason, remedy) in NOT_FETCHED.items():
+        if data[:LONGEST_START].lstrip().lower().startswith(start):
+            raise InputError(path, reason, remedy)
+    # Read it by its format.
     name = format_of(path, data)
     if name is None:
         titles = ", ".join(entry.title for entry in FORMATS.values())
