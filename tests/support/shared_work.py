@@ -95,7 +95,7 @@ def share_work(patch: pytest.MonkeyPatch) -> None:
 
 def share_command() -> None:
     """Make Typer's command now, for this process and those that it forks."""
-    typer.main.get_command = typer_command
+    pytest.MonkeyPatch().setattr("typer.main.get_command", typer_command)
     typer_command(app)
 
 

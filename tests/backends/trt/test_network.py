@@ -47,7 +47,7 @@ def fuse(
 
     # The network here is not the model's: do not test its images, nor end with 3 for what the guards find in most.
     Pipeline.self_test = lambda self: None
-    common_finding.FEWEST = 100
+    pytest.MonkeyPatch().setattr(common_finding, "FEWEST", 100)
     devices: list[CudaDevice] = []
 
     class Known(CudaDevice):
