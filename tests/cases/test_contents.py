@@ -55,4 +55,4 @@ def test_a_path_that_leads_nowhere_says_what_it_may_be(folder: Path) -> None:
     (folder / "link").symlink_to(folder / ".git" / "annex" / "x.nii.gz")
     assert "link to a file that is not there" in refused(folder / "link", "No such file").reason
     refused(folder / r"C:\data\t1.png", "of a Windows machine")
-    assert "relative to the folder of the CSV" in refused(folder / "missing.png", "No such file").remedy
+    assert "paths start from the folder of the CSV" in refused(folder / "missing.png", "No such file").remedy

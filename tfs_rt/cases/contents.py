@@ -62,7 +62,7 @@ def _unreadable(path: Path, error: OSError) -> Exception:
     reason = f"cannot be read ({reason_of(error)})"
     remedy = "check the path"
     if isinstance(error, FileNotFoundError):
-        remedy = "check the path: in a CSV it is relative to the folder of the CSV"
+        remedy = "check the path (in a CSV, paths start from the folder of the CSV)"
         if os.path.islink(path):  # noqa: PTH114 - is_symlink raises
             reason = f"is a link to a file that is not there ({reason_of(error)})"
             remedy = "fetch the file, as by datalad get, or correct the link"
