@@ -233,6 +233,7 @@ def test_two_series_of_one_number_are_told_apart_by_their_uids() -> None:
     both = {**series(), **{f"b{name}": data for name, data in series(SeriesInstanceUID=f"{ROOT}.31").items()}}
     refused(both, "has 2 series '3'", FileOptions(series="3"))
     assert len(picture_of(both, FileOptions(window=(0, 510), series=f"{ROOT}.31")).slices) == COUNT
+    assert len(picture_of(both, FileOptions(window=(0, 510), series=f"{ROOT}.31...")).slices) == COUNT  # as pasted
 
 
 def test_files_with_a_uid_each_are_one_series_if_they_are_one_stack() -> None:

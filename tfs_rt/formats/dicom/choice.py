@@ -90,7 +90,7 @@ def _scattered_series(found: Sequence[Series]) -> Series | None:
 def _is_wanted(series: Series, wanted: str) -> bool:
     if wanted.isdecimal():
         return series.number.isdecimal() and int(series.number) == int(wanted)
-    return series.uid.startswith(wanted)
+    return series.uid.startswith(wanted.removesuffix("..."))  # as messages shorten it
 
 
 def _describe(series: Series, all_series: Sequence[Series]) -> str:
