@@ -17,6 +17,7 @@ from tfs_rt.geometry.pyramid import Pyramid, itk_image
 
 BINS = 32
 SEED = 20  # not 0, which is ITK's word for the clock
+FEWEST_TO_SMOOTH = 4  # voxels along an axis
 SAMPLES = 0.1  # share of the mask's voxels; of a single image all are taken
 
 
@@ -89,6 +90,10 @@ def _method(fixed: Pyramid) -> Any:
 def _execute(method: Any, images: tuple[Any, Any], start: Pose) -> Optimum | None:
     transform = _itk_transform(start, images[0].GetDimension())
     method.SetInitialTransform(transform, inPlace=True)
+    # ITK smooths images for their gradients, but none with fewer than four slices: those get plain differences.
+    if min(min(image.GetSize()) for image in images) < FEWEST_TO_SMOOTH:
+        method.MetricUseFixedImageGradientFilterOff()
+        method.MetricUseMovingImageGradientFilterOff()
     try:
         with one_thread():
             method.Execute(*images)

@@ -17,7 +17,7 @@ from tfs_rt.formats.volume import Matrix, Volume, transform_points
 from tfs_rt.geometry.optimise import Pose, refine, search
 from tfs_rt.geometry.pyramid import Pyramid, pyramid
 from tfs_rt.geometry.structure import overlap, structure
-from tfs_rt.geometry.verdict import DISAGREEMENT, Figures, reasons
+from tfs_rt.geometry.verdict import DISAGREEMENT, OVERLAP, Figures, reasons
 
 DIGITS = 6  # decimals of angles in rad and of mm: with more, results could differ between machines
 ASIDE = np.deg2rad(35)  # the further starts are turned by it, each way about each axis
@@ -62,7 +62,8 @@ def register_pyramids(fixed: Pyramid, moving: Pyramid) -> Registration:
     found = [(start, optimum) for start, optimum in tried if optimum]
     if not found:
         raise InputError("registration", "the images do not overlap at any start", "check that they show one head")
-    first, best = max(found, key=lambda pair: pair[1].information)
+    # A sliver of overlap may be full of chance information: a pose with overlap comes before one without.
+    first, best = max(found, key=lambda pair: (_overlaps(fixed, moving, pair[1].pose), pair[1].information))
     backward = [search(moving, fixed, start) for start in starts(moving, fixed)[:BACKWARD_STARTS]]
     back = max(filter(None, backward), key=lambda optimum: optimum.information, default=None)
     refined = refine(fixed, moving, best.pose) or best
@@ -111,6 +112,10 @@ def turn(matrix: Matrix) -> float:
     """The angle of a rotation in degrees, in [0, 180]."""
     cosine = (np.trace(matrix[:3, :3]) - 1) / 2
     return float(np.degrees(np.arccos(np.clip(cosine, -1, 1))))
+
+
+def _overlaps(fixed: Pyramid, moving: Pyramid, pose: Pose) -> bool:
+    return overlap(fixed, moving, pose.matrix()) >= OVERLAP
 
 
 def _check(fixed: Pyramid, moving: Pyramid) -> None:
