@@ -21,6 +21,7 @@ import pytest
 from PIL import Image
 
 from support.helpers import Cli, write_case
+from support.shared_work import real_load
 from tfs_rt.errors import EnvironmentFault, InputError, LimitReached, ModelError, TfsRtError, UsageError
 from tfs_rt.images import RGB
 from tfs_rt.methods.diffusion import Pipeline, load_fusion_bundle, load_pipeline
@@ -289,6 +290,8 @@ def test_auto_says_in_the_run_and_the_sidecar_why_it_took_another(
     def refuse(shape: object) -> None:
         raise EnvironmentFault("backend winograd", forbidden, "choose --backend ort-cpu")
 
+    # A model that an earlier test has loaded was checked then: load it anew.
+    monkeypatch.setattr("tfs_rt.backends.winograd.backend.load", real_load())
     monkeypatch.setattr("tfs_rt.backends.winograd.backend.machine", refuse)
     ended = cli("fuse", tmp_path / "in", "-o", tmp_path / "auto")
     reason = f"winograd does not run: {forbidden}"
