@@ -16,6 +16,7 @@ Spacing = Literal["t", "log-snr"]
 
 SLOTS = ("m1", "m2", "functional")
 QUALITIES = ("fast", "balanced", "best")
+PLANES = ("axial", "coronal", "sagittal")  # of slices; where two are as fine, the first is taken
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,6 +12,7 @@ from support.cases import NAMES, load_error, load_folder, replace_image
 from support.helpers import write_case
 from support.made_dicom import make_dicom
 from tfs_rt.batch.notices import reading_warnings
+from tfs_rt.cases.align import AlignOptions
 from tfs_rt.cases.case import Case
 from tfs_rt.cases.load import ReadingOptions, load_case
 
@@ -70,3 +71,27 @@ def test_ct_without_a_window_gives_a_warning_that_names_the_option(folder: Path)
     assert any(
         "spans 1599 HU, in which a brain is one grey" in words for words in reading_warnings(load_folder(folder))
     )
+
+
+def test_a_plane_is_for_the_images_whose_slices_can_be_chosen(folder: Path) -> None:
+    remedy = load_error(folder, "has the slices of its files: only volumes in NIfTI", plane="coronal").remedy
+    assert remedy == "leave out --plane"
+    values = np.arange(5 * 6 * 4, dtype=np.uint8).reshape(5, 6, 4)
+    for number, name in enumerate(NAMES.values()):
+        data = nib.Nifti1Image(np.roll(values, number, axis=0), np.diag([1.0, 1.0, 1.0, 1.0])).to_bytes()
+        replace_image(folder, name, data, ".nii")
+    axial = load_folder(folder)
+    assert (len(axial.slices), axial.size) == (4, (24, 20))
+    coronal = load_folder(folder, plane="coronal")
+    assert (len(coronal.slices), coronal.size) == (6, (16, 20))
+    assert {facts["plane"] for facts in coronal.inputs.values()} == {"coronal"}
+    # On a grid of DICOM, the plane of a NIfTI image decides nothing.
+    aligned = AlignOptions(register=False)
+    assert len(load_folder(folder, plane="coronal", align=aligned).slices) == 6
+    replace_image(folder, NAMES["m1"], make_dicom(np.zeros((SIDE, SIDE), np.uint8)), ".dcm")
+    load_error(folder, "has the slices of its files", plane="coronal", align=aligned)
+
+
+def test_a_recipe_names_a_plane_only_if_it_was_given() -> None:
+    assert "plane" not in ReadingOptions().recipe()
+    assert ReadingOptions(plane="axial").recipe()["plane"] == "axial"

@@ -40,6 +40,7 @@ class ReadingOptions:
     # By slot: the series to read of a folder, by its number or the beginning of its UID.
     series: dict[str, str] = field(default_factory=dict)
     same_frame: bool = False  # frames of reference with different UIDs are one, where the grids agree
+    plane: str | None = None  # of slices of volumes in NIfTI and the like
     align: AlignOptions | None = None  # put images of different grids onto one
     offered: tuple[str, ...] | None = None  # options that the command has and remedies may name; None: all
 
@@ -49,7 +50,8 @@ class ReadingOptions:
         missing = {"nan": "background"} if self.nan_is_background else {}
         series = {"series": dict(self.series)} if self.series else {}
         aligned = {"align": self.align.recipe()} if self.align else {}
-        return {"windows": windows, "colormap": self.colormap, **missing, **series, **aligned}
+        plane = {"plane": self.plane} if self.plane else {}
+        return {"windows": windows, "colormap": self.colormap, **missing, **series, **plane, **aligned}
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +140,7 @@ def read_case(case: Case, reading: ReadingOptions, decode: Decode) -> ReadCase:
     # Check the user's decisions.
     _check_windows(case, inputs, reading)
     _check_nan(case, inputs, reading)
+    _check_plane(case, inputs, reading)
     # Align them, and check that they fit each other.
     aligned = _align(case, pictures, inputs, reading) if reading.align else None
     if aligned:
@@ -190,6 +193,7 @@ def _read_input(case: Case, slot: str, reading: ReadingOptions, decode: Decode) 
         window=reading.windows.get(slot),
         allow_lossy=reading.allow_lossy,
         nan_is_background=reading.nan_is_background,
+        plane=reading.plane,
         modality=modality,
         may_be_ct=slot != "functional",
         keep_values=reading.align is not None,
@@ -217,6 +221,14 @@ def _check_nan(case: Case, inputs: dict[str, Facts], reading: ReadingOptions) ->
     if reading.nan_is_background and not any("nan_voxels" in facts for facts in inputs.values()):
         reason = "holds whole numbers or colours in all three images, in which nothing can be NaN"
         raise InputError(f"case {case.id}", reason, "leave out --nan")
+
+
+def _check_plane(case: Case, inputs: dict[str, Facts], reading: ReadingOptions) -> None:
+    """Refuse `--plane` where the result has the slices of a format whose slices are given."""
+    target = [reading.align.target] if reading.align else SLOTS
+    if reading.plane and not any(place_format(inputs[slot]["format"]) == "nifti" for slot in target):
+        reason = "has the slices of its files: only volumes in NIfTI, MGH, NRRD and MetaImage are sliced in a plane"
+        raise InputError(f"case {case.id}", reason, "leave out --plane")
 
 
 def _note_places(pictures: dict[str, Picture], inputs: dict[str, Facts]) -> None:

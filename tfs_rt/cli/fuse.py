@@ -51,6 +51,7 @@ def fuse(  # noqa: PLR0913 - one parameter for each option
     case_id: option.CaseId = None,
     bids: option.Bids = None,
     target_size: option.TargetSize = None,
+    plane: option.Plane = None,
     window: reading_option.Windows = None,
     colormap: reading_option.Colormap = None,
     nan: reading_option.Nan = None,
@@ -117,7 +118,7 @@ def fuse(  # noqa: PLR0913 - one parameter for each option
     aligning = align_option.parse_fuse_align(
         onto, align=align, no_register=no_register, same_frame=same_frame, strict=strict
     )
-    reading = dataclasses.replace(reading, align=aligning)
+    reading = dataclasses.replace(reading, align=aligning, plane=plane)
     single = parse_case(m1, m2, functional, case_id)
     found = find_cases(cases or [], single, output, any_pair=METHODS[method].any_pair, bids=bids or [])
 

@@ -13,7 +13,7 @@ from tfs_rt.cli.parsers import fraction, listed, one_of, whole_number
 from tfs_rt.formats.registry import NAMES as FORMAT_ENDINGS
 from tfs_rt.methods.registry import METHODS
 from tfs_rt.sampling.registry import SAMPLERS
-from tfs_rt.spec import QUALITIES, Spacing
+from tfs_rt.spec import PLANES, QUALITIES, Spacing
 
 SPACINGS = get_args(Spacing)
 WITH_MODEL = [name for name, entry in METHODS.items() if entry.needs_model]
@@ -67,6 +67,16 @@ TargetSize = Annotated[
     typer.Option(
         metavar="SIZE",
         help="Size of the result, N or WIDTHxHEIGHT, for inputs that are already upsampled.",
+        rich_help_panel=INPUT,
+    ),
+]
+Plane = Annotated[
+    str | None,
+    typer.Option(
+        parser=one_of(PLANES),
+        metavar="NAME",
+        help=f"Slices of volumes in NIfTI, MGH, NRRD and MetaImage: {listed(PLANES)}."
+        + default("that of finest resolution"),
         rich_help_panel=INPUT,
     ),
 ]

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from tfs_rt.formats.picture import MAX_PIXELS, Measured, Picture
+from tfs_rt.spec import PLANES
 
 TEXT = 2**14  # characters
 LARGEST = 1e300
@@ -226,7 +227,7 @@ def _nifti(count: int, height: int, width: int) -> Checks:
     required = {"format": _text, "axes": _text, "levels": _text, "sform_code": code, "qform_code": code}
     facts = _record(
         {**required, "shape": _shape(list, voxels), "voxel_mm": _many(list, _number, 3)},
-        {"forms_apart_mm": _number, "wide_window_hu": _number, **WINDOW},
+        {"forms_apart_mm": _number, "wide_window_hu": _number, "plane": _one_of(*PLANES[1:]), **WINDOW},
     )
     # Check where the volume lies in space.
     grid = _grid((width, height, count), _many(list, _many(list, _number, 3), 8))

@@ -28,6 +28,7 @@ class FileOptions:
     keep_values: bool = False
     # Of a folder, the series to read: its number, or the beginning of its UID. None: the only one.
     series: str | None = None
+    plane: str | None = None  # of a volume's slices, one of PLANES. None: the one of finest resolution
     modality: str | None = None  # by the file's name, as in ct.nii.gz
     # True if its slot may hold CT, so that values may show it where no name does.
     may_be_ct: bool = False

@@ -1,9 +1,9 @@
-"""Read a NIfTI volume as axial slices, each an image as a radiologist sees it.
+"""Read a NIfTI volume as slices in one plane, each an image as a radiologist sees it.
 
 A volume is turned by flips and permutations of its axes alone, to the nearest anatomical ones
-(`tfs_rt.formats.nifti.space`), and sliced along the axis nearest to superior, from below upwards. Each slice is shown
-in the radiological view of the pictures that the models were trained on: row 0 is anterior and column 0 is the
-patient's right.
+(`tfs_rt.formats.nifti.space`), and sliced in the plane of finest resolution, or in the one that the user names. Axial
+slices go from below upwards, in the radiological view of the pictures that the models were trained on: row 0 is
+anterior and column 0 is the patient's right.
 
 Levels: colours as stored; the user's window in scaled values, if there is one; uint8 without scaling as stored; else
 the window that `tfs_rt.formats.nifti.window` chooses.
@@ -29,17 +29,18 @@ from tfs_rt.formats.nifti.space import frame_of, place_facts, subject_of
 from tfs_rt.formats.nifti.window import choose_window
 from tfs_rt.formats.picture import MAX_PIXELS, FileOptions, Measured, Picture, grey, to_levels
 from tfs_rt.images import RGB
+from tfs_rt.spec import PLANES
 
 
 def read(data: bytes, path: Path, options: FileOptions) -> Picture:
-    """The axial slices of a NIfTI file's bytes; InputError names `path`, the reason and the remedy."""
+    """The slices of a NIfTI file's bytes; InputError names `path`, the reason and the remedy."""
     return read_volume("NIfTI", read_stored, data, path, options)
 
 
 def read_volume(
     title: str, read_stored: Callable[[bytes, Path], Stored], data: bytes, path: Path, options: FileOptions
 ) -> Picture:
-    """The axial slices of a volume in the format of that title, which `read_stored` reads as NIfTI stores it."""
+    """The slices of a volume in the format of that title, which `read_stored` reads as NIfTI stores it."""
     try:
         if not data:
             raise InputError(path, "is empty", AGAIN)
@@ -53,20 +54,23 @@ def read_volume(
 
 def _to_picture(title: str, stored: Stored, path: Path, options: FileOptions) -> Picture:
     header, voxels = stored
-    frame = frame_of(header, voxels.shape[:3], path)
+    frame, plane = frame_of(header, voxels.shape[:3], path, options.plane)
     volume = apply_orientation(voxels, frame.to_view)  # (columns, rows, slices), or with a last axis for RGB
-    _check_size(volume.shape, path)
+    _check_size(volume.shape, plane, path)
     slices, level_facts, measured = _to_slices(volume, header, path, options)
-    facts = {"format": title.lower(), **place_facts(frame), **level_facts}
+    turned = {"plane": plane} if plane in PLANES[1:] else {}
+    facts = {"format": title.lower(), **place_facts(frame), **turned, **level_facts}
     return Picture(slices, facts, subject_of(frame, volume.shape), asdict(frame), measured)
 
 
-def _check_size(shape: tuple[int, ...], path: Path) -> None:
+def _check_size(shape: tuple[int, ...], plane: str | None, path: Path) -> None:
     width, height = shape[:2]
     if width * height > MAX_PIXELS:
         raise InputError(path, f"slices of {width}x{height} pixels are more than 4096x4096", "crop or shrink it")
     if 1 in (width, height):
-        raise InputError(path, f"its axial slices are {width}x{height} pixels", "give a volume or an axial slice")
+        reason = f"its {plane or 'stored'} slices are {width}x{height} pixels"
+        other = "name the plane of its slice by --plane" if plane else "write its orientation into its header"
+        raise InputError(path, reason, f"give a volume, or {other}")
 
 
 def _to_slices(

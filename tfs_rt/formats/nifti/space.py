@@ -1,6 +1,6 @@
 """The place of a NIfTI volume: which way its axes run, and where it lies in the patient.
 
-A volume is viewed with its indices (column, row, slice) running towards Left, Posterior and Superior. Without an
+A volume is viewed with its indices (column, row, slice) running as VIEWS say for the plane of its slices. Without an
 orientation in the header nobody knows left from right: then the first stored axis runs along the columns and the second
 along the rows, and the facts say so.
 """
@@ -22,10 +22,14 @@ from numpy.typing import NDArray
 from tfs_rt.errors import InputError
 from tfs_rt.formats.nifti.file import AGAIN
 from tfs_rt.formats.picture import NEAR
+from tfs_rt.spec import PLANES
 
 # Nibabel's notation of an orientation: for each axis, where it goes and whether it is flipped.
 UNTURNED = axcodes2ornt("RAS")
-VIEW = axcodes2ornt("LPS")  # columns, rows, slices
+# Where columns, rows and slices go to: the patient's right, or the face, is at the left. All are right-handed systems.
+VIEWS = {"axial": axcodes2ornt("LPS"), "coronal": axcodes2ornt("LIP"), "sagittal": axcodes2ornt("PIR")}
+SIMILAR = 0.9  # pixels of at least this share of others' area are as fine
+DECIMALS = 4  # of that share: rounded headers of one grid choose the same plane
 # A share of the smallest voxel: farther apart, a sform and a qform are two places.
 FAR = 0.5
 MILLIMETRES = {1: 1e3, 3: 1e-3}  # by the header's unit of length, where that is not mm
@@ -57,8 +61,13 @@ class Frame:
         return None if chosen is None else np.array(chosen)
 
 
-def frame_of(header: Nifti1Header, shape: tuple[int, ...], path: Path) -> Frame:
-    """The place that a header gives to its volume; InputError names the field that cannot be read."""
+def frame_of(
+    header: Nifti1Header, shape: tuple[int, ...], path: Path, plane: str | None = None
+) -> tuple[Frame, str | None]:
+    """The place that a header gives to its volume, and the plane of its slices; None for slices as stored.
+
+    Without `plane`, it is the one of finest resolution. InputError names the field that cannot be read.
+    """
     # Check and repair the fields.
     header["pixdim"][0] = -1 if header["pixdim"][0] < 0 else 1  # qfac, as the standard reads it
     if not all(0 <= int(header[name]) <= 5 for name in FORMS):
@@ -74,15 +83,23 @@ def frame_of(header: Nifti1Header, shape: tuple[int, ...], path: Path) -> Frame:
     if len(turns) == 2 and (turns[0] != turns[1]).any():
         reason = "its sform and its qform name its axes differently"
         raise InputError(path, reason, "set the code of the wrong one to 0")
-    return Frame(
+    # Choose the plane.
+    if turns:
+        sides = np.linalg.norm(header.get_best_affine()[:3, :3], axis=0)
+        plane = plane or _finest_plane(turns[0], shape, sides)
+    elif plane:
+        reason = f"has no orientation in its header, so that nobody knows its {plane} slices"
+        raise InputError(path, reason, "leave out --plane")
+    frame = Frame(
         version=2 if isinstance(header, Nifti2Header) else 1,
         shape=shape,
-        to_view=(ornt_transform(turns[0], VIEW) if turns else UNTURNED).tolist(),
+        to_view=(ornt_transform(turns[0], VIEWS[plane]) if plane else UNTURNED).tolist(),
         sform=None if sform is None else sform.tolist(),
         qform=None if qform is None else qform.tolist(),
         pixdim=header["pixdim"][:4].tolist(),
         copied={name: header[name].item() for name in COPIED},
     )
+    return frame, plane
 
 
 def place_facts(frame: Frame) -> dict[str, Any]:
@@ -149,6 +166,23 @@ def _orientation(affine: NDArray[Any], name: str, path: Path) -> NDArray[Any]:
     if np.isnan(orientation).any():
         raise InputError(path, f"damaged NIfTI (the axes of its {name} span no volume)", AGAIN)
     return orientation
+
+
+def _finest_plane(orientation: NDArray[Any], shape: tuple[int, ...], sides: NDArray[np.float64]) -> str:
+    """The plane of the smallest pixels, for stored axes of these sizes and sides; of similar ones the first of PLANES.
+
+    A single slice stays as it is.
+    """
+    if 1 in shape:
+        return PLANES[0]
+    side_to_side, front_to_back, bottom_to_top = sides[np.argsort(orientation[:, 0])].tolist()
+    areas = {
+        "axial": side_to_side * front_to_back,
+        "coronal": side_to_side * bottom_to_top,
+        "sagittal": front_to_back * bottom_to_top,
+    }
+    smallest = min(areas.values())
+    return next(plane for plane in PLANES if round(smallest / areas[plane], DECIMALS) >= SIMILAR)
 
 
 def _corners(affine: NDArray[Any], shape: tuple[int, ...]) -> NDArray[np.float64]:

@@ -53,7 +53,7 @@ Fields = dict[str, str]
 
 
 def read(data: bytes, path: Path, options: FileOptions) -> Picture:
-    """The axial slices of a file's bytes; InputError names `path`, the reason and the remedy."""
+    """The slices of a file's bytes; InputError names `path`, the reason and the remedy."""
     return read_volume("MetaImage", read_stored, data, path, options)
 
 

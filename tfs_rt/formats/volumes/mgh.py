@@ -26,7 +26,7 @@ MAX_FOOTER = 2**24  # bytes after the voxels, which are skipped
 
 
 def read(data: bytes, path: Path, options: FileOptions) -> Picture:
-    """The axial slices of a file's bytes; InputError names `path`, the reason and the remedy."""
+    """The slices of a file's bytes; InputError names `path`, the reason and the remedy."""
     return read_volume("MGH", read_stored, data, path, options)
 
 
