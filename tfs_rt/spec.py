@@ -16,7 +16,7 @@ Spacing = Literal["t", "log-snr"]
 
 SLOTS = ("m1", "m2", "functional")
 QUALITIES = ("fast", "balanced", "best")
-PLANES = ("axial", "coronal", "sagittal")  # of slices; where two are as fine, the first is taken
+PLANES = ("axial", "coronal", "sagittal")  # of slices; the first is that of the training images
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

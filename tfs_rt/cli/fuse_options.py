@@ -76,7 +76,7 @@ Plane = Annotated[
         parser=one_of(PLANES),
         metavar="NAME",
         help=f"Slices of volumes in NIfTI, MGH, NRRD and MetaImage: {listed(PLANES)}."
-        + default("that of finest resolution"),
+        + default("that with the smallest pixels; axial if several are alike"),
         rich_help_panel=INPUT,
     ),
 ]

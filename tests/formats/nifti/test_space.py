@@ -27,8 +27,9 @@ SIZES = {
     (0.9, 5.0, 0.9): "coronal",
     (5.0, 0.9, 0.9): "sagittal",
     (1.0, 1.0, 0.95): "axial",
-    (1.0, 1.0, 0.9): "axial",
-    (1.0, 1.0, 0.89): "coronal",  # as fine as sagittal
+    (0.9, 1.0, 0.9): "axial",
+    (0.89, 1.0, 0.89): "coronal",
+    (4.0, 4.0, 1.0): "axial",  # coronal and sagittal are equally fine
     (1.2, 1.0, 1.0): "sagittal",
 }
 

@@ -28,7 +28,7 @@ from tfs_rt.spec import PLANES
 UNTURNED = axcodes2ornt("RAS")
 # Where columns, rows and slices go to: the patient's right, or the face, is at the left. All are right-handed systems.
 VIEWS = {"axial": axcodes2ornt("LPS"), "coronal": axcodes2ornt("LIP"), "sagittal": axcodes2ornt("PIR")}
-SIMILAR = 0.9  # pixels of at least this share of others' area are as fine
+SIMILAR = 0.9  # pixels of at least this share of others' area are as small
 DECIMALS = 4  # of that share: rounded headers of one grid choose the same plane
 # A share of the smallest voxel: farther apart, a sform and a qform are two places.
 FAR = 0.5
@@ -169,8 +169,9 @@ def _orientation(affine: NDArray[Any], name: str, path: Path) -> NDArray[Any]:
 
 
 def _finest_plane(orientation: NDArray[Any], shape: tuple[int, ...], sides: NDArray[np.float64]) -> str:
-    """The plane of the smallest pixels, for stored axes of these sizes and sides; of similar ones the first of PLANES.
+    """The plane of the smallest pixels, for stored axes of these sizes and voxel sides; axial if others are as small.
 
+    Coronal and sagittal tie in volumes of thin axial slices, and in those whose axial pixels alone were made larger.
     A single slice stays as it is.
     """
     if 1 in shape:
@@ -181,8 +182,9 @@ def _finest_plane(orientation: NDArray[Any], shape: tuple[int, ...], sides: NDAr
         "coronal": side_to_side * bottom_to_top,
         "sagittal": front_to_back * bottom_to_top,
     }
-    smallest = min(areas.values())
-    return next(plane for plane in PLANES if round(smallest / areas[plane], DECIMALS) >= SIMILAR)
+    finest, second, _ = sorted(areas, key=areas.__getitem__)
+    is_alone = round(areas[finest] / areas[second], DECIMALS) < SIMILAR
+    return finest if is_alone else PLANES[0]
 
 
 def _corners(affine: NDArray[Any], shape: tuple[int, ...]) -> NDArray[np.float64]:
