@@ -16,7 +16,9 @@ from tfs_rt.cases.listing import image_stem, images_in
 from tfs_rt.cases.load import Loaded, ReadingOptions, load_case, read_alone
 from tfs_rt.cases.slices import slice_ids, volume_of
 from tfs_rt.errors import InputError, NothingFound, TfsRtError, UsageError
+from tfs_rt.facts import Facts
 from tfs_rt.formats.picture import Picture
+from tfs_rt.formats.registry import place_format
 from tfs_rt.images import RGB
 from tfs_rt.output.folder import REPORT, SERIES_FILE, SHEETS, SPREAD, result_folders
 from tfs_rt.output.sidecar import read_sidecar
@@ -103,8 +105,11 @@ class Sources:
     reading: ReadingOptions
     last: tuple[str, Loaded | None] = ("", None)
 
-    def images(self, image_id: str, truth: RGB) -> list[RGB]:
-        """The three images of a case, or of a slice of a volume, in the proportions of the ground truth."""
+    def images(self, image_id: str, truth: RGB, truth_facts: Facts) -> list[RGB]:
+        """The three images of a case, or of a slice of a volume, in the proportions of the ground truth.
+
+        `truth_facts` are those of the ground truth's file.
+        """
         volume, index = (image_id, 0) if image_id in self.cases else volume_of(image_id) or ("", 0)
         if volume not in self.cases:
             raise InputError(image_id, "the sources have no such case", "name them as the ground truth is named")
@@ -112,6 +117,7 @@ class Sources:
             self.last = (volume, load_case(self.cases[volume], 1, None, self.reading))
         loaded = self.last[1]
         assert loaded
+        _check_plane(volume, loaded, truth_facts)
         if index >= len(loaded.slices):
             raise InputError(f"case {volume}", f"its sources have no slice {index + 1}", "give those of this volume")
         images = loaded.slices[index] if volume != image_id else loaded.images
@@ -121,6 +127,16 @@ class Sources:
             reason = f"its sources are {w}x{h}, its ground truth is {width}x{height}"
             raise InputError(f"case {image_id}", reason, "give sources of the same proportions")
         return list(images)
+
+
+def _check_plane(volume: str, loaded: Loaded, truth_facts: Facts) -> None:
+    """Refuse sources that are sliced in another plane than the ground truth: each is sliced by its own voxel sizes."""
+    if loaded.format != place_format(str(truth_facts["format"])):
+        return
+    planes = loaded.inputs["m1"].get("plane", "axial"), truth_facts.get("plane", "axial")
+    if planes[0] != planes[1]:
+        reason = f"its sources are sliced in {planes[0]} planes, its ground truth in {planes[1]} ones"
+        raise InputError(f"case {volume}", reason, "leave out --sources, or fuse without --plane")
 
 
 def image_files(folder: Path) -> dict[str, Path]:

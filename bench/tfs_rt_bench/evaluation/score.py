@@ -12,6 +12,7 @@ from tfs_rt.cases.discover import discover
 from tfs_rt.cases.load import ReadingOptions
 from tfs_rt.cases.remedies import only_options, restricted
 from tfs_rt.errors import InputError, NothingFound, TfsRtError, UsageError
+from tfs_rt.facts import Facts
 from tfs_rt.images import RGB, resize
 from tfs_rt_bench.evaluation.folders import Images, Sources, image_files, swapped
 from tfs_rt_bench.evaluation.places import place_warnings
@@ -111,7 +112,8 @@ def evaluate(request: Request, on_case: Callable[[int], None] = lambda cases: No
                 of_case = {}
             for image_id, truth in of_case.items():
                 try:
-                    scored.add(image_id, truth, len(of_case), methods, sources, request.lpips)
+                    facts = truths.picture(truths.files[case]).facts
+                    scored.add(image_id, truth, facts, len(of_case), methods, sources, request.lpips)
                 except TfsRtError as error:
                     problems.append(error)
         on_case(1)
@@ -154,6 +156,7 @@ class _Scored:
         self,
         image_id: str,
         truth: RGB,
+        truth_facts: Facts,
         truth_slices: int,
         methods: dict[str, Images],
         sources: Sources | None,
@@ -164,7 +167,7 @@ class _Scored:
         results = {name: images.image(image_id, truth_slices) for name, images in methods.items()}
         for name, result in results.items():
             _check_size(image_id, name, result, truth)
-        of_case = None if sources is None else sources.images(image_id, truth)
+        of_case = None if sources is None else sources.images(image_id, truth, truth_facts)
         # Score each method's image.
         for name, result in results.items():
             self.scores[name][image_id] = score(result, truth, of_case, lpips)

@@ -289,6 +289,24 @@ def test_each_slice_of_a_volume_is_scored_against_its_own_truth_in_any_form(fold
     assert "is a volume of 2 slices, but its ground truth has 3" in done.err
 
 
+def test_sources_that_are_sliced_in_another_plane_than_the_truth_are_refused(folders: Path, cli: Cli) -> None:
+    """A cube of voxels has as many slices each way: only the planes tell that slice n is another one."""
+    truth = np.random.default_rng(3).integers(0, 256, (8, 8, 8, 3)).astype(np.uint8)
+    write_volume(folders / "truth-cube" / "v.nii.gz", list(truth))
+    write_volume(folders / "ours-cube" / "v.nii.gz", list(truth))
+    for thick, code in (((1.0, 1.0, 2.0), 0), ((1.0, 3.0, 1.0), 4)):
+        place = folders / f"sources-{code}" / "v"
+        place.mkdir(parents=True)
+        for name in ("mr-t1", "mr-t2", "pet"):
+            values = np.random.default_rng(len(name)).permuted(np.arange(512, dtype=np.int16)).reshape(8, 8, 8)
+            nib.Nifti1Image(values + len(name) * (name != "mr-t2"), np.diag([*thick, 1.0])).to_filename(
+                place / f"{name}.nii.gz"
+            )
+        done = cli("eval", folders / "ours-cube", folders / "truth-cube", "--sources", folders / f"sources-{code}")
+        assert done.code == code, done.err
+    assert "its sources are sliced in coronal planes, its ground truth in axial ones" in done.err
+
+
 def test_volumes_at_different_places_are_scored_with_a_warning(folders: Path, cli: Cli) -> None:
     slices = [read_file(folders / "truth" / f"{case}.png")[0] for case in "abc"]
     for name in ("here", "same"):
