@@ -31,7 +31,7 @@ def mgz_file(voxels: np.ndarray = VALUES, place: np.ndarray = PLACE) -> bytes:
 def nrrd_file(
     voxels: np.ndarray = VALUES, place: np.ndarray = PLACE, *, encoding: str = "gzip", more: str = ""
 ) -> bytes:
-    """By the format's description: little-endian values, places in LPS."""
+    """A file made by the format's description, with little-endian values and places in LPS."""
     matrix = LPS @ place
     vectors = " ".join(f"({','.join(map(repr, column.tolist()))})" for column in matrix[:3, :3].T)
     kinds, none, sizes = ("RGB-color ", "none ", "3 ") if voxels.ndim == 4 else ("", "", "")
@@ -56,7 +56,7 @@ note:=a pair
 def mha_file(
     voxels: np.ndarray = VALUES, place: np.ndarray = PLACE, *, compressed: bool = True, more: str = ""
 ) -> bytes:
-    """By the format's description: little-endian values, places in LPS."""
+    """A file made by the format's description, with little-endian values and places in LPS."""
     matrix = LPS @ place
     sizes = np.linalg.norm(matrix[:3, :3], axis=0)
     content = np.moveaxis(voxels, -1, 0).tobytes("F") if voxels.ndim == 4 else voxels.tobytes("F")

@@ -35,7 +35,7 @@ class Request:
     reading: ReadingOptions = field(default_factory=lambda: ReadingOptions(offered=()))  # of the sources
 
     def reading_of_files(self) -> ReadingOptions:
-        """How results and ground truth are read, which are levels of 8 bits."""
+        """Options for reading results and ground truth, which hold levels of 8 bits."""
         offered = tuple(option for option in self.reading.offered or () if option == "--allow-lossy")
         return ReadingOptions(allow_lossy=self.reading.allow_lossy, offered=offered)
 

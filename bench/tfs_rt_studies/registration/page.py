@@ -62,7 +62,7 @@ def accuracy_rows(records: Sequence[Record]) -> list[list[str]]:
 
 
 def hopeless_rows(records: Sequence[Record]) -> list[list[str]]:
-    """How many of the hopeless pairs are refused, one row a fault."""
+    """The table of refused hopeless pairs, with a row for each fault."""
     rows = []
     own = [record for record in records if record["kind"] == "hopeless"]
     for fault in dict.fromkeys(record["fault"] for record in own):

@@ -21,7 +21,7 @@ HOPELESS = ("another head, turned by 60 degrees", "noise", "noise in the head's 
 
 @dataclass(frozen=True, slots=True)
 class Protocol:
-    """How a modality is scanned."""
+    """The scanning protocol of a modality."""
 
     spacing: tuple[float, float, float]  # mm
     noise: float  # in the unit of the values

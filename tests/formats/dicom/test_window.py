@@ -214,7 +214,7 @@ def ends(low: float, high: float, **more: Any) -> dict[str, Any]:
 
 @pytest.mark.parametrize(("low", "high"), [(0, 4032), (0, 65535), (1, 4035), (0, 65500)])
 def test_a_window_that_only_repeats_the_extremes_does_not_count(low: float, high: float) -> None:
-    """Of the data or of the stored bits, each within a half percent of the window."""
+    """Extremes of the data or of the stored bits count, each within a half percent of the window."""
     plain = read(make_dicom(RAMP, Modality="MR"), PATH, FileOptions())
     found = read(make_dicom(RAMP, Modality="MR", **ends(low, high)), PATH, FileOptions())
     assert found.facts["window_from"] == plain.facts["window_from"] == "data"

@@ -9,8 +9,7 @@ from pydicom import Dataset
 
 from tfs_rt.errors import InputError
 from tfs_rt.formats.dicom.folder import naming
-from tfs_rt.formats.dicom.numbers import number
-from tfs_rt.formats.dicom.voi import REMEDY
+from tfs_rt.formats.dicom.voi import REMEDY, centre_and_width
 
 TABLE = ("LUTDescriptor", "LUTData")
 
@@ -38,14 +37,10 @@ def _own_window(name: str, group: Dataset, path: Path) -> tuple[object, ...] | N
     if (sequence := group.get("VOILUTSequence")) and sequence[0].get("LUTData"):
         return tuple(str(sequence[0][keyword].value) for keyword in TABLE)
     with naming(name, path):
-        try:
-            centre = number(group, "WindowCenter", path)
-            width = number(group, "WindowWidth", path)
-        except InputError as error:
-            raise InputError(path, error.reason, f"{error.remedy}, or {REMEDY}") from error
-    if centre is None or width is None:
+        shown = centre_and_width(group, path)
+    if shown is None:
         return None
-    return str(group.get("VOILUTFunction") or "LINEAR").strip().upper(), centre, width
+    return str(group.get("VOILUTFunction") or "LINEAR").strip().upper(), *shown
 
 
 def _around(windows: Sequence[tuple[object, ...]], groups: Sequence[tuple[str, Dataset]], path: Path) -> Dataset:

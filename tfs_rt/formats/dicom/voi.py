@@ -112,6 +112,16 @@ def own_windows(pixels: Pixels) -> list[Voi]:
     return [] if own and _are_idle(own, pixels) else own
 
 
+def centre_and_width(group: Dataset, path: Path) -> tuple[float, float] | None:
+    """The centre and the width of the window in an item, None if it lacks one; InputError if one is not a number."""
+    try:
+        centre = number(group, "WindowCenter", path)
+        width = number(group, "WindowWidth", path)
+    except InputError as error:
+        raise InputError(path, error.reason, f"{error.remedy}, or {BY_OPTION}") from error
+    return None if centre is None or width is None else (centre, width)
+
+
 def _own_window(pixels: Pixels, index: int) -> Voi | None:
     """A frame's own table or window: the first that it has."""
     path = pixels.path
@@ -120,13 +130,10 @@ def _own_window(pixels: Pixels, index: int) -> Voi | None:
     if (sequence := group.get("VOILUTSequence")) and sequence[0].get("LUTData"):
         return Lookup(table_of(sequence[0], "LUTDescriptor", "LUTData", is_little_endian(pixels.dataset)))
     # Centre and width.
-    try:
-        centre = number(group, "WindowCenter", path)
-        width = number(group, "WindowWidth", path)
-    except InputError as error:
-        raise InputError(path, error.reason, f"{error.remedy}, or {BY_OPTION}") from error
-    if centre is None or width is None:
+    shown = centre_and_width(group, path)
+    if shown is None:
         return None
+    centre, width = shown
     function = str(group.get("VOILUTFunction") or "LINEAR").strip().upper()
     if function not in ("LINEAR", "LINEAR_EXACT", "SIGMOID"):
         raise InputError(path, f"its own window has the unknown function {function}", REMEDY)
